@@ -1,0 +1,44 @@
+# Two commands on a machine with Python >= 3.11 and make: `make sample` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install sample test lint types format clean
+
+help:  ## what can be made
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(STAMP)  ## make .venv with dh and its development tools
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "dh needs Python >= 3.11, and $(PYTHON) is older; name another one: make PYTHON=python3.12 …" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+sample: install  ## render examples/manifests/sample.yaml and say where the video is
+	$(BIN)/dh render examples/manifests/sample.yaml --if-exists overwrite
+	@echo
+	@echo "video:  examples/out/hello.mp4"
+	@echo "result: examples/out/hello.mp4.json"
+
+lint: install
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/lint-imports --no-cache
+
+types: install
+	$(BIN)/mypy
+
+test: lint types  ## formatting, lint, types, layers and all tests
+	$(BIN)/pytest
+
+format: install  ## put the code into its standard form
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+clean:  ## remove everything that the other targets made
+	rm -rf $(VENV) examples/out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

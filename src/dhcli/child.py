@@ -1,0 +1,137 @@
+"""A child process that cannot take the job with it: own session, bounded stderr, killed as a group, always reaped."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Sequence
+from typing import IO
+
+from dhcli.errors import DhError
+
+STDERR_LINES = 200
+"""Lines of stderr that are kept; the last of them go into the error."""
+STDERR_BYTES = 4 << 20
+"""A child that writes more than this to stderr is broken: a damaged H.264 file made one write 20 MB/s for ever."""
+LINE_BYTES = 4096
+"""A longer stderr line is cut: a flood without line ends must not grow in memory either."""
+
+
+class Child:
+    """A running process. Its pipes block without a time limit; `kill` is what frees whoever waits on them."""
+
+    def __init__(
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        feed: bool = False,
+        pass_fds: Sequence[int] = (),
+        on_flood: Callable[[DhError], None] = lambda error: None,
+    ) -> None:
+        """Start `argv`. With `feed` its stdin is a pipe, else its stdout is one.
+
+        Raises OSError where the program cannot be started.
+        """
+        self.name = name
+        self.argv = tuple(argv)
+        self._on_flood = on_flood
+        # Own session: Ctrl-C in the terminal must not reach ffmpeg, which would finish a short but valid file.
+        self._process = subprocess.Popen(
+            self.argv,
+            stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL if feed else subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=tuple(pass_fds),
+            start_new_session=True,
+            bufsize=0,
+        )
+        self._lines: collections.deque[str] = collections.deque(maxlen=STDERR_LINES)
+        self._pump = threading.Thread(target=self._pump_stderr, name=f"{name}-stderr", daemon=True)
+        self._pump.start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def stdin(self) -> IO[bytes]:
+        assert self._process.stdin is not None
+        return self._process.stdin
+
+    @property
+    def stdout(self) -> IO[bytes]:
+        assert self._process.stdout is not None
+        return self._process.stdout
+
+    def _pump_stderr(self) -> None:
+        # Without a pump a full stderr pipe (64 KiB) stops the child for good.
+        assert self._process.stderr is not None
+        rest, total, flooded = b"", 0, False
+        while block := self._process.stderr.read(65536):
+            total += len(block)
+            if total > STDERR_BYTES:
+                if not flooded:
+                    flooded = True
+                    self._on_flood(self._flood())
+                continue
+            *lines, rest = (rest + block).split(b"\n")
+            self._lines.extend(line[:LINE_BYTES].decode("utf-8", "backslashreplace").rstrip("\r") for line in lines)
+            rest = rest[-LINE_BYTES:]
+        if rest:
+            self._lines.append(rest.decode("utf-8", "backslashreplace"))
+
+    def _flood(self) -> DhError:
+        return DhError(
+            "decode.failed" if self._process.stdin is None else "encode.failed",
+            f"{self.name} wrote more than {STDERR_BYTES >> 20} MiB of messages; it was stopped.",
+            hint="The input is probably damaged; convert it with another program and try again.",
+            stderr_tail=self.tail(),
+        )
+
+    def tail(self, lines: int = 20) -> list[str]:
+        """The last lines of stderr so far."""
+        return list(self._lines)[-lines:]
+
+    def kill(self) -> None:
+        """SIGKILL to the whole group. ffmpeg ignores SIGTERM while it is blocked on a pipe or spins in a decoder."""
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+    def wait(self, timeout_s: float | None = None) -> int | None:
+        """Reap the process: its exit code (negative: the signal), or None where it still runs after `timeout_s`."""
+        try:
+            code = self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
+        self._pump.join(1.0)  # a grandchild may hold stderr open; the reason must not wait for it
+        return code
+
+    def close(self) -> None:
+        """Kill what still runs, reap it, free the pipes."""
+        self.kill()
+        self._process.wait()
+        self._pump.join(1.0)
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):  # what a dead child did not read is of no use
+                    pipe.close()
+        if not self._pump.is_alive() and self._process.stderr is not None:
+            self._process.stderr.close()
+
+
+def exit_text(code: int | None) -> str:
+    """ "exit code 1", "killed by SIGKILL", "still running": how a child ended, in words."""
+    if code is None:
+        return "still running"
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"killed by signal {-code}"

@@ -1,0 +1,173 @@
+"""The one error tree and the one table of codes: what can go wrong, what it stops, and how a run ends.
+
+Every failure that a person or a program can see is a `DhError` whose code stands in `CODES`. Foreign exceptions are translated
+where the foreign library is called; what nobody foresaw becomes `internal.bug` with its traceback.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+Stops = Literal["run", "job"]
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """One line of the table in docs/results.md."""
+
+    name: str
+    meaning: str
+    stops: Stops
+    exit_code: int
+    """Exit code of a run that ends because of this error."""
+    transient: bool = False
+    """Another attempt can succeed without anybody changing anything."""
+
+
+OK, FAILED, USAGE = 0, 1, 2
+DATA_INVALID, NO_INPUT, UNAVAILABLE, BUG, RESULTS_LOST, TRY_LATER = 65, 66, 69, 70, 74, 75
+
+EXIT_CODES: dict[int, str] = {
+    OK: "every selected job succeeded or was up to date",
+    FAILED: "the batch reached its end; at least one job failed for good",
+    USAGE: "the command line is wrong",
+    DATA_INVALID: "the manifest is invalid; nothing was rendered",
+    NO_INPUT: "the manifest is missing or unreadable; nothing was rendered",
+    UNAVAILABLE: "ffmpeg, the model or the device is missing or unfit; nothing was rendered",
+    BUG: "a bug in dh",
+    RESULTS_LOST: "results could not be written",
+    TRY_LATER: "try again later: locked, device lost, disk full, or every failure left is transient",
+}
+"""Exit codes of `dh`, besides 128+N for a run ended by signal N."""
+
+
+def _table(*codes: Code) -> dict[str, Code]:
+    return {code.name: code for code in codes}
+
+
+CODES: dict[str, Code] = _table(
+    Code("manifest.unreadable", "the manifest is missing or cannot be read", "run", NO_INPUT),
+    Code("manifest.syntax", "the manifest is not YAML as dh reads it", "run", DATA_INVALID),
+    Code("manifest.limit", "the manifest is larger or deeper than the limits", "run", DATA_INVALID),
+    Code("manifest.invalid", "a key, type or value is wrong", "run", DATA_INVALID),
+    Code("manifest.conflict", "two jobs, or a job's output and an input, are in each other's way", "run", DATA_INVALID),
+    Code("env.ffmpeg_missing", "there is no ffmpeg to run", "run", UNAVAILABLE),
+    Code("env.ffmpeg_unusable", "ffmpeg does not start, or lacks what dh needs", "run", UNAVAILABLE),
+    Code("env.device_unavailable", "the device asked for cannot be used", "run", UNAVAILABLE),
+    Code("env.locked", "another dh is writing this output", "job", TRY_LATER, transient=True),
+    Code("env.disk_full", "the disk has too little room to go on", "run", TRY_LATER, transient=True),
+    Code("env.limits", "a limit of the system (open files, processes, memory) is too low", "run", UNAVAILABLE),
+    Code("model.missing", "a model file is not there", "run", UNAVAILABLE),
+    Code("model.corrupt", "a model file is damaged, or not the one its descriptor names", "run", UNAVAILABLE),
+    Code("model.incompatible", "a model's names, shapes or types differ from its descriptor", "run", UNAVAILABLE),
+    Code("model.failed", "a network raised an error", "job", FAILED, transient=True),
+    Code("model.bad_output", "a network gave NaN, infinity or a constant", "job", FAILED, transient=True),
+    Code("device.out_of_memory", "the device has too little memory", "job", FAILED, transient=True),
+    Code("device.lost", "the device failed; its context cannot be used again", "run", TRY_LATER, transient=True),
+    Code("input.missing", "an input is not there", "job", FAILED),
+    Code("input.not_regular", "an input is a folder, pipe or device", "job", FAILED),
+    Code("input.unreadable", "an input may not be read", "job", FAILED),
+    Code("input.empty", "an input has no bytes", "job", FAILED),
+    Code("input.not_media", "an input is no audio, video or image that ffmpeg reads", "job", FAILED),
+    Code("input.no_video", "a video has no video stream", "job", FAILED),
+    Code("input.no_audio", "an audio has no audio stream", "job", FAILED),
+    Code("input.no_frames", "a video stream has no frame", "job", FAILED),
+    Code("input.corrupt", "an input has damaged data", "job", FAILED),
+    Code("input.truncated", "an input ends before its own promise", "job", FAILED),
+    Code("input.unsupported", "an input is of a kind that dh does not render", "job", FAILED),
+    Code("input.too_large", "a picture has more pixels than the limit", "job", FAILED),
+    Code("input.too_long", "an input is longer than the limit", "job", FAILED),
+    Code("input.changed", "an input changed while it was read", "job", FAILED, transient=True),
+    Code("audio.too_short", "the audio is shorter than one video frame", "job", FAILED),
+    Code("audio.invalid", "the audio has samples that are not numbers", "job", FAILED),
+    Code("face.not_found", "no frame shows a face", "job", FAILED),
+    Code("face.lost", "the face is missing in more frames than the limit", "job", FAILED),
+    Code("face.too_small", "the face has too few pixels to work on", "job", FAILED),
+    Code("decode.failed", "the decoder died", "job", FAILED, transient=True),
+    Code("encode.failed", "the encoder died", "job", FAILED, transient=True),
+    Code("stalled", "a stage made no progress for the stall timeout", "job", FAILED, transient=True),
+    Code("output.exists", "the output exists and may not be replaced", "job", FAILED),
+    Code("output.not_writable", "the output's folder is missing or cannot be written", "job", FAILED),
+    Code("output.disk_full", "the output's disk is full", "job", FAILED),
+    Code("output.mismatch", "what was written is not what was planned", "job", FAILED, transient=True),
+    Code("job.timeout", "the job took longer than --timeout", "job", FAILED),
+    Code("job.cancelled", "a signal ended the job", "job", FAILED),
+    Code("job.poison", "the job killed the process before and is not tried again", "job", FAILED),
+    Code("internal.bug", "something unforeseen; please report it", "job", BUG),
+)
+
+
+class DhError(Exception):
+    """A failure with its code, one sentence of what was found where, and what to do about it."""
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        hint: str = "",
+        stage: str | None = None,
+        frame: int | None = None,
+        stderr_tail: Iterable[str] = (),
+    ) -> None:
+        if code not in CODES:
+            raise KeyError(f"unknown error code {code!r}")
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.hint = hint
+        self.stage = stage
+        self.frame = frame
+        self.stderr_tail = tuple(stderr_tail)
+
+    @property
+    def info(self) -> Code:
+        return CODES[self.code]
+
+    def at(self, stage: str, frame: int | None = None) -> DhError:
+        """The same error with stage and frame filled in where they were not known yet."""
+        self.stage = self.stage or stage
+        self.frame = frame if self.frame is None else self.frame
+        return self
+
+
+class ManifestError(DhError):
+    """Everything that is wrong with a manifest, one line a problem, so that one run shows it all."""
+
+    def __init__(self, code: str, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__(code, "\n".join(self.problems), stage="manifest")
+
+
+def describe(error: BaseException) -> str:
+    """Type and text of any exception; never empty, since `str(queue.Empty())` and its like are ''."""
+    text = str(error).strip()
+    if text:
+        return f"{type(error).__name__}: {text}"
+    last = traceback.extract_tb(error.__traceback__)[-1:]
+    where = f" in {last[0].name}, {last[0].filename}:{last[0].lineno}" if last else ""
+    return f"{type(error).__name__} (no text){where}"
+
+
+def causes(error: BaseException) -> list[str]:
+    """The chain of exceptions behind `error`, nearest first."""
+    chain: list[str] = []
+    seen = {id(error)}
+    at = error.__cause__ or error.__context__
+    while at is not None and id(at) not in seen:
+        seen.add(id(at))
+        chain.append(describe(at))
+        at = at.__cause__ or at.__context__
+    return chain
+
+
+def as_dh_error(error: BaseException, stage: str) -> DhError:
+    """`error` itself, or the `internal.bug` that wraps what nobody foresaw."""
+    if isinstance(error, DhError):
+        return error.at(stage)
+    bug = DhError("internal.bug", describe(error), hint="Please report this with the result file.", stage=stage)
+    bug.__cause__ = error
+    return bug

@@ -1,0 +1,42 @@
+"""Time as exact fractions: frame rates, frame counts, and which source frame an output frame shows."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import Literal
+
+Loop = Literal["pingpong", "restart", "hold", "error"]
+
+NTSC = 1001
+"""30000/1001 and its like: broadcast rates are a whole number of frames in 1.001 seconds."""
+
+
+def snap_rate(rate: float) -> Fraction:
+    """The frame rate that a rounded decimal means: 29.97 is 30000/1001, 25.0 is 25, 14.5 stays 29/2."""
+    for whole in (round(rate), round(rate * NTSC / 1000)):
+        for exact in (Fraction(whole), Fraction(whole * 1000, NTSC)):
+            if whole > 0 and abs(float(exact) - rate) < 0.005:
+                return exact
+    return Fraction(rate).limit_denominator(1000)
+
+
+def frame_count(duration: Fraction, fps: Fraction) -> int:
+    """Frames that cover `duration` seconds; the last one may reach beyond the end, no sound is cut."""
+    return max(1, math.ceil(duration * fps))
+
+
+def source_index(index: int, frames: int, loop: Loop) -> int:
+    """The source frame that output frame `index` shows, of a video of `frames` frames.
+
+    Ping-pong repeats neither end: 0 1 2 3 2 1 0 1 …
+    """
+    if index < frames or frames == 1:
+        return min(index, frames - 1)
+    if loop == "restart":
+        return index % frames
+    if loop == "pingpong":
+        period = 2 * (frames - 1)
+        at = index % period
+        return at if at < frames else period - at
+    return frames - 1
