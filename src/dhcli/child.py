@@ -14,7 +14,7 @@ from typing import IO
 from dhcli.errors import DhError
 
 STDERR_LINES = 200
-"""Lines of stderr that are kept; the last of them go into the error."""
+"""Lines of stderr that are kept where nobody asks for more; the last of them go into the error."""
 STDERR_BYTES = 4 << 20
 """A child that writes more than this to stderr is broken: a damaged H.264 file made one write 20 MB/s for ever."""
 LINE_BYTES = 4096
@@ -31,11 +31,12 @@ class Child:
         *,
         feed: bool = False,
         pass_fds: Sequence[int] = (),
-        on_flood: Callable[[DhError], None] = lambda error: None,
+        keep_lines: int = STDERR_LINES,
+        on_flood: Callable[[DhError], None],
     ) -> None:
         """Start `argv`. With `feed` its stdin is a pipe, else its stdout is one.
 
-        Raises OSError where the program cannot be started.
+        The last `keep_lines` lines of stderr are kept. Raises OSError where the program cannot be started.
         """
         self.name = name
         self.argv = tuple(argv)
@@ -50,7 +51,7 @@ class Child:
             start_new_session=True,
             bufsize=0,
         )
-        self._lines: collections.deque[str] = collections.deque(maxlen=STDERR_LINES)
+        self._lines: collections.deque[str] = collections.deque(maxlen=keep_lines)
         self._pump = threading.Thread(target=self._pump_stderr, name=f"{name}-stderr", daemon=True)
         self._pump.start()
 
@@ -126,7 +127,7 @@ class Child:
 
 
 def exit_text(code: int | None) -> str:
-    """ "exit code 1", "killed by SIGKILL", "still running": how a child ended, in words."""
+    """How a child ended, in words: "exit code 1", "killed by SIGKILL", "still running"."""
     if code is None:
         return "still running"
     if code >= 0:

@@ -1,7 +1,7 @@
 """The one error tree and the one table of codes: what can go wrong, what it stops, and how a run ends.
 
-Every failure that a person or a program can see is a `DhError` whose code stands in `CODES`. Foreign exceptions are translated
-where the foreign library is called; what nobody foresaw becomes `internal.bug` with its traceback.
+Every failure that a person or a program can see is a `DhError` whose code stands in `CODES`. Foreign exceptions are
+translated where the foreign library is called; what nobody foresaw becomes `internal.bug` with its traceback.
 """
 
 from __future__ import annotations
@@ -79,6 +79,7 @@ CODES: dict[str, Code] = _table(
     Code("input.truncated", "an input ends before its own promise", "job", FAILED),
     Code("input.unsupported", "an input is of a kind that dh does not render", "job", FAILED),
     Code("input.too_large", "a picture has more pixels than the limit", "job", FAILED),
+    Code("input.too_short", "a video is shorter than the speech, and the job says not to loop it", "job", FAILED),
     Code("input.too_long", "an input is longer than the limit", "job", FAILED),
     Code("input.changed", "an input changed while it was read", "job", FAILED, transient=True),
     Code("audio.too_short", "the audio is shorter than one video frame", "job", FAILED),
@@ -98,6 +99,22 @@ CODES: dict[str, Code] = _table(
     Code("job.poison", "the job killed the process before and is not tried again", "job", FAILED),
     Code("internal.bug", "something unforeseen; please report it", "job", BUG),
 )
+
+
+WARNINGS: dict[str, str] = {
+    "input.vfr": "the frame rate varies; frames are repeated or left out to make it constant",
+    "input.interlaced": "the video is interlaced and is deinterlaced",
+    "input.alpha": "the transparency is dropped",
+    "input.hdr": "the video is HDR and is tone-mapped",
+    "input.high_bit_depth": "the video has more than 8 bits a sample and becomes 8",
+    "input.padded": "the size is odd; one column or row is repeated",
+    "audio.silent": "nobody speaks in the audio; the mouth stays closed",
+    "face.missing": "some frames show no face and stay as they are",
+    "device.fallback": "the device asked for cannot be used; the CPU is",
+    "result.unreadable": "the earlier result file could not be read and is replaced",
+    "result.lost": "the result file could not be written; it stands in the message",
+}
+"""What a job may remark on without failing."""
 
 
 class DhError(Exception):

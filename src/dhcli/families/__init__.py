@@ -1,0 +1,1 @@
+"""Model families: what listening and speaking mean for one kind of network. All else is shared."""

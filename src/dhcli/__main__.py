@@ -1,0 +1,5 @@
+"""`python -m dhcli`."""
+
+from dhcli.cli import main
+
+main()

@@ -1,0 +1,214 @@
+"""The analysis of one video: frames through the tracker, settled rows to disk, each person's rest shape and reference.
+
+Streaming: of the whole video only 8 bytes a frame stay in memory. It knows no threads and no ffmpeg; the caller gives
+the frames and decides what a missing face means.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from dhcli.errors import DhError
+from dhcli.facetrack import (
+    BLOCK,
+    BRIDGED,
+    RECORD,
+    SEEN,
+    FaceTrack,
+    Person,
+    Totals,
+    TrackFile,
+    read_records,
+    record_pose,
+)
+from dhcli.inference import Network
+from dhcli.stages.align import YuvMatrix, apply, crop_yuv, fit_pose, invert, to_rgb, yuv_matrix
+from dhcli.stages.choose import parse_rule
+from dhcli.stages.geometry import CROP_SIDE, Geometry, face_crop_matrix, mouth_opening, pose_free
+from dhcli.stages.smooth import Settled, Smoother
+from dhcli.stages.track import LEAST_EYE_DISTANCE_PX, Observation, Tracker
+from dhcli.types import F64, U8, Frame, FrameFormat
+
+CLOSED_SHARE = 0.15
+"""Share of the frames, the most closed ones, whose mean is a person's rest shape."""
+PROMISING = 0.8
+"""Pixels are kept of frames whose mouth is open this much of the widest so far: smoothed, they may be the widest."""
+MARGIN_PX = 8
+"""Kept around the crop: smoothing moves it by a pixel or two."""
+
+
+class FaceModel(Protocol):
+    """What a model family has for finding faces."""
+
+    detect: Network
+    landmarks: Network
+    geometry: Geometry
+
+
+def analyse(
+    frames: Iterable[Frame],
+    fmt: FrameFormat,
+    model: FaceModel,
+    face: str,
+    on_frame: Callable[[], None],
+    *,
+    store_path: Path | None = None,
+) -> FaceTrack:
+    """Follow the face that the rule `face` means (see `choose.parse_rule`) through all frames, in order from frame 0.
+
+    `on_frame` is called after each. With `store_path` the track is kept there; `load_track` reads it. Raises DhError
+    face.not_found or face.too_small if no frame can be used, model.* and device.* from the networks, env.disk_full,
+    whatever `frames` and `on_frame` raise, and ValueError where `face` is no rule.
+    """
+    tracker = Tracker(model.detect, model.landmarks, model.geometry, fmt, parse_rule(face))
+    file = TrackFile(store_path)
+    try:
+        people = _People(model.geometry, yuv_matrix(fmt.colour, fmt.height), file)
+        smoother = Smoother(float(fmt.fps))
+        count, small = 0, 0
+        for frame in frames:
+            seen = tracker.observe(frame)
+            people.keep(frame, seen)
+            people.settle(smoother.push(seen))
+            count, small = count + 1, small + (seen.reason == "small")
+            on_frame()
+        people.settle(smoother.finish())
+        if not people.widest:
+            raise _nobody(count, small, tracker, face)
+        totals = Totals(tracker.searched, tracker.most_faces, tuple(tracker.cuts), tuple(people.missing))
+        return file.seal(people.persons(), totals, model.geometry)
+    finally:
+        file.discard()
+
+
+def _nobody(frames: int, small: int, tracker: Tracker, face: str) -> DhError:
+    if small:
+        return DhError(
+            "face.too_small",
+            f"The face is too small in {small} of {frames} frames: less than "
+            f"{LEAST_EYE_DISTANCE_PX:g} px between the eyes' outer corners.",
+            hint="Give a video with more pixels, or one that shows the person closer.",
+        )
+    if tracker.most_faces and face.startswith(("index:", "box:")):
+        return DhError(
+            "face.not_found",
+            f"'face: {face}' names none of the faces in the {frames} frames searched; "
+            f"there are up to {tracker.most_faces} at once.",
+            hint="Set 'face' to one that is in the picture; index:0 is the one farthest left.",
+        )
+    return DhError(
+        "face.not_found",
+        f"No face can be followed in any of the {frames} frames; the most face-like spot scored "
+        f"{tracker.best_score:.2f}, 0.5 is a face.",
+        hint="Give a video that shows a person's face from the front or the side.",
+    )
+
+
+class _Cutout:
+    """The pixels around a face, with the way from image px to them."""
+
+    def __init__(self, frame: Frame, matrix: F64) -> None:
+        corners = np.array([[0.0, 0.0], [CROP_SIDE, 0.0], [0.0, CROP_SIDE], [CROP_SIDE, CROP_SIDE]])
+        xy = apply(invert(matrix), corners)
+        low = np.floor(xy.min(0) / 2).astype(int) * 2 - MARGIN_PX
+        high = np.ceil(xy.max(0) / 2).astype(int) * 2 + MARGIN_PX
+        x0, x1 = (int(np.clip(v, 0, frame.width - 2)) for v in (low[0], high[0]))
+        y0, y1 = (int(np.clip(v, 0, frame.height - 2)) for v in (low[1], high[1]))
+        x1, y1 = max(x1, x0 + 2), max(y1, y0 + 2)
+        planes = [
+            frame.y[y0:y1, x0:x1],
+            frame.u[y0 // 2 : y1 // 2, x0 // 2 : x1 // 2],
+            frame.v[y0 // 2 : y1 // 2, x0 // 2 : x1 // 2],
+        ]
+        data = np.concatenate([plane.reshape(-1) for plane in planes]).reshape(-1, x1 - x0)
+        self.frame = Frame(frame.index, data)
+        self.origin = np.array([x0, y0], np.float64)
+
+    def crop(self, matrix: F64, yuv: YuvMatrix) -> U8:
+        """The face network's crop, (160, 160, 3) RGB."""
+        shifted = np.column_stack([matrix[:, :2], apply(matrix, self.origin[None])[0]])
+        return np.rint(to_rgb(crop_yuv(self.frame, shifted, CROP_SIDE), yuv)).astype(np.uint8)
+
+
+class _People:
+    """Settled frames to records, and what all of them together say about each person."""
+
+    def __init__(self, geometry: Geometry, yuv: YuvMatrix, file: TrackFile) -> None:
+        self._geometry, self._yuv, self._file = geometry, yuv, file
+        self._cutouts: deque[_Cutout] = deque()
+        self._ids: dict[int, int] = {}
+        """The tracker's persons to ours: one that never had a usable frame gets no number."""
+        self._openings: list[array[float]] = []
+        self.widest: list[tuple[float, U8]] = []
+        self.missing: list[tuple[int, int]] = []
+
+    def keep(self, frame: Frame, seen: Observation) -> None:
+        """Keep the frame's face if it may become the person's reference picture."""
+        if seen.points is None:
+            return
+        pose = fit_pose(self._geometry.canonical[self._geometry.stable], seen.points[self._geometry.stable])
+        person = self._ids.get(seen.person)
+        widest = 0.0 if person is None else self.widest[person][0]
+        if mouth_opening(pose_free(seen.points[self._geometry.mouth], pose)) >= PROMISING * widest:
+            self._cutouts.append(_Cutout(frame, face_crop_matrix(pose)))
+
+    def settle(self, rows: Iterator[Settled]) -> None:
+        """Write settled frames, in order."""
+        for row in rows:
+            while self._cutouts and self._cutouts[0].frame.index < row.index:
+                self._cutouts.popleft()
+            self._file.append(self._record(row))
+
+    def _record(self, row: Settled) -> np.typing.NDArray[np.void]:
+        record = np.zeros(1, RECORD)
+        if row.points is None:
+            self._miss(row.index)
+            return record
+        pose = fit_pose(self._geometry.canonical[self._geometry.stable], row.points[self._geometry.stable])
+        mouth = row.points[self._geometry.mouth]
+        opening = mouth_opening(pose_free(mouth, pose))
+        person = self._ids.setdefault(row.person, len(self._ids))
+        record["state"] = SEEN if row.seen else BRIDGED
+        record["person"], record["weight"], record["opening"] = person, row.weight, opening
+        record["scale"], record["rotation"], record["translation"] = pose.scale, pose.rotation, pose.translation
+        record["mouth"] = mouth
+        if row.seen:
+            self._remember(row.index, person, opening, face_crop_matrix(pose))
+        return record
+
+    def _remember(self, index: int, person: int, opening: float, matrix: F64) -> None:
+        if person == len(self.widest):
+            self.widest.append((-math.inf, np.zeros((CROP_SIDE, CROP_SIDE, 3), np.uint8)))
+            self._openings.append(array("d"))
+        self._openings[person].append(opening)
+        if opening > self.widest[person][0] and self._cutouts and self._cutouts[0].frame.index == index:
+            self.widest[person] = opening, self._cutouts[0].crop(matrix, self._yuv)
+
+    def _miss(self, index: int) -> None:
+        if self.missing and self.missing[-1][1] == index - 1:
+            self.missing[-1] = self.missing[-1][0], index
+        else:
+            self.missing.append((index, index))
+
+    def persons(self) -> tuple[Person, ...]:
+        """Every person's rest shape and reference picture, once all frames are settled."""
+        limits = np.array([np.quantile(o, CLOSED_SHARE) for o in self._openings])
+        total, count = np.zeros((len(limits), 106, 3)), np.zeros(len(limits))
+        self._file.flush()
+        for first in range(0, self._file.frames, BLOCK):
+            for record in read_records(self._file.fd, first, min(BLOCK, self._file.frames - first)):
+                person = int(record["person"])
+                if record["state"] == SEEN and record["opening"] <= limits[person]:
+                    total[person] += pose_free(record["mouth"].astype(np.float64), record_pose(record))
+                    count[person] += 1
+        rests = total / count[:, None, None]
+        return tuple(
+            Person(self._geometry.closed(rest), picture) for rest, (_, picture) in zip(rests, self.widest, strict=True)
+        )

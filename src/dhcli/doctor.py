@@ -1,0 +1,86 @@
+"""What a render needs of this machine, tried one by one, so that a night does not fail on what a minute could tell."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dhcli.attempt import Models
+from dhcli.bundle import available_models, load_bundle
+from dhcli.errors import DhError
+from dhcli.inference import parse_device, runtime_version
+from dhcli.media.ffmpeg import ffmpeg_encoders, ffmpeg_version, find_ffmpeg
+
+ENCODERS = ("libx264", "libx265", "aac")
+OPEN_FILES = 64
+"""A render holds about 20 files open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was tried."""
+
+    what: str
+    found: str
+    error: DhError | None = None
+
+
+def examine(device: str, models_dirs: tuple[Path, ...]) -> Iterator[Finding]:
+    """Every check in turn; one that fails does not stop the others."""
+    yield _try("ffmpeg", _ffmpeg)
+    yield _try("encoders", _encoders)
+    for name in available_models(models_dirs):
+        yield _try(f"model {name}", lambda name=name: _model(name, models_dirs))  # type: ignore[misc]
+    yield _try(f"device {device}", lambda: _device(device, models_dirs))
+    yield _try("disk", lambda: f"{shutil.disk_usage(Path.cwd()).free >> 20} MiB free in {Path.cwd()}")
+    yield _try("open files", _open_files)
+
+
+def _try(what: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(what, look())
+    except DhError as error:
+        return Finding(what, error.code, error)
+
+
+def _ffmpeg() -> str:
+    program = find_ffmpeg()
+    return f"{ffmpeg_version(program)} at {program}"
+
+
+def _encoders() -> str:
+    missing = [name for name in ENCODERS if name not in ffmpeg_encoders(find_ffmpeg())]
+    if missing:
+        raise DhError(
+            "env.ffmpeg_unusable",
+            f"{find_ffmpeg()} has no encoder {', '.join(missing)}.",
+            hint="Unset DH_FFMPEG to use the ffmpeg that comes with dh, or install a full build.",
+        )
+    return ", ".join(ENCODERS)
+
+
+def _model(name: str, models_dirs: tuple[Path, ...]) -> str:
+    bundle = load_bundle(name, models_dirs)
+    for role in bundle.files:
+        bundle.read(role)
+    return f"version {bundle.version}, {len(bundle.files)} files as they should be, in {bundle.folder}"
+
+
+def _device(device: str, models_dirs: tuple[Path, ...]) -> str:
+    family = Models(models_dirs, parse_device(device)).family("dh-base")
+    warning = f" ({family.warning})" if family.warning else ""
+    return f"{family.provider}, ONNX Runtime {runtime_version()}{warning}"
+
+
+def _open_files() -> str:
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit < OPEN_FILES:
+        raise DhError(
+            "env.limits",
+            f"Only {limit} files may be open at once; dh needs {OPEN_FILES}.",
+            hint="Raise the limit: ulimit -n 1024",
+        )
+    return f"up to {limit}"

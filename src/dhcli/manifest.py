@@ -1,0 +1,137 @@
+"""The manifest: bytes in, checked jobs out, or every problem at once with its line.
+
+It owns the file: where it comes from, how it is read, the schema that describes it. It opens no input and knows nothing
+of rendering.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, BinaryIO
+
+from dhcli import strict_yaml
+from dhcli.conflicts import find_conflicts, with_ids
+from dhcli.errors import ManifestError
+from dhcli.job_reader import ID_PATTERN, OPTIONS, PATHS, VERSION, JobReader, Problems
+from dhcli.options import FaceChoice, Job, JobOptions, Trim
+
+__all__ = ["FaceChoice", "Job", "JobOptions", "Manifest", "Trim", "load_manifest", "manifest_schema", "single_job"]
+
+NO_OVERRIDES: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The jobs of one batch."""
+
+    path: Path | None
+    """Absolute; None for standard input and for a job without a manifest."""
+    sha256: str
+    """Of the bytes that were read; without a manifest, of the job's paths and options."""
+    jobs: tuple[Job, ...]
+
+
+def load_manifest(
+    source: Path | None, *, stdin: BinaryIO | None = None, overrides: Mapping[str, str] = NO_OVERRIDES
+) -> Manifest:
+    """Read and check a manifest. None and `-` are standard input, whose paths are relative to the current folder.
+
+    `overrides` are job options as text; they win over the jobs and the defaults. Raises ManifestError, `.unreadable`,
+    `.syntax`, `.limit`, `.invalid` or `.conflict`, with every problem of the file.
+    """
+    from_stdin = source is None or str(source) == "-"
+    name = "<stdin>" if from_stdin else str(source)
+    path, folder, data = _read(None if from_stdin else source, stdin, name)
+    try:
+        root = strict_yaml.load(data, name)
+    except strict_yaml.StrictYamlError as error:
+        raise ManifestError(f"manifest.{error.kind}", error.problems) from error
+    problems = Problems(name)
+    reader = JobReader(folder, problems, overrides)
+    jobs = reader.read(root)
+    for job, key, text in find_conflicts(jobs):
+        problems.add(reader.lines[job.index, key], f"jobs[{job.index}].{key}", text, conflict=True)
+    problems.raise_any()
+    return Manifest(path, hashlib.sha256(data).hexdigest(), with_ids(jobs))
+
+
+def single_job(
+    audio: str | Path, video: str | Path, save_path: str | Path, overrides: Mapping[str, str] = NO_OVERRIDES
+) -> Manifest:
+    """The manifest of one job given on the command line, checked as if it stood in a file. Raises ManifestError."""
+    texts = {"audio": str(audio), "video": str(video), "save_path": str(save_path)}
+    problems = Problems("dh")
+    jobs = JobReader(_current_folder("dh"), problems, overrides).single(texts)
+    for _, key, text in find_conflicts(jobs):
+        problems.add(None, f"--{key.replace('_', '-')}", text, conflict=True)
+    problems.raise_any()
+    content = json.dumps([texts, dict(overrides)], sort_keys=True).encode()
+    return Manifest(None, hashlib.sha256(content).hexdigest(), with_ids(jobs))
+
+
+def manifest_schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of the file that a user writes."""
+    text = {"type": ["string", "number", "boolean"]}  # what other YAML readers make of `id: 7` and `label: yes`
+    options = {name: {"$ref": f"#/$defs/{name}"} for name in OPTIONS}
+    paths = {name: {"type": "string", "minLength": 1, "description": what} for name, what in PATHS.items()}
+    paths["save_path"]["pattern"] = r"\.[mM][pP]4$"
+    ident = text | {"pattern": f"^{ID_PATTERN}$", "description": "unique name; default: the stem of save_path"}
+    job = {"id": ident, **paths, **options}
+    closed = {"type": "object", "additionalProperties": False}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "dh manifest",
+        "description": "Lip-sync jobs. Relative paths are relative to the manifest.",
+        **closed,
+        "required": ["version", "jobs"],
+        "properties": {
+            "version": {"enum": [int(VERSION), VERSION], "description": "version of this format"},
+            "defaults": {**closed, "description": "options for every job", "properties": options},
+            "jobs": {
+                "type": "array",
+                "minItems": 1,
+                "items": {**closed, "required": list(PATHS), "properties": job},
+            },
+        },
+        "$defs": {**OPTIONS, "label": OPTIONS["label"] | text},
+    }
+
+
+def _current_folder(name: str) -> Path:
+    try:
+        return Path.cwd()
+    except OSError as error:
+        raise ManifestError(
+            "manifest.unreadable", [f"{name}: the current folder is gone; change to one that exists"]
+        ) from error
+
+
+def _read(source: Path | None, stdin: BinaryIO | None, name: str) -> tuple[Path | None, Path, bytes]:
+    """Absolute path, base folder and content; one byte more than the limit, so that the limit is noticed."""
+    limit = strict_yaml.MAX_BYTES + 1
+    base = _current_folder(name)
+    try:
+        if source is None:
+            stream = stdin or (sys.stdin.buffer if sys.stdin else None)
+            if stream is None:
+                raise ManifestError("manifest.unreadable", [f"{name}: standard input is closed; give a file"])
+            return None, base, stream.read(limit)
+        with source.open("rb") as file:
+            path = Path(os.path.normpath(base / source))
+            return path, path.parent, file.read(limit)
+    except FileNotFoundError as error:
+        text = "no such file; give the path of a manifest, or - for standard input"
+        raise ManifestError("manifest.unreadable", [f"{name}: {text}"]) from error
+    except IsADirectoryError as error:
+        raise ManifestError("manifest.unreadable", [f"{name}: a folder; give a file in it"]) from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        text = f"cannot be read by user {os.geteuid()}: {reason}"
+        raise ManifestError("manifest.unreadable", [f"{name}: {text}"]) from error

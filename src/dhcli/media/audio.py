@@ -1,0 +1,77 @@
+"""The sound as a waveform for the networks: mono, float32, at their rate, in blocks of bounded size."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import numpy as np
+
+from dhcli.media.failure import damage, decode_failure
+from dhcli.media.ffmpeg import SOUND_FILTER, InputFile, Trim, base_argv, input_argv, running
+from dhcli.media.info import AudioInfo
+from dhcli.scope import Scope
+from dhcli.types import F32
+
+SAMPLE_BYTES = 4
+SLACK_S = 0.1
+"""A resampler's filter may begin and end a little early; a cut file lacks more."""
+
+
+def waveform_argv(file: InputFile, info: AudioInfo, rate: int, trim: Trim | None) -> list[str]:
+    """The command line that turns a sound into raw mono float32 samples.
+
+    The mix is normalised: the sum of all channels of a loud recording stays within -1..1.
+    """
+    chain = SOUND_FILTER
+    if trim is not None:
+        chain += f",atrim=start={float(trim[0]):.6f}" + (f":end={float(trim[1]):.6f}" if trim[1] is not None else "")
+    chain += f",aresample=out_sample_rate={rate}:out_chlayout=mono:out_sample_fmt=flt:rematrix_maxval=1"
+    return [
+        *(*base_argv(), "-max_error_rate", "0", *input_argv(file), "-map", f"0:{info.index}"),
+        *("-af", chain, "-ar", str(rate), "-ac", "1", "-c:a", "pcm_f32le", "-f", "f32le", "pipe:1"),
+    ]
+
+
+def read_waveform(
+    scope: Scope,
+    file: InputFile,
+    info: AudioInfo,
+    *,
+    rate: int = 16000,
+    trim: Trim | None = None,
+    chunk_s: float = 10,
+    stage: str = "listen",
+) -> Iterator[F32]:
+    """Blocks of (n,) float32 samples at `rate` Hz, about -1..1, each of at most `chunk_s` s; all of them not empty.
+
+    Raises audio.too_short, audio.invalid, input.truncated, input.corrupt, decode.failed, env.*, Stopped.
+    """
+    promised = info.used(trim) * rate
+    block = max(1, round(chunk_s * rate))
+    got = 0
+    argv = waveform_argv(file, info, rate, trim)
+    with running(scope, stage, argv, pass_fds=file.pass_fds) as child:
+        stream: BinaryIO = os.fdopen(child.stdout.fileno(), "rb", buffering=1 << 16, closefd=False)
+        while raw := stream.read(block * SAMPLE_BYTES):
+            scope.beat(stage)
+            samples = np.frombuffer(raw[: len(raw) // SAMPLE_BYTES * SAMPLE_BYTES], "<f4").astype(
+                np.float32, copy=False
+            )
+            if not np.isfinite(samples).all():
+                at = (got + int(np.argmin(np.isfinite(samples)))) / rate
+                finding = f"a sample at {at:.3f} s is not a number"
+                raise file.error("audio.invalid", finding, hint="Export the sound again, as 16-bit WAV for instance.")
+            got += len(samples)
+            if len(samples):
+                yield samples
+        code = child.wait()
+        scope.check()
+        if code or damage(child.tail(100)) or got < promised - SLACK_S * rate:
+            finding = f"{got / rate:.2f} of {float(promised) / rate:.2f} s of sound could be read"
+            raise decode_failure(file, child, code, finding)
+    if not got:
+        raise file.error(
+            "audio.too_short", f"has {float(promised) / rate * 1000:.3f} ms of sound", hint="Give a longer recording."
+        )

@@ -1,0 +1,137 @@
+"""What a failed ffmpeg means: the one place that reads its messages. Never branches on its exit number.
+
+The same fault has exit code 1, 69, 183, 187, 228 or 254 by version and build, and a truncated file even has 0; the
+messages are stable.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from dhcli.child import Child, exit_text
+from dhcli.errors import DhError
+from dhcli.media.ffmpeg import InputFile
+
+DAMAGE = re.compile(
+    r"corrupt|truncat|partial file|premature|error while decoding|concealing|invalid nal|damaged|overread|crc mismatch"
+    r"|bytestream end|invalid data found|submitting packet to decoder|missing picture in access unit",
+    re.IGNORECASE,
+)
+"""Messages about damaged data. Other error lines, such as a missing reference after an open GOP, do no harm."""
+DAMAGED_PICTURE = re.compile(r"error while decoding|concealing|damaged|partial file|corrupt", re.IGNORECASE)
+"""The same for a stream that begins in the middle: that packets before its first key frame are refused is no damage."""
+TRUNCATION = re.compile(r"partial file|truncat|premature|packet corrupt|corrupt input packet", re.IGNORECASE)
+NO_SPACE = re.compile(r"no space left on device|disk quota exceeded|file too large", re.IGNORECASE)
+UNFIT = re.compile(
+    r"no such filter|unknown encoder|unrecognized option|option not found|error loading shared", re.IGNORECASE
+)
+LEVEL = re.compile(r"\[(?:info|verbose|warning|error|fatal|panic)\] ")
+CONTEXT = re.compile(r"\[[^\]]+ @ 0x[0-9a-f]+\] ")
+AFTERMATH = re.compile(
+    r"conversion failed|error opening (?:input|output) files|task finished|terminating|nothing was written",
+    re.IGNORECASE,
+)
+
+NOT_CLOSED = (
+    "The recording was not closed; a repair program such as untrunc can rebuild it from a good file of the same camera."
+)
+COPY_AGAIN = "Copy or download it again; if it still plays, convert it with another program."
+
+
+def plain(line: str) -> str:
+    """A message without ffmpeg's addresses and levels, which differ from run to run."""
+    return LEVEL.sub("", CONTEXT.sub("", line)).strip()
+
+
+def reason(tail: Sequence[str]) -> str:
+    """The last message that says why, not that; "" where there is none."""
+    errors = [plain(line) for line in tail if re.search(r"\[(error|fatal|panic)\]", line)] or [
+        plain(line) for line in tail
+    ]
+    telling = [line for line in errors if line and not AFTERMATH.search(line)]
+    return (telling or [""])[-1][:300]
+
+
+def damage(tail: Sequence[str], pattern: re.Pattern[str] = DAMAGE) -> str:
+    """The first message about damaged data, "" where there is none."""
+    return next((plain(line) for line in tail if pattern.search(line)), "")
+
+
+def open_failure(file: InputFile, code: int | None, tail: Sequence[str]) -> DhError:
+    """Why ffmpeg could not make sense of an input at all."""
+    text, why = "\n".join(tail), reason(tail)
+    if code is not None and code < 0:
+        return _died("decode.failed", file.label, code, tail)
+    if "moov atom not found" in text:
+        return file.error(
+            "input.corrupt", "its index is missing (moov atom not found)", hint=NOT_CLOSED, stderr_tail=tail
+        )
+    if "exceeds specified max pixel count" in text:
+        return file.error("input.too_large", why, hint="Scale it down first.", stderr_tail=tail)
+    if "not on whitelist" in text or "not in whitelist" in text:
+        hint = (
+            "Playlists and exotic containers are not opened; give an MP4, MOV, MKV, WebM, AVI, WAV, MP3 or FLAC file."
+        )
+        return file.error("input.unsupported", f"is no container that dh reads ({why})", hint=hint, stderr_tail=tail)
+    if UNFIT.search(text):
+        return _unfit(why, tail)
+    hint = f"It begins with {_beginning(file)}; give a media file."
+    return file.error(
+        "input.not_media", f"is no audio, video or image that ffmpeg reads ({why})", hint=hint, stderr_tail=tail
+    )
+
+
+def decode_failure(file: InputFile, child: Child, code: int | None, finding: str) -> DhError:
+    """Why a decoder ended early, or badly. `finding` says what came, as "59 of 100 frames"."""
+    tail = child.tail(100)
+    if code is None or code < 0:
+        return _died("decode.failed", f"{file.label}: {finding}", code, tail[-20:])
+    if UNFIT.search("\n".join(tail)):
+        return _unfit(reason(tail), tail[-20:])
+    if what := damage(tail, TRUNCATION):
+        return file.error("input.truncated", f"ends early: {finding} ({what})", hint=COPY_AGAIN, stderr_tail=tail[-20:])
+    if what := damage(tail):
+        return file.error("input.corrupt", f"is damaged: {finding} ({what})", hint=COPY_AGAIN, stderr_tail=tail[-20:])
+    if code:
+        return _died("decode.failed", f"{file.label}: {finding}", code, tail[-20:])
+    return file.error("input.truncated", f"ends early: {finding}", hint=COPY_AGAIN, stderr_tail=tail[-20:])
+
+
+def encode_failure(child: Child, code: int | None, finding: str) -> DhError:
+    """Why the encoder ended early, or badly."""
+    tail = child.tail(100)
+    if NO_SPACE.search("\n".join(tail)):
+        hint = "Make room on the output's disk, or write elsewhere."
+        return DhError(
+            "output.disk_full", f"No space to write the output: {finding}.", hint=hint, stderr_tail=tail[-20:]
+        )
+    if UNFIT.search("\n".join(tail)):
+        return _unfit(reason(tail), tail[-20:])
+    return _died("encode.failed", finding, code, tail[-20:])
+
+
+def _died(kind: str, what: str, code: int | None, tail: Sequence[str]) -> DhError:
+    why = reason(tail)
+    message = f"{what}; ffmpeg: {exit_text(code)}" + (f", {why}" if why else "")
+    hint = (
+        "It was killed from outside; too little memory is the usual cause."
+        if code and code < 0
+        else "The last lines of ffmpeg say why."
+    )
+    return DhError(kind, f"{message}.", hint=hint, stderr_tail=tail)
+
+
+def _unfit(why: str, tail: Sequence[str]) -> DhError:
+    return DhError(
+        "env.ffmpeg_unusable", f"This ffmpeg lacks something: {why}.", hint="Unset DH_FFMPEG.", stderr_tail=tail
+    )
+
+
+def _beginning(file: InputFile) -> str:
+    first = file.head(24)
+    if first.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "HTML or XML, probably an error page"
+    if first.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer, the file itself was not fetched"
+    return repr(first)

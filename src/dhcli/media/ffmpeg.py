@@ -1,0 +1,292 @@
+"""Finding ffmpeg, opening inputs for it, starting it, and saying why it failed. Knows nothing about frames or samples.
+
+Inputs are opened once and reach ffmpeg as file descriptors: the file that was checked and hashed is the file that is
+rendered, and no name (`-y.mp4`, `a:b`, `img%03d.png`) is ever parsed as an option, a protocol or a pattern.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import hashlib
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeAlias
+
+import imageio_ffmpeg
+
+from dhcli.child import STDERR_LINES, Child, exit_text
+from dhcli.errors import DhError
+from dhcli.scope import Scope
+
+Trim: TypeAlias = tuple[Fraction, Fraction | None]
+"""The part of a sound to use: start and end, s; None is the sound's own end."""
+
+MAX_PIXELS = 67_108_864
+"""8192 x 8192: a 374 kB PNG can unpack to gigabytes, so the limit is set before anything is decoded."""
+SET_VARIABLE = "Correct the variable DH_FFMPEG, or unset it to use the bundled ffmpeg."
+SOUND_FILTER = "aresample=async=1:first_pts=0"
+"""Silence where the time stamps have a gap: a sound that starts late stays late, as its copy in the output does."""
+HASH_BLOCK_BYTES = 1 << 20
+VERSION_TIMEOUT_S = 30
+
+# Playlists (hls, concat, dash, sdp, image2) are absent on purpose: saved as .mp4 they make ffmpeg read other files.
+FORMATS = (
+    "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,mxf,ivf,gif,nut,dv,rm,h264,hevc,av1,obu,m4v,mjpeg,yuv4mpegpipe,"
+    "wav,w64,mp3,aac,loas,flac,aiff,caf,amr,amrnb,amrwb,ac3,eac3,dts,au,ape,tta,wv,tak,dsf,"
+    "png_pipe,jpeg_pipe,webp_pipe,webp_anim,apng,bmp_pipe,tiff_pipe,ppm_pipe,pgm_pipe,pbm_pipe,pam_pipe,pgmyuv_pipe,jpegxl_pipe,"
+    "jpegxl_anim,j2k_pipe,dpx_pipe,exr_pipe,qoi_pipe,sgi_pipe"
+)
+"""Demuxers that an input may use."""
+
+
+@functools.cache
+def _bundled() -> str:
+    try:
+        return str(imageio_ffmpeg.get_ffmpeg_exe())
+    except RuntimeError as error:
+        raise DhError(
+            "env.ffmpeg_missing",
+            f"No ffmpeg: {error}",
+            hint="Reinstall imageio-ffmpeg, or let the variable DH_FFMPEG name an ffmpeg program.",
+        ) from error
+
+
+def find_ffmpeg() -> str:
+    """The ffmpeg program to run: what the variable DH_FFMPEG names, else the one bundled with imageio-ffmpeg.
+
+    Raises env.ffmpeg_missing and env.ffmpeg_unusable.
+    """
+    wanted = os.environ.get("DH_FFMPEG") or _bundled()
+    found = shutil.which(wanted)
+    if found:
+        return found
+    if not Path(wanted).exists():
+        raise DhError("env.ffmpeg_missing", f"There is no ffmpeg at {wanted}.", hint=SET_VARIABLE)
+    raise DhError("env.ffmpeg_unusable", f"{wanted} is not a program that can be run.", hint=f"Try: chmod +x {wanted}")
+
+
+def _ask(program: str, option: str) -> str:
+    try:
+        answer = subprocess.run(
+            [program, "-hide_banner", option],
+            capture_output=True,
+            timeout=VERSION_TIMEOUT_S,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+    except FileNotFoundError as error:
+        raise DhError("env.ffmpeg_missing", f"There is no ffmpeg at {program}.", hint=SET_VARIABLE) from error
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise DhError(
+            "env.ffmpeg_unusable", f"{program} does not run: {error}", hint="Run it by hand with -version."
+        ) from error
+    if answer.returncode:
+        raise DhError(
+            "env.ffmpeg_unusable",
+            f"{program} {option} ended with {exit_text(answer.returncode)}.",
+            hint="Run it by hand; a program of another machine, or a missing library, is the usual cause.",
+            stderr_tail=answer.stderr.decode("utf-8", "backslashreplace").splitlines()[-20:],
+        )
+    return answer.stdout.decode("utf-8", "backslashreplace")
+
+
+@functools.cache
+def ffmpeg_version(program: str) -> str:
+    """The version of `program`, such as "7.1". Raises env.ffmpeg_missing and env.ffmpeg_unusable."""
+    found = re.match(r"ffmpeg version (\S+)", _ask(program, "-version"))
+    if not found:
+        raise DhError("env.ffmpeg_unusable", f"{program} does not introduce itself as ffmpeg.", hint=SET_VARIABLE)
+    return found[1]
+
+
+@functools.cache
+def ffmpeg_encoders(program: str) -> frozenset[str]:
+    """The encoders that `program` was built with; a hardware encoder among them may still find no hardware."""
+    return frozenset(re.findall(r"^ [VAS][F.][S.][X.][B.][D.] (\w+)", _ask(program, "-encoders"), re.MULTILINE))
+
+
+class InputFile:
+    """A regular file, opened for reading once; the descriptor stays the same file whatever happens to its name."""
+
+    def __init__(self, path: str | Path, role: str) -> None:
+        """`role` ("video", "audio") begins every message about the file.
+
+        Raises input.missing, input.not_regular, input.unreadable, input.empty.
+        """
+        self.path = Path(path)
+        self.role = role
+        self._sha256: str | None = None
+        try:
+            # A FIFO without O_NONBLOCK waits for its writer for ever.
+            self.fd = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            raise self._cannot_open(error) from error
+        found = os.fstat(self.fd)
+        self.bytes = found.st_size
+        self.mtime_ns = found.st_mtime_ns
+        if not stat.S_ISREG(found.st_mode) or not self.bytes:
+            self.close()
+            raise self._no_file(found.st_mode)
+
+    def _cannot_open(self, error: OSError) -> DhError:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return self.error(
+                "input.missing", "there is no such file", hint="Correct the path; it is relative to the manifest."
+            )
+        if error.errno in (errno.ENXIO, errno.ENODEV):
+            return self.error("input.not_regular", "is a socket or device", hint="Give a file.")
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            return DhError(
+                "env.limits", f"Too many open files at {self.label}.", hint="Raise the limit: ulimit -n 4096"
+            )
+        return self.error(
+            "input.unreadable", f"cannot be opened: {error.strerror}", hint=f"User id {os.getuid()} needs to read it."
+        )
+
+    def _no_file(self, mode: int) -> DhError:
+        if stat.S_ISREG(mode):
+            return self.error("input.empty", "has no bytes", hint="Its copy or download was probably not finished.")
+        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe" if stat.S_ISFIFO(mode) else "a device"
+        return self.error("input.not_regular", f"is {kind}", hint="Give a file.")
+
+    @property
+    def label(self) -> str:
+        return f"{self.role} {self.path}"
+
+    @property
+    def url(self) -> str:
+        """The file as ffmpeg is to open it; needs `pass_fds`."""
+        return fd_url(self.fd, self.path)
+
+    @property
+    def pass_fds(self) -> tuple[int, ...]:
+        return (self.fd,)
+
+    def error(self, code: str, finding: str, *, hint: str, stderr_tail: Iterable[str] = ()) -> DhError:
+        """The error that says `finding` about this file."""
+        return DhError(code, f"{self.label}: {finding}.", hint=hint, stderr_tail=stderr_tail)
+
+    def sha256(self) -> str:
+        """Hash of the whole content, hexadecimal; read once. Raises input.unreadable."""
+        if self._sha256 is None:
+            digest = hashlib.sha256()
+            at = 0
+            try:
+                while block := os.pread(self.fd, HASH_BLOCK_BYTES, at):
+                    digest.update(block)
+                    at += len(block)
+            except OSError as error:
+                raise self.error(
+                    "input.unreadable", f"reading failed: {error.strerror}", hint="Check the disk."
+                ) from error
+            self._sha256 = digest.hexdigest()
+        return self._sha256
+
+    def head(self, count: int) -> bytes:
+        """The first bytes."""
+        return os.pread(self.fd, count, 0)
+
+    def check_unchanged(self) -> None:
+        """Raise input.changed where somebody wrote to the file since it was opened."""
+        now = os.fstat(self.fd)
+        if (now.st_size, now.st_mtime_ns) != (self.bytes, self.mtime_ns):
+            raise self.error(
+                "input.changed",
+                f"changed while it was read ({self.bytes} bytes then, {now.st_size} now)",
+                hint="Render again when it is complete.",
+            )
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def fd_url(fd: int, path: Path) -> str:
+    """An open file as ffmpeg's `file` protocol takes it; by absolute path where the system has no /proc."""
+    return f"file:/proc/self/fd/{fd}" if sys.platform == "linux" else f"file:{path.absolute()}"
+
+
+def base_argv(level: str = "warning") -> list[str]:
+    """Program and options that every run has in common."""
+    return [find_ffmpeg(), "-nostdin", "-hide_banner", "-nostats", "-loglevel", f"level+{level}"]
+
+
+def input_argv(file: InputFile, *before: str) -> list[str]:
+    """One input, fenced in: which demuxers, which protocols, how many pixels. `before` are further options for it."""
+    fence = ["-protocol_whitelist", "file,pipe", "-format_whitelist", FORMATS, "-max_pixels", str(MAX_PIXELS)]
+    return [*fence, *before, "-i", file.url]
+
+
+def start(
+    scope: Scope,
+    name: str,
+    argv: Sequence[str],
+    *,
+    feed: bool = False,
+    pass_fds: Sequence[int] = (),
+    keep_lines: int = STDERR_LINES,
+) -> Child:
+    """Start ffmpeg as a child of the job. Raises env.ffmpeg_missing, env.ffmpeg_unusable, env.limits, Stopped."""
+    try:
+        return scope.spawn(name, argv, feed=feed, pass_fds=pass_fds, keep_lines=keep_lines)
+    except FileNotFoundError as error:
+        raise DhError("env.ffmpeg_missing", f"There is no ffmpeg at {argv[0]}.", hint=SET_VARIABLE) from error
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM):
+            raise DhError(
+                "env.limits",
+                f"ffmpeg could not be started: {error.strerror}.",
+                hint="Raise the limits of open files, processes or memory (ulimit -n, -u, -v).",
+            ) from error
+        raise DhError(
+            "env.ffmpeg_unusable", f"{argv[0]} does not start: {error.strerror}.", hint=SET_VARIABLE
+        ) from error
+
+
+@contextlib.contextmanager
+def running(
+    scope: Scope,
+    name: str,
+    argv: Sequence[str],
+    *,
+    pass_fds: Sequence[int] = (),
+    keep_lines: int = STDERR_LINES,
+) -> Iterator[Child]:
+    """A child whose output is read, dead and reaped at the end of the block. Raises env.* as `start` does, Stopped."""
+    child = start(scope, name, argv, pass_fds=pass_fds, keep_lines=keep_lines)
+    try:
+        yield child
+    finally:
+        scope.release(child)
+
+
+def beating(scope: Scope, stage: str, lines: Iterable[str]) -> Iterator[str]:
+    """The same lines; each is a sign of life of `stage`."""
+    for line in lines:
+        scope.beat(stage)
+        yield line
+
+
+def lines_of(child: Child) -> Iterator[str]:
+    """What the child writes to stdout, line by line, as it comes."""
+    with open(child.stdout.fileno(), encoding="ascii", errors="replace", closefd=False) as lines:
+        yield from lines

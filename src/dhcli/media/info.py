@@ -1,0 +1,172 @@
+"""What a probe found out about an input, and what follows from it: format, colours, frames at another rate. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+import numpy as np
+
+from dhcli.errors import DhError
+from dhcli.media import rate
+from dhcli.media.ffmpeg import Trim
+from dhcli.media.listing import Picture
+from dhcli.media.rate import I64
+from dhcli.types import Colour, FrameFormat
+
+Warnings = tuple[tuple[str, str], ...]
+"""Code and message of what is unusual but rendered."""
+
+HD_HEIGHT = 720
+HDR_TRANSFERS = ("smpte2084", "arib-std-b67")
+MP4_AUDIO = frozenset({"aac", "mp3", "alac", "ac3", "eac3"})
+"""Codecs that common players take from an MP4; others are encoded to AAC."""
+RGB = ("rgb", "bgr", "gbr", "argb", "abgr", "0rgb", "0bgr", "x2rgb", "x2bgr", "pal8", "monob", "monow")
+EIGHT_BIT_420 = ("yuv420p", "yuvj420p")
+
+
+@dataclass(frozen=True, slots=True)
+class AudioInfo:
+    """A sound that can be used."""
+
+    index: int
+    """Stream of the file."""
+    codec: str
+    container: str
+    sample_rate: int
+    channels: int
+    samples: int
+    """Decoded samples of one channel, gaps filled; the sound begins at the file's time 0."""
+    warnings: Warnings = ()
+
+    @property
+    def duration(self) -> Fraction:
+        """Length of the decoded sound, s, exact."""
+        return Fraction(self.samples, self.sample_rate)
+
+    @property
+    def copyable_to_mp4(self) -> bool:
+        return self.codec in MP4_AUDIO
+
+    def used(self, trim: Trim | None) -> Fraction:
+        """Length of the part that `trim` leaves, s. Raises audio.too_short where nothing is left."""
+        if trim is None:
+            return self.duration
+        start, end = trim
+        left = min(self.duration, self.duration if end is None else end) - start
+        if left <= 0:
+            raise DhError(
+                "audio.too_short",
+                f"The trim begins at {float(start):g} s, but the sound has {float(self.duration):.3f} s.",
+                hint="Correct 'trim'.",
+            )
+        return left
+
+
+@dataclass(frozen=True, slots=True)
+class VideoInfo:
+    """A video, or a still image, that can be rendered."""
+
+    index: int
+    """Stream of the file."""
+    codec: str
+    container: str
+    width: int
+    height: int
+    """As displayed: upright, before a padding to even sides."""
+    fps: Fraction
+    """Exact where the rate is constant; else the constant rate that stands in for it."""
+    vfr: bool
+    frames: int
+    """Frames at `fps`, what the reader delivers."""
+    duration: Fraction
+    rotation: int
+    sar: Fraction
+    colour: Colour
+    """Of the frames that the reader delivers."""
+    source_colour: Colour
+    pix_fmt: str
+    interlaced: bool
+    alpha: bool
+    is_image: bool
+    packets_are_frames: bool
+    """Else the frames were counted by decoding, and packets that give none are no damage."""
+    audio_streams: int
+    warnings: Warnings
+    pts: I64 = field(repr=False, compare=False)  # (decoded frames,), ascending, in time_base
+    time_base: Fraction
+
+    @property
+    def padded(self) -> bool:
+        return bool(self.width % 2 or self.height % 2)
+
+    @property
+    def hdr(self) -> bool:
+        return self.source_colour.transfer in HDR_TRANSFERS
+
+    @property
+    def decoded(self) -> int:
+        """Frames that the decoder gives, before any change of rate."""
+        return len(self.pts)
+
+    def frames_at(self, fps: Fraction) -> int:
+        """Frames of the video at another rate."""
+        return self.frames if fps == self.fps or self.is_image else rate.frames_at(self.duration, fps)
+
+    def picks(self, fps: Fraction) -> I64:  # (frames_at(fps),)
+        """The decoded frame that each frame at `fps` shows."""
+        if self.is_image or (fps == self.fps and not self.vfr):
+            return np.arange(self.frames_at(fps))
+        return rate.picks(self.pts, self.time_base, fps, self.frames_at(fps))
+
+
+def frame_format(info: VideoInfo, fps: Fraction | None = None) -> FrameFormat:
+    """The format of the frames that the reader delivers: even sides, the video's own rate unless `fps` is given."""
+    width, height = info.width + info.width % 2, info.height + info.height % 2
+    return FrameFormat(width, height, fps or info.fps, info.sar, info.colour)
+
+
+def delivered_colour(picture: Picture) -> Colour:
+    """The colour description of a picture after its conversion to 8-bit YUV."""
+    colour = picture.colour
+    if colour.transfer in HDR_TRANSFERS:
+        return Colour("tv", "bt709", "bt709", "bt709")
+    if picture.pix_fmt.startswith(RGB):
+        matrix = "bt709" if picture.height >= HD_HEIGHT else "smpte170m"  # as players guess where a tag gets lost
+        return Colour("tv", matrix, colour.primaries, colour.transfer)
+    if picture.pix_fmt.startswith("yuvj"):
+        return Colour("pc", colour.matrix, colour.primaries, colour.transfer)
+    return colour
+
+
+def has_alpha(pix_fmt: str) -> bool:
+    return pix_fmt.startswith(("yuva", "gbrap", "rgba", "bgra", "argb", "abgr", "ya8", "ya16", "pal8"))
+
+
+def bit_depth(pix_fmt: str) -> int:
+    """Bits of one sample: 8, 10, 12, 16, 32."""
+    if found := re.search(r"(?:p|gray|gbrpf|gbrapf|x2rgb|x2bgr|p0|xv)(9|10|12|14|16|32)(?:le|be)?$", pix_fmt):
+        return int(found[1])
+    return 16 if re.match(r"(rgb|bgr)a?(48|64)", pix_fmt) or pix_fmt.startswith("ya16") else 8
+
+
+def unusual(picture: Picture, fps: Fraction, *, vfr: bool, interlaced: bool, alpha: bool) -> Warnings:
+    """What a viewer may want to know: code and message."""
+    found: list[tuple[str, str]] = []
+    if vfr:
+        found.append(("input.vfr", f"The frame rate varies; it becomes {float(fps):.6g} fps."))
+    if interlaced:
+        found.append(("input.interlaced", "The video is interlaced; it is deinterlaced (bwdif)."))
+    if alpha:
+        found.append(("input.alpha", "The transparency is dropped."))
+    if picture.colour.transfer in HDR_TRANSFERS:
+        found.append(("input.hdr", f"The video is HDR ({picture.colour.transfer}); it is tone-mapped to BT.709."))
+    if (depth := bit_depth(picture.pix_fmt)) > 8:
+        found.append(
+            ("input.high_bit_depth", f"The video has {depth} bits a sample ({picture.pix_fmt}); it becomes 8.")
+        )
+    if picture.width % 2 or picture.height % 2:
+        size = f"{picture.width}x{picture.height}"
+        found.append(("input.padded", f"The size {size} is odd; the last column or row is repeated once."))
+    return tuple(found)

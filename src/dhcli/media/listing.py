@@ -1,0 +1,167 @@
+"""What ffmpeg says about an input, parsed: container, streams, and the properties of the first decoded picture.
+
+Pure text; starts nothing. Patterns are anchored at the start of a line, so that metadata of a file cannot pose as one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+
+from dhcli.types import Colour
+
+INPUT = re.compile(r"^\[info\] Input #0, (.+), from '")
+DURATION = re.compile(r"^\[info\]   Duration: (\d+):(\d\d):(\d\d\.\d+)")
+STREAM = re.compile(r"^\[info\] +Stream #0:(\d+)(?:\[\w+\])?(?:\([^)]*\))?: (\w+): (.*)$")
+SIZE = re.compile(r", (\d+)x(\d+)[, ]|, (\d+)x(\d+)$")
+RATE = re.compile(r", ([\d.]+)(k?) (fps|tbr)")
+SHOWN = re.compile(
+    r"\[Parsed_showinfo_\d+ @ \w+\] (?:\[info\] )?n: *0 .* fmt:(\S+) .*?sar:(\d+)/(\d+) s:(\d+)x(\d+) i:(.)"
+)
+COLOURS = re.compile(r"color_range:(\S+) color_space:(\S+) color_primaries:(\S+) color_trc:(\S+)")
+MATRIX = re.compile(r"^\[info\] +Display Matrix: rotation of (-?[\d.]+) degrees", re.IGNORECASE)
+SOUND = re.compile(r", (\d+) Hz, ([^,]+)")
+FIELDS = re.compile(r"\b(?:top|bottom) (?:first|coded first)")
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One stream of an input."""
+
+    index: int
+    kind: str
+    """video, audio, subtitle, data, attachment"""
+    codec: str
+    text: str
+    attached: bool = False
+    """A cover picture: a still image that belongs to a sound file, no video."""
+    default: bool = False
+    rotation: int = 0
+    """Degrees counterclockwise by which the picture is to be turned, 0..359."""
+    alpha: bool = False
+    """VP8 and VP9 carry transparency beside the picture; the pixel format does not show it."""
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Coded width and height, px."""
+        found = SIZE.search(self.text)
+        if not found:
+            return None
+        width, height = (int(side) for side in found.groups() if side is not None)
+        return width, height
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """The frame rates that the header claims, rounded to two decimals: average, then base rate."""
+        return tuple(float(rate) * (1000 if kilo else 1) for rate, kilo, _ in RATE.findall(self.text))
+
+    @property
+    def sample_rate(self) -> int:
+        found = SOUND.search(self.text)
+        return int(found[1]) if found else 0
+
+    @property
+    def channels(self) -> int:
+        """1 for mono, 6 for 5.1; 0 where the header does not say."""
+        found = SOUND.search(self.text)
+        return _channels(found[2]) if found else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """An input as its container describes it."""
+
+    container: str
+    duration: Fraction | None
+    """As the header says, s, to 10 ms; of the longest stream."""
+    estimated: bool
+    """The duration is a guess from the size of the file."""
+    streams: tuple[Stream, ...]
+
+    def of_kind(self, kind: str) -> tuple[Stream, ...]:
+        """The streams of a kind, without cover pictures, the container's default stream first."""
+        found = [stream for stream in self.streams if stream.kind == kind and not stream.attached]
+        return tuple(sorted(found, key=lambda stream: not stream.default))
+
+    @property
+    def summary(self) -> str:
+        """The streams in words: "1 video h264, 2 audio aac"."""
+        names: dict[str, int] = {}
+        for stream in self.streams:
+            name = f"{'cover picture' if stream.attached else stream.kind} {stream.codec}".strip()
+            names[name] = names.get(name, 0) + 1
+        return ", ".join(f"{count} {name}" for name, count in names.items()) or "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """The first decoded picture of a stream, turned upright."""
+
+    pix_fmt: str
+    width: int
+    height: int
+    sar: Fraction
+    fields: bool
+    colour: Colour
+
+
+def parse_listing(lines: Iterable[str]) -> Listing | None:
+    """The input's description, or None where ffmpeg could not open it."""
+    container, duration, estimated = "", None, False
+    streams: list[dict[str, object]] = []
+    for line in lines:
+        if found := INPUT.match(line):
+            container = found[1]
+        elif found := DURATION.match(line):
+            duration = int(found[1]) * 3600 + int(found[2]) * 60 + Fraction(found[3])
+        elif found := STREAM.match(line):
+            streams.append(_stream(int(found[1]), found[2].lower(), found[3]))
+        elif streams and (found := MATRIX.match(line)):
+            streams[-1]["rotation"] = round(float(found[1])) % 360
+        elif streams and re.match(r"^\[info\] +alpha_mode +: 1$", line, re.IGNORECASE):
+            streams[-1]["alpha"] = True
+        elif "Estimating duration from bitrate" in line:
+            estimated = True
+    if not container:
+        return None
+    return Listing(container, duration, estimated, tuple(Stream(**fields) for fields in streams))  # type: ignore[arg-type]
+
+
+def parse_picture(lines: Iterable[str]) -> Picture | None:
+    """The first picture as the showinfo filter describes it, or None where none was decoded."""
+    shown = None
+    for line in lines:
+        if shown is None:
+            shown = SHOWN.search(line)
+        elif found := COLOURS.search(line):
+            return _picture(shown, Colour(*found.groups()))
+    return _picture(shown, Colour()) if shown else None
+
+
+def _picture(shown: re.Match[str], colour: Colour) -> Picture:
+    pix_fmt, sar_num, sar_den, width, height, fields = shown.groups()
+    sar = Fraction(int(sar_num), int(sar_den)) if int(sar_num) and int(sar_den) else Fraction(1)
+    return Picture(pix_fmt, int(width), int(height), sar, fields in "TB", colour)
+
+
+def _stream(index: int, kind: str, text: str) -> dict[str, object]:
+    return {
+        "index": index,
+        "kind": kind,
+        "codec": re.split(r"[ ,(]", text, maxsplit=1)[0],
+        "text": text,
+        "attached": "(attached pic)" in text or "(timed thumbnails)" in text,
+        "default": "(default)" in text,
+    }
+
+
+def _channels(layout: str) -> int:
+    named = {"mono": 1, "stereo": 2, "downmix": 2, "quad": 4, "hexagonal": 6, "octagonal": 8, "hexadecagonal": 16}
+    name = layout.split("(", maxsplit=1)[0].strip()
+    if name in named:
+        return named[name]
+    if found := re.match(r"(\d+) channels", name):
+        return int(found[1])
+    return sum(int(part) for part in re.findall(r"\d+", name))

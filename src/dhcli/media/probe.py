@@ -1,0 +1,213 @@
+"""What an input is: the exact frame rate and count, upright size, colours; length of a sound. Decides what is refused.
+
+Headers are claims. The frame count comes from the packets (or, where a packet need not be a frame, from decoding), the
+length of a sound from its decoded samples, the picture's properties from its first decoded frame.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from dhcli.child import Child
+from dhcli.errors import DhError
+from dhcli.media import rate
+from dhcli.media.failure import COPY_AGAIN, TRUNCATION, damage, decode_failure, open_failure
+from dhcli.media.ffmpeg import MAX_PIXELS, SOUND_FILTER, InputFile, base_argv, beating, input_argv, lines_of, running
+from dhcli.media.info import AudioInfo, VideoInfo, delivered_colour, frame_format, has_alpha, unusual
+from dhcli.media.listing import FIELDS, Listing, Picture, Stream, parse_listing, parse_picture
+from dhcli.media.packets import Timeline, read_timelines
+from dhcli.scope import Scope
+
+__all__ = ["AudioInfo", "VideoInfo", "frame_format", "probe_audio", "probe_video"]
+
+DESCRIPTION_LINES = 4000
+"""Lines of an input's description that are kept; a disc copy with 80 tracks writes about 800."""
+SHORT_S = Fraction(1, 5)
+"""A sound may end this much before its header says: encoder delay and padding are not sound."""
+STILL_CODECS = frozenset({"png", "mjpeg", "webp", "gif", "apng", "av1", "hevc"})
+"""One frame of these in a container that could hold more is a still image: AVIF, HEIC, a GIF that does not move."""
+
+
+def probe_video(scope: Scope, file: InputFile) -> VideoInfo:
+    """Look at a video or still image.
+
+    Raises input.not_media, .no_video, .no_frames, .corrupt, .truncated, .too_large, .unsupported; decode.failed; env.*;
+    Stopped.
+    """
+    with scope.stage("probe"):
+        listing = _list_streams(scope, file)
+        stream = _choose(file, listing, "video")
+        if stream.size and stream.size[0] * stream.size[1] > MAX_PIXELS:
+            finding = f"has {stream.size[0]}x{stream.size[1]} px (limit {MAX_PIXELS} px)"
+            raise file.error("input.too_large", finding, hint="Scale it down first.")
+        timeline, picture = _scan_video(scope, file, listing, stream)
+        plain = timeline.plain
+        if not plain:
+            timeline = _decode_times(scope, file, stream)
+        return _describe(listing, stream, timeline, picture, plain=plain)
+
+
+def probe_audio(scope: Scope, file: InputFile) -> AudioInfo:
+    """Look at a sound, or the sound of a video; decodes it once.
+
+    Raises input.not_media, .no_audio, .corrupt, .truncated, .unsupported; audio.too_short; decode.failed; env.*;
+    Stopped.
+    """
+    with scope.stage("probe"):
+        listing = _list_streams(scope, file)
+        stream = _choose(file, listing, "audio")
+        argv = [
+            *base_argv(),
+            "-max_error_rate",
+            "0",
+            *input_argv(file),
+            "-map",
+            f"0:{stream.index}",
+            "-af",
+            SOUND_FILTER,
+        ]
+        argv += ["-c:a", "pcm_s16le", "-f", "framecrc", "pipe:1"]
+        with running(scope, "probe", argv, pass_fds=file.pass_fds) as child:
+            (timeline,) = read_timelines(beating(scope, "probe", lines_of(child)), 1)
+            code = child.wait()
+            scope.check()
+            samples = timeline.total
+            sample_rate = timeline.time_base.denominator
+            seconds = Fraction(samples, sample_rate)
+            if code or damage(child.tail(100)):
+                raise decode_failure(file, child, code, f"{float(seconds):.2f} s of sound could be read")
+        promise = _promised_sound(listing)
+        if promise is not None and seconds < promise - SHORT_S:
+            finding = f"ends after {float(seconds):.2f} of {float(promise):.2f} s"
+            raise file.error("input.truncated", finding, hint=COPY_AGAIN)
+        if not samples:
+            raise file.error("audio.too_short", "has no sample", hint="Give a recording with sound.")
+        return AudioInfo(stream.index, stream.codec, listing.container, sample_rate, stream.channels, samples)
+
+
+def _list_streams(scope: Scope, file: InputFile) -> Listing:
+    # Without an output ffmpeg describes the input and ends; that this counts as an error is of no interest.
+    argv = [*base_argv("info"), *input_argv(file)]
+    with running(scope, "probe", argv, pass_fds=file.pass_fds, keep_lines=DESCRIPTION_LINES) as child:
+        for _ in lines_of(child):
+            pass
+        code = child.wait()
+        scope.check()
+        lines = child.tail(DESCRIPTION_LINES)
+    listing = parse_listing(lines)
+    if listing is None:
+        raise open_failure(file, code, lines[-20:])
+    return listing
+
+
+def _choose(file: InputFile, listing: Listing, kind: str) -> Stream:
+    found = listing.of_kind(kind)
+    if found:
+        return found[0]
+    what = "sound" if kind == "audio" else "a picture"
+    raise file.error(
+        "input.no_audio" if kind == "audio" else "input.no_video",
+        f"no {kind} stream (streams: {listing.summary})",
+        hint=f"Give a file with {what} in '{file.role}'.",
+    )
+
+
+def _promised_sound(listing: Listing) -> Fraction | None:
+    # A container's duration is that of its longest stream, so it says something only where the sound is alone.
+    alone = all(stream.kind == "audio" or stream.attached for stream in listing.streams)
+    return listing.duration if alone and not listing.estimated and len(listing.of_kind("audio")) == 1 else None
+
+
+def _scan_video(scope: Scope, file: InputFile, listing: Listing, stream: Stream) -> tuple[Timeline, Picture]:
+    """Every packet's time, and the first picture, in one run."""
+    chosen = ("-map", f"0:{stream.index}")
+    argv = [*base_argv("info"), *input_argv(file), *chosen, "-c", "copy", "-copyinkf", "-f", "framecrc", "pipe:1"]
+    argv += [*chosen, "-frames:v", "1", "-vf", "showinfo", "-f", "null", "-"]
+    with running(scope, "probe", argv, pass_fds=file.pass_fds, keep_lines=DESCRIPTION_LINES) as child:
+        (timeline,) = read_timelines(beating(scope, "probe", lines_of(child)), 1)
+        code = child.wait()
+        scope.check()
+        lines = child.tail(DESCRIPTION_LINES)
+        picture = parse_picture(lines)
+        count = len(timeline.pts) + timeline.untimed
+        if timeline.corrupt or damage(lines, TRUNCATION):
+            raise _cut(file, child, code, listing, stream, count - timeline.corrupt)
+        if count == 0:
+            hint = "It is only a header; record or export it again."
+            raise file.error("input.no_frames", "its video stream has no frame", hint=hint, stderr_tail=lines[-20:])
+        if picture is None:
+            raise _undecodable(file, stream, code, lines)
+    return timeline, picture
+
+
+def _undecodable(file: InputFile, stream: Stream, code: int | None, lines: list[str]) -> DhError:
+    tail = lines[-20:]
+    if code is not None and code < 0:
+        return open_failure(file, code, tail)
+    if any("no decoder found" in line.lower() or "decoder not found" in line.lower() for line in lines):
+        return file.error(
+            "input.unsupported", f"no decoder for {stream.codec}", hint="Convert it to H.264.", stderr_tail=tail
+        )
+    if any("exceeds specified max pixel count" in line for line in lines):
+        return open_failure(file, code, tail)
+    return file.error("input.corrupt", "no picture of it can be decoded", hint=COPY_AGAIN, stderr_tail=tail)
+
+
+def _cut(file: InputFile, child: Child, code: int | None, listing: Listing, stream: Stream, count: int) -> DhError:
+    if listing.duration is None or listing.estimated or not stream.rates:
+        return decode_failure(file, child, code, f"{count} frames could be read")
+    promised = rate.frames_at(listing.duration, Fraction(stream.rates[0]))
+    if count < promised:
+        return decode_failure(file, child, code, f"{count} of {promised} frames")
+    what = damage(child.tail(100), TRUNCATION)
+    return file.error("input.corrupt", f"is damaged ({what})", hint=COPY_AGAIN, stderr_tail=child.tail())
+
+
+def _decode_times(scope: Scope, file: InputFile, stream: Stream) -> Timeline:
+    """Times of the frames that really come out of the decoder; slower, for streams whose packets are not frames."""
+    argv = [*base_argv(), *input_argv(file), "-map", f"0:{stream.index}", "-fps_mode", "passthrough"]
+    argv += ["-enc_time_base", "demux", "-c:v", "wrapped_avframe", "-f", "framecrc", "pipe:1"]
+    with running(scope, "probe", argv, pass_fds=file.pass_fds) as child:
+        (timeline,) = read_timelines(beating(scope, "probe", lines_of(child)), 1)
+        code = child.wait()
+        scope.check()
+        if code or not len(timeline.pts):
+            raise decode_failure(file, child, code, f"{len(timeline.pts)} frames could be read")
+    return timeline
+
+
+def _describe(listing: Listing, stream: Stream, timeline: Timeline, picture: Picture, *, plain: bool) -> VideoInfo:
+    pts = timeline.times
+    image = len(pts) == 1 and (stream.codec in STILL_CODECS or listing.container.endswith("_pipe"))
+    fps = rate.STILL_RATE if image else rate.constant_rate(pts, timeline.time_base, stream.rates)
+    vfr = fps is None
+    if fps is None:
+        fps = rate.variable_rate(pts, timeline.time_base, stream.rates)
+    last = max(timeline.end() - int(pts[-1]), 0) * timeline.time_base or 1 / fps
+    duration = (int(pts[-1]) - int(pts[0])) * timeline.time_base + last if vfr else len(pts) / fps
+    interlaced = picture.fields or bool(FIELDS.search(stream.text))
+    alpha = stream.alpha or has_alpha(picture.pix_fmt)
+    return VideoInfo(
+        index=stream.index,
+        codec=stream.codec,
+        container=listing.container,
+        width=picture.width,
+        height=picture.height,
+        fps=fps,
+        vfr=vfr,
+        frames=rate.frames_at(duration, fps) if vfr else len(pts),
+        duration=duration,
+        rotation=stream.rotation,
+        sar=picture.sar,
+        colour=delivered_colour(picture),
+        source_colour=picture.colour,
+        pix_fmt=picture.pix_fmt,
+        interlaced=interlaced,
+        alpha=alpha,
+        is_image=image,
+        packets_are_frames=plain,
+        audio_streams=len(listing.of_kind("audio")),
+        warnings=unusual(picture, fps, vfr=vfr, interlaced=interlaced, alpha=alpha),
+        pts=pts,
+        time_base=timeline.time_base,
+    )

@@ -1,0 +1,195 @@
+"""Frames of a video, as its decoder gives them: upright, 8-bit planar YUV, at a constant rate, every one accounted for.
+
+ffmpeg passes every decoded frame on as it is; which of them stands at which time of the constant rate is counted here
+from the exact time stamps, so that the number of frames is known before and checked after.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import BinaryIO
+
+import numpy as np
+
+from dhcli.child import Child
+from dhcli.errors import DhError
+from dhcli.media.failure import DAMAGE, DAMAGED_PICTURE, damage, decode_failure
+from dhcli.media.ffmpeg import InputFile, base_argv, input_argv, running
+from dhcli.media.info import EIGHT_BIT_420, VideoInfo
+from dhcli.scope import Scope
+from dhcli.types import U8, Frame, FrameFormat
+
+SWS = "flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
+"""Without accurate_rnd swscale rounds differently with and without SIMD."""
+TONE_MAP = (
+    "zscale=t=linear:npl=203,format=gbrpf32le,zscale=p=bt709,tonemap=hable:desat=0,"
+    "zscale=t=bt709:m=bt709:r=tv,format=yuv420p"
+)
+"""From PQ or HLG to BT.709; 203 cd/m2 is the white of graphics in BT.2408."""
+MARKER = b"FRAME\n"
+HEADER_BYTES = 1024
+FIELD_CONTEXT = 3
+"""Frames before a seek target that the deinterlacer needs to give the same picture as without a seek."""
+
+
+def filters(info: VideoInfo) -> str:
+    """The filters from the decoder's upright picture to 8-bit YUV 4:2:0; no change where it is that already."""
+    chain: list[str] = []
+    if info.interlaced:
+        chain.append("bwdif=mode=send_frame:deint=interlaced")
+    if info.hdr:
+        chain.append(TONE_MAP)
+    elif info.pix_fmt not in EIGHT_BIT_420:
+        chain.append(f"scale={_matrix(info)}{_range(info)}{SWS}")
+    elif info.pix_fmt == "yuvj420p":
+        chain.append(f"scale=in_range=pc:out_range=pc:{SWS}")
+    chain.append("format=yuv420p")
+    return ",".join(chain)
+
+
+def _matrix(info: VideoInfo) -> str:
+    return f"out_color_matrix={info.colour.matrix}:" if info.colour.matrix != info.source_colour.matrix else ""
+
+
+def _range(info: VideoInfo) -> str:
+    return f"out_range={info.colour.range}:" if info.colour.range != "unknown" else ""
+
+
+def decode_argv(file: InputFile, info: VideoInfo, *, seek: Fraction | None = None) -> list[str]:
+    """The decoder's command line. `seek` is a time of the file, s; frames before it are dropped."""
+    strict = ["-max_error_rate", "0"] if info.packets_are_frames else []
+    before = [] if seek is None else ["-ss", f"{float(seek):.6f}"]
+    return [
+        *(*base_argv(), *strict, *input_argv(file, *before)),
+        *("-map", f"0:{info.index}", "-vf", filters(info), "-fps_mode", "passthrough"),
+        *("-f", "yuv4mpegpipe", "-pix_fmt", "yuv420p", "-strict", "-1", "pipe:1"),
+    ]
+
+
+def read_frames(
+    scope: Scope,
+    file: InputFile,
+    info: VideoInfo,
+    fmt: FrameFormat,
+    *,
+    first: int = 0,
+    count: int | None = None,
+    stage: str = "decode",
+) -> Iterator[Frame]:
+    """Frames `first`, `first + 1`, … at the rate `fmt.fps`: `count` of them, or all to the end of the video.
+
+    A part that does not begin at 0 is reached by a seek; a container with a wrong index can land elsewhere. Each frame
+    has its own memory and may be written to. Beats `stage` once a frame.
+
+    Raises input.truncated, input.corrupt, decode.failed, env.*, Stopped.
+    """
+    picks = info.picks(fmt.fps)
+    wanted = picks[first : None if count is None else first + count]
+    if not len(wanted):
+        return
+    start = int(wanted[0])
+    lead = min(start, FIELD_CONTEXT) if info.interlaced else 0
+    begin = start - lead
+    seek = None if begin == 0 else _between(info, begin)
+    to_end = first + len(wanted) == len(picks)
+    with running(scope, stage, decode_argv(file, info, seek=seek), pass_fds=file.pass_fds) as child:
+        decoder = _Decoder(scope, file, info, fmt, child, begin)
+        index = first
+        for at in range(begin, int(wanted[-1]) + 1):
+            data = decoder.next()
+            scope.beat(stage)
+            while index - first < len(wanted) and wanted[index - first] == at:
+                again = index + 1 - first < len(wanted) and wanted[index + 1 - first] == at
+                yield Frame(index, data.copy() if again else data)
+                index += 1
+        if to_end:
+            decoder.finish(stage)
+
+
+def _between(info: VideoInfo, decoded: int) -> Fraction:
+    """A time between a decoded frame and the one before it, s: rounding to µs cannot pick the wrong one."""
+    return (int(info.pts[decoded - 1]) + int(info.pts[decoded])) * info.time_base / 2
+
+
+def _padded(sent: U8, info: VideoInfo, shape: tuple[int, int]) -> U8:
+    """Planes of an odd size, made even: 4:2:0 rounds the colour planes up already, only the luma lacks a column or row.
+
+    Done here because ffmpeg's pad filter works in pairs of pixels and would overwrite the last column.
+    """
+    width, height = info.width, info.height
+    even = np.empty(shape, np.uint8)
+    luma = sent[: width * height].reshape(height, width)
+    even[: shape[0] * 2 // 3] = np.pad(luma, ((0, height % 2), (0, width % 2)), mode="edge")
+    even[shape[0] * 2 // 3 :].reshape(-1)[:] = sent[width * height :]
+    return even
+
+
+class _Decoder:
+    """The y4m stream of a running ffmpeg; frame numbers are those of the decoded video."""
+
+    def __init__(
+        self, scope: Scope, file: InputFile, info: VideoInfo, fmt: FrameFormat, child: Child, begin: int
+    ) -> None:
+        self._scope, self._file, self._info, self._fmt, self._child = scope, file, info, fmt, child
+        self._begin = self._got = begin
+        self._stream: BinaryIO = os.fdopen(child.stdout.fileno(), "rb", buffering=1 << 16, closefd=False)
+        self._opened = False
+
+    def next(self) -> U8:
+        """The next frame's planes, (H * 3 / 2, W) uint8."""
+        if not self._opened:
+            self._read_header()
+            self._opened = True
+        marker = self._stream.readline(HEADER_BYTES)
+        if not marker:
+            raise self._early()
+        if not marker.startswith(b"FRAME") or not marker.endswith(b"\n"):
+            raise self._early("lost step between two frames")
+        shape = (self._fmt.height * 3 // 2, self._fmt.width)
+        data = np.empty(self._sent_bytes if self._info.padded else shape, np.uint8)
+        if self._stream.readinto(data) != data.nbytes:  # type: ignore[attr-defined]
+            raise self._early()
+        self._got += 1
+        return _padded(data, self._info, shape) if self._info.padded else data
+
+    @property
+    def _sent_bytes(self) -> int:
+        return self._info.width * self._info.height + self._fmt.width * self._fmt.height // 2
+
+    def finish(self, stage: str) -> None:
+        """The end must come now, and be clean: ffmpeg ends with 0 for a file that was cut in the middle of a frame."""
+        left = 0
+        while extra := self._stream.read(1 << 20):
+            left += len(extra)
+            self._scope.beat(stage)
+        code = self._child.wait()
+        self._scope.check()
+        more = left // (self._sent_bytes + len(MARKER))
+        count = self._got + more
+        pattern = DAMAGE if self._info.packets_are_frames else DAMAGED_PICTURE
+        if count != self._info.decoded or code or damage(self._child.tail(100), pattern):
+            raise decode_failure(self._file, self._child, code, f"{count} of {self._info.decoded} frames")
+
+    def _read_header(self) -> None:
+        header = self._stream.readline(HEADER_BYTES)
+        if not header:
+            raise self._early()
+        fields = header.split()
+        size = {field[:1]: field[1:] for field in fields[1:3]}
+        if fields[0] != b"YUV4MPEG2" or not header.endswith(b"\n"):
+            raise self._early("its output is no y4m stream")
+        width, height = int(size.get(b"W", 0)), int(size.get(b"H", 0))
+        if (width, height) != (self._info.width, self._info.height):
+            raise DhError(
+                "decode.failed",
+                f"{self._file.label}: frames of {width}x{height} px came, not {self._info.width}x{self._info.height}.",
+                hint="The rotation or size changes in the file; convert it with another program.",
+            )
+
+    def _early(self, what: str = "") -> DhError:
+        code = self._child.wait() if not what else None
+        self._scope.check()
+        finding = what or f"{self._got} of {self._info.decoded} frames"
+        return decode_failure(self._file, self._child, code, finding)

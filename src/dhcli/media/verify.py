@@ -1,0 +1,97 @@
+"""The finished file, read back: is it what was planned? Trusts nothing that the encoder said."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from dhcli.errors import DhError
+from dhcli.media.failure import reason
+from dhcli.media.ffmpeg import InputFile, base_argv, beating, input_argv, lines_of, running
+from dhcli.media.packets import Timeline, read_timelines
+from dhcli.scope import Scope
+from dhcli.types import FrameFormat
+
+HINT = "Render again; if it happens twice, please report it with the result file."
+AUDIO_SLACK_S = Fraction(1, 5)
+"""A copied sound's last packet may reach beyond, or its encoder delay fall short of, the decoded length."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputInfo:
+    """A finished output, as it is on the disk."""
+
+    width: int
+    height: int
+    fps: Fraction
+    frames: int
+    duration: Fraction
+    """Of the video, s."""
+    audio_codec: str | None
+    bytes: int
+    sha256: str
+
+
+def verify_output(
+    scope: Scope,
+    path: Path,
+    *,
+    fmt: FrameFormat,
+    frames: int,
+    audio_duration: Fraction | None = None,
+    stage: str = "verify",
+) -> OutputInfo:
+    """Read `path` and compare: size, exact frame times, frame count; a sound of `audio_duration` s, or none where None.
+
+    Raises output.mismatch, input.missing and its like, env.*, Stopped.
+    """
+    with scope.stage(stage), InputFile(path, "output") as file:
+        has_audio = audio_duration is not None
+        argv = [*base_argv(), *input_argv(file), "-map", "0:v", *(("-map", "0:a") if has_audio else ())]
+        argv += ["-c", "copy", "-f", "framecrc", "pipe:1"]
+        with running(scope, stage, argv, pass_fds=file.pass_fds) as child:
+            found = read_timelines(beating(scope, stage, lines_of(child)), 2)
+            code = child.wait()
+            scope.check()
+            if code:
+                raise _mismatch(path, f"it cannot be read back ({reason(child.tail())})")
+        video, audio = found
+        _compare_video(path, video, fmt, frames)
+        if audio_duration is not None:
+            _compare_audio(path, audio, audio_duration)
+        return OutputInfo(
+            width=fmt.width,
+            height=fmt.height,
+            fps=fmt.fps,
+            frames=frames,
+            duration=frames / fmt.fps,
+            audio_codec=audio.codec if has_audio else None,
+            bytes=file.bytes,
+            sha256=file.sha256(),
+        )
+
+
+def _compare_video(path: Path, video: Timeline, fmt: FrameFormat, frames: int) -> None:
+    times = video.times
+    if len(times) != frames or video.corrupt or video.untimed:
+        raise _mismatch(path, f"it has {len(times)} of {frames} frames")
+    if video.size != (fmt.width, fmt.height):
+        raise _mismatch(path, f"its size is {video.size}, not {fmt.width}x{fmt.height}")
+    step = 1 / (fmt.fps * video.time_base)
+    wrong = next((at for at, time in enumerate(times) if int(time) - int(times[0]) != at * step), None)
+    if wrong is not None:
+        time = float((int(times[wrong]) - int(times[0])) * video.time_base)
+        raise _mismatch(path, f"frame {wrong} stands at {time:.6f} s, not at {float(wrong / fmt.fps):.6f} s")
+
+
+def _compare_audio(path: Path, audio: Timeline, duration: Fraction) -> None:
+    if not len(audio.pts):
+        raise _mismatch(path, "it has no sound")
+    end = audio.end() * audio.time_base
+    if abs(end - duration) > AUDIO_SLACK_S:
+        raise _mismatch(path, f"its sound has {float(end):.3f} s, not {float(duration):.3f} s")
+
+
+def _mismatch(path: Path, finding: str) -> DhError:
+    return DhError("output.mismatch", f"output {path}: {finding}.", hint=HINT)

@@ -1,0 +1,203 @@
+"""The output file: frames from here, the original sound from its file, one encoder, one MP4.
+
+ffmpeg makes a valid, short video of whatever it got when its stdin closes, so after any error it is killed and its
+stdin is never closed; a closed stdin means that every frame was written.
+"""
+
+from __future__ import annotations
+
+import os
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+from dhcli.child import Child
+from dhcli.errors import DhError
+from dhcli.media.failure import encode_failure
+from dhcli.media.ffmpeg import SOUND_FILTER, InputFile, Trim, base_argv, fd_url, input_argv, start
+from dhcli.media.info import AudioInfo
+from dhcli.scope import TICK_S, Scope
+from dhcli.types import Colour, Frame, FrameFormat
+
+AudioCodec = Literal["auto", "copy", "aac"]
+
+AAC_BITRATE = "192k"
+MIN_TIMESCALE = 10_000
+"""Ticks per second of the video track; a whole multiple of the rate, so that every frame time is exact."""
+SYNTHETIC = "Synthetic media: lips rendered by dh"
+SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
+
+
+def y4m_header(fmt: FrameFormat) -> bytes:
+    """The stream header that describes the frames to the encoder."""
+    full = b" XCOLORRANGE=FULL" if fmt.colour.range == "pc" else b""
+    rate = f"{fmt.fps.numerator}:{fmt.fps.denominator}"
+    sar = f"{fmt.sar.numerator}:{fmt.sar.denominator}"
+    return f"YUV4MPEG2 W{fmt.width} H{fmt.height} F{rate} Ip A{sar} C420mpeg2".encode() + full + b"\n"
+
+
+def colour_argv(colour: Colour) -> list[str]:
+    """The tags of the source, for the output; nothing is converted."""
+    tags = {"range": colour.range, "space": colour.matrix, "primaries": colour.primaries, "trc": colour.transfer}
+    names = {"range": "-color_range", "space": "-colorspace", "primaries": "-color_primaries", "trc": "-color_trc"}
+    return [part for key, value in tags.items() if value != "unknown" for part in (names[key], value)]
+
+
+def audio_is_copied(info: AudioInfo, codec: AudioCodec, trim: Trim | None) -> bool:
+    """Whether the sound goes over as it is; a trimmed one is encoded, since packets cannot be cut at a sample.
+
+    Raises input.unsupported where a copy was asked for and an MP4 does not take the codec.
+    """
+    if codec == "copy" and not info.copyable_to_mp4:
+        raise DhError(
+            "input.unsupported",
+            f"audio_codec is copy, but common players do not take {info.codec} from an MP4.",
+            hint="Set audio_codec: auto, or give AAC, MP3, ALAC or AC-3.",
+        )
+    return codec != "aac" and info.copyable_to_mp4 and trim is None
+
+
+def audio_argv(
+    audio: InputFile, info: AudioInfo, codec: AudioCodec, trim: Trim | None, duration: Fraction
+) -> tuple[list[str], list[str]]:
+    """Input and output options of the sound. It is not cut, unless the video is shorter than the sound on purpose."""
+    cut = ["-t", f"{float(duration):.6f}"] if info.used(trim) > duration else []
+    if audio_is_copied(info, codec, trim):
+        return input_argv(audio, *cut), ["-map", f"1:{info.index}", "-c:a", "copy"]
+    chain = SOUND_FILTER
+    if trim is not None:
+        end = "" if trim[1] is None else f":end={float(trim[1]):.6f}"
+        chain += f",atrim=start={float(trim[0]):.6f}{end},asetpts=PTS-STARTPTS"
+    if cut:
+        chain += f",atrim=end={float(duration):.6f}"
+    return input_argv(audio), ["-map", f"1:{info.index}", "-af", chain, "-c:a", "aac", "-b:a", AAC_BITRATE]
+
+
+def encode_argv(
+    fmt: FrameFormat,
+    url: str,
+    *,
+    encoder: str,
+    crf: int,
+    preset: str,
+    threads: int,
+    audio: tuple[list[str], list[str]] = ([], []),
+) -> list[str]:
+    """The encoder's command line: y4m on stdin, MP4 to `url`."""
+    timescale = fmt.fps.numerator * -(-MIN_TIMESCALE // fmt.fps.numerator)
+    quality = ["-c:v", encoder, "-crf", str(crf), "-preset", preset, "-pix_fmt", "yuv420p", *colour_argv(fmt.colour)]
+    if encoder == "libx265":
+        quality += ["-tag:v", "hvc1", "-x265-params", "log-level=error"]  # hvc1: Apple's players take no hev1
+    if threads:
+        quality += ["-threads:v", str(threads)]
+    return [
+        *(*base_argv(), "-protocol_whitelist", "pipe", "-f", "yuv4mpegpipe", "-i", "pipe:0", *audio[0]),
+        *("-map", "0:v:0", *audio[1], "-map_metadata", "-1", "-map_chapters", "-1", *quality),
+        *("-fps_mode", "passthrough", "-video_track_timescale", str(timescale)),
+        *("-movflags", "+faststart+use_metadata_tags", "-metadata", f"comment={SYNTHETIC}"),
+        *("-metadata", f"digital_source_type={SOURCE_TYPE}"),
+        *("-abort_on", "empty_output+empty_output_stream", "-f", "mp4", "-y", url),
+    ]
+
+
+class VideoWriter:
+    """An encoder that takes frames. `finish` completes the file; leaving the block without it kills the encoder."""
+
+    def __init__(
+        self,
+        scope: Scope,
+        part: Path,
+        part_fd: int,
+        fmt: FrameFormat,
+        *,
+        encoder: str = "libx264",
+        crf: int = 18,
+        preset: str = "veryfast",
+        threads: int = 0,
+        audio: InputFile | None = None,
+        audio_info: AudioInfo | None = None,
+        audio_codec: AudioCodec = "auto",
+        trim: Trim | None = None,
+        duration: Fraction | None = None,
+        stage: str = "encode",
+    ) -> None:
+        """Create `part` and start the encoder.
+
+        `duration` is the length of the video, s, and `threads` 0 lets the encoder choose.
+
+        Raises output.not_writable, output.disk_full, input.unsupported, env.*, Stopped.
+        """
+        self._scope, self._part, self._fmt, self._stage = scope, part, fmt, stage
+        self.written = 0
+        """Frames that the encoder took."""
+        sound: tuple[list[str], list[str]] = ([], [])
+        if audio is not None and audio_info is not None:
+            sound = audio_argv(audio, audio_info, audio_codec, trim, duration or audio_info.used(trim))
+        self._fd = part_fd
+        url = fd_url(part_fd, part)
+        argv = encode_argv(fmt, url, encoder=encoder, crf=crf, preset=preset, threads=threads, audio=sound)
+        fds = (part_fd, *(audio.pass_fds if audio else ()))
+        self._child: Child = start(scope, stage, argv, feed=True, pass_fds=fds)
+        try:
+            self._send(y4m_header(fmt))
+        except BaseException:
+            self.close()
+            raise
+
+    def write(self, frame: Frame) -> None:
+        """Give the encoder one frame; waits while it is busy. Raises encode.failed, output.disk_full, Stopped."""
+        if frame.data.shape != (self._fmt.height * 3 // 2, self._fmt.width):
+            raise ValueError(
+                f"frame of {frame.width}x{frame.height} px in a {self._fmt.width}x{self._fmt.height} video"
+            )
+        self._send(b"FRAME\n")
+        self._send(frame.data.data.cast("B") if frame.data.flags.c_contiguous else frame.data.tobytes())
+        self.written += 1
+        self._scope.beat(self._stage)
+
+    def finish(self) -> None:
+        """Complete the file. Raises encode.failed, output.disk_full, Stopped."""
+        self._child.stdin.close()
+        size = -1
+        while (code := self._child.wait(TICK_S)) is None:
+            self._scope.check()
+            if (now := self._progress()) != size:
+                size = now
+                self._scope.beat(self._stage)
+        self._scope.check()
+        if code:
+            raise self._failure(code)
+        self.close()
+
+    def _progress(self) -> int:
+        # The second pass of +faststart moves the same bytes: only the time of the last write changes.
+        found = os.fstat(self._fd)
+        return found.st_size ^ found.st_mtime_ns
+
+    def _send(self, data: bytes | memoryview) -> None:
+        left = memoryview(data)
+        while left:
+            self._scope.check()
+            try:
+                left = left[self._child.stdin.write(left) :]
+            except (BrokenPipeError, ConnectionResetError) as error:
+                code = self._child.wait()
+                self._scope.check()
+                raise self._failure(code) from error
+
+    def _failure(self, code: int | None) -> DhError:
+        error = encode_failure(self._child, code, f"{self._part}: the encoder ended after {self.written} frames")
+        return error.at(self._stage, self.written)
+
+    def close(self) -> None:
+        """Kill the encoder where it still runs. The part file stays: it belongs to the caller."""
+        self._scope.release(self._child)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

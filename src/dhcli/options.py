@@ -1,0 +1,197 @@
+"""What one job asks for: its three paths and its options, with their defaults, limits and exact meaning.
+
+The fields of `JobOptions` are the one source of the schema, the documented table and the checks. Nothing here knows of
+files or YAML.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias, cast
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, WithJsonSchema
+
+from dhcli.timing import Loop, snap_rate
+
+FaceRule = Literal["largest", "left", "right", "center", "index", "box"]
+Preset = Literal[
+    "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo"
+]
+
+MIN_FPS, MAX_FPS = 1, 240
+FACE_PATTERN = r"^(largest|left|right|center|index:[0-9]{1,4}|box:[0-9]{1,5}(,[0-9]{1,5}){3})$"
+FPS_PATTERN = r"^[0-9]{1,9}(\.[0-9]{1,9}|/[0-9]{1,9})?$"
+TIME = r"(?:(?:([0-9]{1,4}):)?([0-9]{1,4}):)?([0-9]{1,9}(?:\.[0-9]{1,9})?)"
+TRIM = re.compile(rf"(?P<start>{TIME})?\s*-\s*(?P<end>{TIME})?")
+
+
+@dataclass(frozen=True, slots=True)
+class FaceChoice:
+    """Which face of the video speaks."""
+
+    rule: FaceRule
+    index: int = 0
+    """With the rule "index": 0 is the leftmost face."""
+    box: tuple[int, int, int, int] = (0, 0, 0, 0)
+    """With the rule "box": x, y, width, height in px of the upright video; the face that overlaps it most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trim:
+    """The part of the speech that is spoken, in seconds of the audio file."""
+
+    start: Fraction
+    end: Fraction | None
+    """None: to the end."""
+
+    def __str__(self) -> str:
+        return f"{_decimal(self.start)}-{'' if self.end is None else _decimal(self.end)}"
+
+
+def parse_face(text: str) -> FaceChoice:
+    """The choice that the option `face` means. Raises ValueError with the allowed forms."""
+    if not re.fullmatch(FACE_PATTERN, text):
+        raise ValueError("largest, left, right, center, index:N or box:X,Y,W,H in whole pixels")
+    rule, _, numbers = text.partition(":")
+    if rule == "index":
+        return FaceChoice("index", index=int(numbers))
+    if rule == "box":
+        x, y, width, height = (int(number) for number in numbers.split(","))
+        if not width or not height:
+            raise ValueError("box:X,Y,W,H with W and H of at least one pixel")
+        return FaceChoice("box", box=(x, y, width, height))
+    return FaceChoice(cast("FaceRule", rule))
+
+
+def parse_fps(value: object) -> Fraction:
+    """An exact frame rate from "25", "30000/1001" or a rounded decimal ("29.97" is 30000/1001). Raises ValueError."""
+    text = str(value).strip()
+    below = text.partition("/")[2]
+    if re.fullmatch(FPS_PATTERN, text) and (not below or int(below)):
+        rate = snap_rate(float(text)) if "." in text else Fraction(text)
+        if MIN_FPS <= rate <= MAX_FPS:
+            return rate
+    raise ValueError(f"a frame rate from {MIN_FPS} to {MAX_FPS}, as 25, 29.97 or 30000/1001; or null")
+
+
+def parse_trim(value: object) -> Trim:
+    """The part of the audio that "START-END" means; either side may be empty. Raises ValueError."""
+    if isinstance(value, Trim):
+        return value
+    found = TRIM.fullmatch(str(value).strip())
+    if not found or not (found["start"] or found["end"]):
+        raise ValueError("START-END in seconds or h:mm:ss, as 1.5-8, 1.5-, -8 or 0:01:30-0:02:00; or null")
+    start = _seconds(found["start"]) if found["start"] else Fraction(0)
+    end = _seconds(found["end"]) if found["end"] else None
+    if end is not None and end <= start:
+        raise ValueError("an end after the start")
+    return Trim(start, end)
+
+
+def _seconds(text: str) -> Fraction:
+    total = Fraction(0)
+    for part in text.split(":"):
+        total = total * 60 + Fraction(part)
+    return total
+
+
+def _decimal(seconds: Fraction) -> str:
+    """Exact for what `parse_trim` gives: no more than nine decimals."""
+    whole, part = divmod(int(seconds * 10**9), 10**9)
+    return f"{whole}.{part:09d}".rstrip("0").rstrip(".")
+
+
+def _checked_face(text: str) -> str:
+    parse_face(text)
+    return text
+
+
+_TEXT_OF = PlainSerializer(str, return_type=str, when_used="json")
+Face: TypeAlias = Annotated[
+    str, AfterValidator(_checked_face), WithJsonSchema({"type": "string", "pattern": FACE_PATTERN})
+]
+Rate: TypeAlias = Annotated[
+    Fraction,
+    PlainValidator(parse_fps),
+    _TEXT_OF,
+    WithJsonSchema({"type": ["string", "number"], "pattern": FPS_PATTERN, "minimum": MIN_FPS, "maximum": MAX_FPS}),
+]
+SpeechPart: TypeAlias = Annotated[
+    Trim, PlainValidator(parse_trim), _TEXT_OF, WithJsonSchema({"type": ["string", "number"], "maximum": 0})
+]
+
+
+class JobOptions(BaseModel):
+    """Everything about a job besides its paths. Each default suits most people."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
+    model: Annotated[str, Field(min_length=1, max_length=200)] = Field(
+        default="dh-base", description="the model's name"
+    )
+    loop: Loop = Field(
+        default="pingpong",
+        description="how a video shorter than the speech goes on: there and back, from the start again, with its last "
+        "frame, or not at all: the job fails",
+    )
+    face: Face = Field(
+        default="largest",
+        description="which face speaks; index:N counts from 0 at the left; box:X,Y,W,H takes the face that overlaps "
+        "the box most, in pixels of the upright video",
+    )
+    gain: Annotated[float, Field(ge=0, le=3)] = Field(
+        default=1.0, description="mouth movement; 0 keeps the mouth still"
+    )
+    on_no_face: Literal["keep", "fail"] = Field(
+        default="keep",
+        description="a frame without the face: keep it as it is, or fail the job; a video with no face at all always "
+        "fails",
+    )
+    max_face_missing: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.5, description="the job fails when the face is missing in more than this share of the frames"
+    )
+    encoder: Literal["libx264", "libx265"] = Field(default="libx264", description="the video encoder: H.264 or HEVC")
+    crf: Annotated[int, Field(ge=0, le=51)] = Field(
+        default=18, description="the encoder's quality: lower is better and larger; 18 is hard to tell from the source"
+    )
+    preset: Preset = Field(default="veryfast", description="the encoder's speed: slower makes smaller files")
+    fps: Rate | None = Field(
+        default=None, description="frame rate of the output; null keeps the video's; 29.97 and its like mean 30000/1001"
+    )
+    audio_codec: Literal["auto", "copy", "aac"] = Field(
+        default="auto",
+        description="the sound in the output: copied where MP4 takes it and AAC elsewhere, always copied, or AAC",
+    )
+    trim: SpeechPart | None = Field(
+        default=None,
+        description="the part of the speech to use: START-END in seconds or h:mm:ss, either side may be empty; null "
+        "takes it all",
+    )
+    label: Annotated[str, Field(max_length=200)] = Field(default="", description="free text, copied to the result file")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One video to render. The paths are absolute and lexically normalised; symbolic links stand as written."""
+
+    index: int
+    """0-based place in the manifest."""
+    line: int | None
+    """1-based line of the manifest; None without one."""
+    id: str
+    """Unique in the manifest, and a valid file name."""
+    audio: Path
+    video: Path
+    save_path: Path
+    options: JobOptions
+
+
+def option_schemas() -> dict[str, dict[str, Any]]:
+    """JSON Schema of every job option, by name, with description and default."""
+    properties: dict[str, dict[str, Any]] = JobOptions.model_json_schema()["properties"]
+    return {
+        name: {key: value for key, value in schema.items() if key != "title"} for name, schema in properties.items()
+    }

@@ -1,0 +1,102 @@
+"""The part file: what is written beside the output until it is whole, then renamed over it in one step."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
+
+from dhcli.errors import DhError
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""What the system says where a disk, a quota or a limit is full."""
+
+
+def part_path(save_path: Path) -> Path:
+    """Where the part of `save_path` lies: the same folder, hidden, short enough for any file system's 255 bytes."""
+    name = os.fsencode(save_path.name)
+    digest = hashlib.sha256(name).hexdigest()[:8]
+    readable = name[:40].decode("utf-8", "ignore")
+    return save_path.parent / f".{readable}.{digest}.dh-part"
+
+
+class PartFile:
+    """A new, open file that becomes `save_path` by `commit` and vanishes otherwise. Only under the output's lock."""
+
+    def __init__(self, save_path: Path) -> None:
+        """Raises DhError output.not_writable, output.disk_full."""
+        self.save_path = save_path
+        self.path = part_path(save_path)
+        _refuse_special(save_path)
+        flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+        with translated(save_path, "be written"):
+            self.path.unlink(missing_ok=True)  # left by a killed run: the lock says that nobody writes it now
+            self.fd = os.open(self.path, flags, 0o666)  # the umask decides, as for any other file
+        self._committed = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        os.close(self.fd)
+        if not self._committed:
+            with contextlib.suppress(OSError):  # the error that brought us here is the one to report
+                self.path.unlink(missing_ok=True)
+
+    def commit(self) -> None:
+        """Flush to the disk, then rename. The old file, if any, stays whole until this moment."""
+        with translated(self.save_path, "be flushed to the disk"):
+            os.fsync(self.fd)
+        with translated(self.save_path, "be put in place"):
+            self.path.replace(self.save_path)
+            self._committed = True
+            sync_folder(self.save_path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in `folder` survive a power cut. Network file systems that cannot (EINVAL) are tolerated."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in {errno.EINVAL, errno.ENOTSUP}:
+            raise
+    finally:
+        os.close(handle)
+
+
+def _refuse_special(save_path: Path) -> None:
+    try:
+        mode = save_path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISREG(mode):
+        return
+    # A rename would replace the link and leave the file that it points to as it was.
+    found = "a symbolic link" if stat.S_ISLNK(mode) else "a folder" if stat.S_ISDIR(mode) else "no regular file"
+    raise DhError(
+        "output.not_writable",
+        f"{save_path} is {found}.",
+        hint="Name a file, or remove what is there.",
+        stage="output",
+    )
+
+
+@contextlib.contextmanager
+def translated(save_path: Path, what: str) -> Iterator[None]:
+    """Errors of the system on the way to `save_path` as DhError output.not_writable or output.disk_full."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in FULL
+        raise DhError(
+            "output.disk_full" if full else "output.not_writable",
+            f"{save_path} cannot {what}: {error.strerror}.",
+            hint="Make room on that disk." if full else "Check the folder's permissions and the disk.",
+            stage="output",
+        ) from error

@@ -1,0 +1,341 @@
+"""One job from inputs to a finished file: probe, analyse, listen, then reader thread, networks here, writer thread.
+
+    video ─ decode ─▶ [reader] ─▶ channel ─▶ speak, blend ─▶ channel ─▶ [writer] ─▶ encode ─▶ part file
+
+It knows nothing of batches, result files or terminals. What a job did so far stands in its `Trace`, also after a
+failure.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import assert_never
+
+from dhcli.avatar import analyse
+from dhcli.channel import Channel, EndOfStream
+from dhcli.errors import DhError
+from dhcli.facetrack import FaceTrack
+from dhcli.families.dh_base import BATCH, DhBase
+from dhcli.media.audio import read_waveform
+from dhcli.media.ffmpeg import InputFile
+from dhcli.media.info import AudioInfo, VideoInfo, frame_format
+from dhcli.media.playback import play
+from dhcli.media.probe import probe_audio, probe_video
+from dhcli.media.reader import read_frames
+from dhcli.media.verify import OutputInfo, verify_output
+from dhcli.media.writer import VideoWriter
+from dhcli.options import Job
+from dhcli.part import PartFile
+from dhcli.scope import TICK_S, Scope
+from dhcli.stages.align import YuvMatrix, yuv_matrix
+from dhcli.stages.listen import ConditionTrack
+from dhcli.stages.speak import Shot
+from dhcli.timing import frame_count
+from dhcli.types import Frame, FrameFormat
+
+CHANNEL_FRAMES = 8
+CHANNEL_BYTES = 256 << 20
+"""Bound of each channel: 8 frames, fewer where those would be larger than this."""
+JOIN_S = 5.0
+"""After a failure the children are dead, so a thread that has not ended by then is stuck in a system call."""
+
+Notify = Callable[[str, int, int | None], None]
+"""Called with stage, frames done, frames in all."""
+
+
+@dataclass(slots=True)
+class Trace:
+    """What a job did so far."""
+
+    video: VideoInfo | None = None
+    audio: AudioInfo | None = None
+    warnings: list[tuple[str, str]] = field(default_factory=list)
+    planned: int = 0
+    decoded: int = 0
+    rendered: int = 0
+    encoded: int = 0
+    face_missing: int = 0
+    face_missing_ranges: list[tuple[int, int]] = field(default_factory=list)
+    timings_s: dict[str, float] = field(default_factory=dict)
+    stages_s: dict[str, float] = field(default_factory=dict)
+    reader_wait_s: float = 0.0
+    writer_wait_s: float = 0.0
+
+    @contextlib.contextmanager
+    def timed(self, phase: str) -> Iterator[None]:
+        """Add the time of the block to a phase."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.timings_s[phase] = self.timings_s.get(phase, 0.0) + time.monotonic() - began
+
+    def warn(self, code: str, message: str) -> None:
+        """Note something that the user should know and that does not stop the job."""
+        self.warnings.append((code, message))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is going to be rendered, known before anything is."""
+
+    job: Job
+    video_file: InputFile
+    audio_file: InputFile
+    video: VideoInfo
+    audio: AudioInfo
+    format: FrameFormat
+    frames: int
+    """Frames of the output."""
+    source_frames: int
+    """Frames of the video that are needed for it."""
+    duration: Fraction
+    """Seconds of sound that go into the output."""
+
+
+def plan_job(
+    job: Job, video_file: InputFile, audio_file: InputFile, scope: Scope, trace: Trace, limit_frames: int | None = None
+) -> Plan:
+    """Probe both inputs and say what the output will be. Raises DhError input.*, audio.too_short."""
+    with trace.timed("probe"), scope.stage("probe"):
+        video = trace.video = probe_video(scope, video_file)
+        audio = trace.audio = probe_audio(scope, audio_file)
+    trace.warnings.extend(video.warnings)
+    options = job.options
+    fmt = frame_format(video, options.fps)
+    available = video.frames_at(fmt.fps)
+    duration = audio.used(_part(job))
+    if duration * fmt.fps < 1:
+        raise DhError(
+            "audio.too_short",
+            f"audio {job.audio}: {float(duration) * 1000:.1f} ms of sound is less than one video frame "
+            f"({1000 / float(fmt.fps):.1f} ms).",
+            hint="Give a longer sound" + (", or widen 'trim'." if options.trim else "."),
+            stage="probe",
+        )
+    frames = frame_count(duration, fmt.fps)
+    if limit_frames is not None and limit_frames < frames:
+        frames, duration = limit_frames, limit_frames / fmt.fps
+    if options.loop == "error" and frames > available and not video.is_image:
+        raise DhError(
+            "input.too_short",
+            f"video {job.video}: {available} frames ({float(video.duration):.2f} s) do not cover "
+            f"{float(duration):.2f} s of sound, and 'loop' is 'error'.",
+            hint="Give a longer video, or choose loop: pingpong, restart or hold.",
+            stage="probe",
+        )
+    trace.planned = frames
+    return Plan(job, video_file, audio_file, video, audio, fmt, frames, min(available, frames), duration)
+
+
+def _part(job: Job) -> tuple[Fraction, Fraction | None] | None:
+    trim = job.options.trim
+    return None if trim is None else (trim.start, trim.end)
+
+
+def render_job(plan: Plan, family: DhBase, scope: Scope, trace: Trace, part: PartFile, notify: Notify) -> OutputInfo:
+    """Render a planned job into `part` and read it back. The caller commits the part.
+
+    Raises the DhError that ended the job; Stopped where that error stands in `scope`.
+    """
+    with trace.timed("listen"), scope.stage("listen"):
+        notify("listen", 0, None)
+        conditions = _listen(plan, family, scope, trace)
+    with trace.timed("analyse"), scope.stage("analyse"):
+        track = _analyse(plan, family, scope, notify)
+    with track:
+        _check_faces(plan.job, track, trace)
+        with trace.timed("render"):
+            _Render(plan, family, scope, trace, part, track, conditions, notify).run()
+    with trace.timed("verify"), scope.stage("verify"):
+        notify("verify", 0, None)
+        verified = verify_output(scope, part.path, fmt=plan.format, frames=plan.frames, audio_duration=plan.duration)
+        plan.video_file.check_unchanged()
+        plan.audio_file.check_unchanged()
+    return verified
+
+
+def _listen(plan: Plan, family: DhBase, scope: Scope, trace: Trace) -> ConditionTrack:
+    conditions, loudness = family.listen(
+        lambda: read_waveform(scope, plan.audio_file, plan.audio, rate=family.sample_rate, trim=_part(plan.job))
+    )
+    if loudness.silent:
+        trace.warn("audio.silent", f"audio {plan.job.audio}: nobody speaks in it; the mouth stays closed.")
+    return conditions
+
+
+def _analyse(plan: Plan, family: DhBase, scope: Scope, notify: Notify) -> FaceTrack:
+    frames = read_frames(scope, plan.video_file, plan.video, plan.format, count=plan.source_frames, stage="analyse")
+
+    done = itertools.count(1)
+
+    def progress() -> None:
+        scope.check()
+        scope.beat("analyse")
+        notify("analyse", next(done), plan.source_frames)
+
+    return analyse(frames, plan.format, family, plan.job.options.face, progress)
+
+
+def _check_faces(job: Job, track: FaceTrack, trace: Trace) -> None:
+    trace.face_missing, trace.face_missing_ranges = track.missing, list(track.missing_ranges)
+    options = job.options
+    limit = 0.0 if options.on_no_face == "fail" else options.max_face_missing
+    if track.missing > limit * track.frames:
+        ranges = ", ".join(f"{a}-{b}" if b > a else f"{a}" for a, b in track.missing_ranges[:8])
+        more = ", …" if len(track.missing_ranges) > 8 else ""
+        raise DhError(
+            "face.lost",
+            f"video {job.video}: no face in {track.missing} of {track.frames} frames "
+            f"(limit {limit * 100:g} %): {ranges}{more}.",
+            hint="Trim the clip, or raise max_face_missing.",
+            stage="analyse",
+            frame=track.missing_ranges[0][0],
+        )
+    if track.missing:
+        trace.warn("face.missing", f"{track.missing} of {track.frames} frames show no face and stay as they are.")
+
+
+class _Render:
+    """The thread pair around the networks for one job."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        family: DhBase,
+        scope: Scope,
+        trace: Trace,
+        part: PartFile,
+        track: FaceTrack,
+        conditions: ConditionTrack,
+        notify: Notify,
+    ) -> None:
+        self._plan, self._family = plan, family
+        self._scope, self._trace, self._part, self._notify = scope, trace, part, notify
+        self._track, self._conditions = track, conditions
+        self._yuv: YuvMatrix = yuv_matrix(plan.format.colour, plan.format.height)
+        capacity = min(CHANNEL_FRAMES, CHANNEL_BYTES // plan.format.frame_bytes)
+        self._decoded: Channel[Frame] = Channel(capacity, scope)
+        self._rendered: Channel[Frame] = Channel(capacity, scope)
+
+    def run(self) -> None:
+        """Raises the job's error, or Stopped where another thread has put it into the scope."""
+        threads = [self._thread("decode", self._read), self._thread("encode", self._write)]
+        for thread in threads:
+            thread.start()
+        try:
+            with self._scope.stage("speak"):
+                self._speak()
+            while threads[1].is_alive():
+                self._scope.check()
+                threads[1].join(TICK_S)
+            self._scope.check()
+        except BaseException as error:
+            self._scope.fail(error, "speak")
+            raise
+        finally:
+            deadline = time.monotonic() + JOIN_S
+            for thread in threads:
+                thread.join(max(0.0, deadline - time.monotonic()))
+            self._trace.reader_wait_s = self._decoded.put_wait_s
+            self._trace.writer_wait_s = self._rendered.get_wait_s
+
+    def _thread(self, stage: str, work: Callable[[], None]) -> threading.Thread:
+        def guarded() -> None:
+            try:
+                with self._scope.stage(stage):
+                    work()
+            except BaseException as error:  # noqa: BLE001 - a thread must not die without a word
+                self._scope.fail(error, stage)
+
+        return threading.Thread(target=guarded, name=stage, daemon=True)
+
+    def _read(self) -> None:
+        plan = self._plan
+        frames = play(self._scope, plan.video_file, plan.video, plan.format, plan.frames, plan.job.options.loop)
+        for frame in frames:
+            self._decoded.put(frame, "decode")
+            self._trace.decoded += 1
+        self._decoded.end("decode")
+
+    def _speak(self) -> None:
+        """Every decoded frame out again, in order, with its mouth moved where it shows the face."""
+        pending: list[tuple[Frame, Shot | None]] = []
+        for index in itertools.count():
+            item = self._decoded.get("speak")
+            match item:
+                case Frame():
+                    pending.append((item, self._shot(index, item)))
+                    if len(pending) == BATCH:
+                        self._flush(pending)
+                case EndOfStream():
+                    self._flush(pending)
+                    self._expect(item.count, index, "speak")
+                    break
+                case _:
+                    assert_never(item)
+        self._expect(self._trace.rendered, self._plan.frames, "speak")
+        self._rendered.end("speak")
+
+    def _shot(self, index: int, frame: Frame) -> Shot | None:
+        row = self._track.row(frame.index)
+        if row is None:
+            return None
+        code = self._conditions.at(index / self._plan.format.fps) * self._plan.job.options.gain
+        return Shot(frame, row, self._track.persons[row.person].reference, code)
+
+    def _flush(self, pending: list[tuple[Frame, Shot | None]]) -> None:
+        shots = [shot for _, shot in pending if shot is not None]
+        began = time.monotonic()
+        mouths = iter(self._family.speak(shots, self._yuv) if shots else [])
+        self._spent("speak", began)
+        for frame, shot in pending:
+            began = time.monotonic()
+            new = self._family.blend(shot, next(mouths), self._yuv) if shot is not None else frame
+            self._spent("blend", began)
+            self._rendered.put(new, "speak")
+            self._trace.rendered += 1
+        pending.clear()
+
+    def _spent(self, stage: str, began: float) -> None:
+        stages = self._trace.stages_s
+        stages[stage] = stages.get(stage, 0.0) + time.monotonic() - began
+
+    def _write(self) -> None:
+        plan, options = self._plan, self._plan.job.options
+        writer = VideoWriter(
+            self._scope,
+            self._part.path,
+            self._part.fd,
+            plan.format,
+            encoder=options.encoder,
+            crf=options.crf,
+            preset=options.preset,
+            audio=plan.audio_file,
+            audio_info=plan.audio,
+            audio_codec=options.audio_codec,
+            trim=_part(plan.job),
+            duration=plan.duration,
+        )
+        with writer:
+            while isinstance(item := self._rendered.get("encode"), Frame):
+                writer.write(item)
+                self._trace.encoded += 1
+                self._notify("render", self._trace.encoded, plan.frames)
+            self._expect(self._trace.encoded, item.count, "encode")
+            writer.finish()
+
+    def _expect(self, found: int, planned: int, stage: str) -> None:
+        if found != planned:
+            raise DhError(
+                "output.mismatch",
+                f"The stage '{stage}' had {found} frames where {planned} were planned.",
+                hint="Render again; if it comes back, report it with the result file.",
+                stage=stage,
+            )

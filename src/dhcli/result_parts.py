@@ -1,0 +1,177 @@
+"""The parts of a result: every field that other programs read, with its unit and its meaning.
+
+Fields are only ever added. When parts belong together, and how a result reaches the disk, is the business of `result`.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, model_validator
+
+from dhcli.errors import DhError, causes, describe
+
+READING = "read"
+"""Validation context in which unknown fields are left out: a newer dh wrote them. Elsewhere they are an error."""
+
+
+class Part(BaseModel):
+    # Readers of the JSON must take fields that a newer dh added; only dh itself may not invent any.
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, json_schema_extra={"additionalProperties": True}
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _clean(cls, data: Any, info: ValidationInfo) -> Any:
+        if not isinstance(data, dict):
+            return data
+        if info.context == READING:
+            data = {key: value for key, value in data.items() if key in cls.model_fields}
+        return _printable(data)
+
+
+class ErrorInfo(Part):
+    """Why a job has no output."""
+
+    code: str = Field(description="One of the error codes; programs branch on it, never on the message.")
+    stage: str | None = Field(default=None, description="What the job was doing.")
+    frame: int | None = Field(default=None, description="Index of the frame, where one frame is to blame.")
+    retryable: bool = Field(description="Another attempt can succeed without anybody changing anything.")
+    message: str = Field(min_length=1, description="What happened, to which file, with the numbers.")
+    hint: str = Field(default="", description="What to do about it.")
+    cause: tuple[str, ...] = Field(default=(), description="The exceptions behind the error, nearest first.")
+    notes: tuple[str, ...] = Field(default=(), description="What went wrong afterwards, as a consequence.")
+    stderr_tail: tuple[str, ...] = Field(default=(), description="The last lines that ffmpeg wrote.")
+    traceback: str | None = Field(default=None, description="Only for `internal.bug`: please report it.")
+
+    @classmethod
+    def from_error(cls, error: DhError, *, notes: Iterable[str] = ()) -> ErrorInfo:
+        bug = error.code == "internal.bug"
+        return cls(
+            code=error.code,
+            stage=error.stage,
+            frame=error.frame,
+            retryable=error.info.transient,
+            message=error.message.strip() or describe(error),
+            hint=error.hint,
+            cause=tuple(causes(error)),
+            notes=tuple(notes),
+            stderr_tail=error.stderr_tail,
+            traceback="".join(traceback.format_exception(error.__cause__ or error)) if bug else None,
+        )
+
+
+class WarningInfo(Part):
+    code: str = Field(description="Like an error code, but the job went on.")
+    message: str = Field(min_length=1, description="What was found, and what dh did about it.")
+
+
+class VideoInput(Part):
+    """The person's video; null stands for what was not known yet when the job ended."""
+
+    path: str = Field(description="Absolute path; bytes that are not UTF-8 are written as \\udcNN.")
+    bytes: int | None = Field(default=None, description="Size of the file.")
+    sha256: str | None = Field(default=None, description="SHA-256 of the file, in hex.")
+    width: int | None = Field(default=None, description="Width of the upright picture, px.")
+    height: int | None = Field(default=None, description="Height of the upright picture, px.")
+    fps: str | None = Field(default=None, description="Frame rate as an exact fraction, like 30000/1001.")
+    frames: int | None = Field(default=None, description="Frames at that rate.")
+    duration_s: float | None = Field(default=None, description="Length of the picture, s.")
+
+
+class AudioInput(Part):
+    """The speech; null stands for what was not known yet when the job ended."""
+
+    path: str = Field(description="Absolute path; bytes that are not UTF-8 are written as \\udcNN.")
+    bytes: int | None = Field(default=None, description="Size of the file.")
+    sha256: str | None = Field(default=None, description="SHA-256 of the file, in hex.")
+    sample_rate: int | None = Field(default=None, description="Samples per second.")
+    channels: int | None = Field(default=None, description="Number of channels.")
+    duration_s: float | None = Field(default=None, description="Length of the sound, s.")
+
+
+class Inputs(Part):
+    video: VideoInput | None = Field(default=None, description="The person's video.")
+    audio: AudioInput | None = Field(default=None, description="The speech.")
+
+
+class OutputInfo(Part):
+    """What was read back from the finished file."""
+
+    path: str = Field(description="Absolute path.")
+    bytes: int = Field(description="Size of the file; an output of another size is rendered again.")
+    sha256: str = Field(description="SHA-256 of the file, in hex.")
+    width: int = Field(description="Width, px.")
+    height: int = Field(description="Height, px.")
+    fps: str = Field(description="Frame rate as an exact fraction.")
+    frames: int = Field(description="Frames in the file.")
+    duration_s: float = Field(description="Length, s.")
+    audio_codec: str | None = Field(description="Codec of the sound, in ffmpeg's words.")
+
+
+class FrameCounts(Part):
+    planned: int | None = Field(
+        default=None, description="Frames that the output is to have; null before the plan is made."
+    )
+    decoded: int = Field(default=0, description="Frames read from the video.")
+    rendered: int = Field(default=0, description="Frames that left the networks.")
+    encoded: int = Field(default=0, description="Frames that the encoder took.")
+    face_missing: int = Field(
+        default=0, description="Frames of the video without the face; they are shown as they are."
+    )
+    face_missing_ranges: tuple[tuple[int, int], ...] = Field(
+        default=(), description="First and last index of each run of such frames."
+    )
+
+
+class Timings(Part):
+    """Seconds. What runs at the same time adds up to more than `wall`."""
+
+    queued: float = Field(default=0.0, description="From the start of the run to the start of the job.")
+    wall: float = Field(default=0.0, description="From the start of the job to its end.")
+    probe: float = Field(default=0.0, description="Looking at the inputs.")
+    analyse: float = Field(default=0.0, description="Finding and following the face; 0 where the cache knew it.")
+    listen: float = Field(default=0.0, description="Speech to mouth codes.")
+    render: float = Field(default=0.0, description="From the first frame to the encoder's end.")
+    verify: float = Field(default=0.0, description="Reading the output back.")
+    stages: dict[str, float] = Field(default_factory=dict, description="Parts of `render`, by stage.")
+    reader_wait: float = Field(default=0.0, description="Time the reader waited for the networks.")
+    writer_wait: float = Field(default=0.0, description="Time the writer waited for the networks.")
+
+
+class Resources(Part):
+    """Null stands for what could not be measured."""
+
+    peak_rss_bytes: int | None = Field(default=None, description="Highest resident memory of dh.")
+    peak_vram_bytes: int | None = Field(default=None, description="Highest memory on the GPU.")
+    disk_free_bytes: int | None = Field(default=None, description="Free space beside the output at the end.")
+    cpu_s: float | None = Field(default=None, description="CPU time of dh and its ffmpeg processes, s.")
+
+
+class ModelInfo(Part):
+    name: str = Field(description="Name of the bundle.")
+    sha256: str = Field(description="One hash for all its files.")
+
+
+class Environment(Part):
+    dh: str = Field(description="Version of dh.")
+    host: str = Field(default="", description="Name of the machine.")
+    ffmpeg: str | None = Field(default=None, description="Version of ffmpeg.")
+    onnxruntime: str | None = Field(default=None, description="Version of ONNX Runtime.")
+    provider: str | None = Field(default=None, description="ONNX Runtime's execution provider that really ran.")
+    device: str | None = Field(default=None, description="cpu, or the GPU.")
+    model: ModelInfo | None = Field(default=None, description="The model.")
+
+
+def _printable(value: Any) -> Any:
+    """Texts without the lone surrogates that stand for invalid UTF-8 in file names: many JSON readers refuse them."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_printable(key): _printable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_printable(item) for item in value]
+    return value

@@ -1,0 +1,121 @@
+"""Between the frame and a crop of it: affine matrices, head poses, and planar YUV pixels in and out.
+
+Image points are (x, y) px, x right, y down. The canonical face is frontal, its eyes 1.775 units apart. Matrices are 2x3
+and map image px to crop px.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from dhcli.types import F32, F64, U8, Colour, Frame, Pose
+
+CHROMA_SHIFT = np.array([0.0, 0.5])
+"""Where a 4:2:0 colour sample (0, 0) lies, luma px: left-sited, the convention of MPEG-2, H.264 and HEVC."""
+HD_HEIGHT = 720
+"""Untagged video from this height on means BT.709, below BT.601, as players guess."""
+
+KR_KB = {"bt709": (0.2126, 0.0722), "bt2020nc": (0.2627, 0.0593), "bt2020c": (0.2627, 0.0593), "fcc": (0.30, 0.11)}
+BT601 = (0.299, 0.114)
+
+
+@dataclass(frozen=True, slots=True)
+class YuvMatrix:
+    """Linear map between 8-bit YUV and RGB 0..255: `rgb = to_rgb @ (yuv - offset)`, and back."""
+
+    to_rgb: F64  # (3, 3)
+    from_rgb: F64  # (3, 3)
+    offset: F64  # (3,)
+
+
+def yuv_matrix(colour: Colour, height: int) -> YuvMatrix:
+    """The conversion that a video's tags mean (ITU-R BT.601, BT.709, BT.2020)."""
+    unknown = KR_KB["bt709"] if colour.matrix == "unknown" and height >= HD_HEIGHT else BT601
+    kr, kb = KR_KB.get(colour.matrix, unknown)
+    kg = 1 - kr - kb
+    luma, chroma, black = (1.0, 1.0, 0.0) if colour.range == "pc" else (255 / 219, 255 / 224, 16.0)
+    to_rgb = np.array(
+        [
+            [luma, 0.0, 2 * (1 - kr) * chroma],
+            [luma, -2 * kb * (1 - kb) / kg * chroma, -2 * kr * (1 - kr) / kg * chroma],
+            [luma, 2 * (1 - kb) * chroma, 0.0],
+        ]
+    )
+    return YuvMatrix(to_rgb, np.linalg.inv(to_rgb), np.array([black, 128.0, 128.0]))
+
+
+def to_rgb(yuv: U8 | F32, matrix: YuvMatrix) -> F32:  # (H, W, 3) -> (H, W, 3)
+    """RGB 0..255 of full-resolution YUV, clipped."""
+    affine = np.column_stack([matrix.to_rgb, -matrix.to_rgb @ matrix.offset])
+    rgb = np.asarray(cv2.transform(yuv.astype(np.float32, copy=False), affine), np.float32)
+    return np.clip(rgb, 0, 255, out=rgb)
+
+
+def from_rgb(rgb: F32, matrix: YuvMatrix) -> F32:  # (H, W, 3) -> (H, W, 3)
+    """YUV in 8-bit units, not rounded, of RGB 0..255."""
+    affine = np.column_stack([matrix.from_rgb, matrix.offset])
+    return np.asarray(cv2.transform(rgb, affine), np.float32)
+
+
+def chroma_matrix(matrix: F64) -> F64:
+    """The same map, but from colour-plane px: a colour sample (x, y) lies at (2x, 2y + 0.5) of the picture."""
+    return np.column_stack([2 * matrix[:, :2], matrix[:, 2] + matrix[:, :2] @ CHROMA_SHIFT])
+
+
+def crop_yuv(frame: Frame, matrix: F64, side: int) -> U8:
+    """The square crop, (side, side, 3) YUV at full resolution; beyond the frame its edge pixels repeat.
+
+    A crop that shrinks the picture is taken at a whole multiple of its size and averaged down: linear sampling alone
+    would flicker on large faces.
+    """
+    shrink = max(1, math.ceil(1 / math.sqrt(abs(np.linalg.det(matrix[:, :2]))) - 0.25))
+    fine = matrix * shrink
+    fine[:, 2] += (shrink - 1) / 2  # pixel centres, not corners, must coincide after the averaging
+    size = (side * shrink, side * shrink)
+    planes = [cv2.warpAffine(frame.y, fine, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)]
+    planes += [
+        cv2.warpAffine(plane, chroma_matrix(fine), size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        for plane in (frame.u, frame.v)
+    ]
+    yuv = cv2.merge(planes)
+    return np.asarray(cv2.resize(yuv, (side, side), interpolation=cv2.INTER_AREA) if shrink > 1 else yuv, np.uint8)
+
+
+def fit_pose(canonical: F64, points: F64) -> Pose:  # (n, 3), (n, 3)
+    """The similarity with `points ~ scale * rotation @ canonical + translation` (Umeyama 1991)."""
+    from_centre, to_centre = canonical.mean(0), points.mean(0)
+    a, b = canonical - from_centre, points - to_centre
+    u, sizes, vt = np.linalg.svd(b.T @ a / len(a))
+    signs = np.array([1.0, 1.0, np.sign(np.linalg.det(u) * np.linalg.det(vt))])  # no mirror image
+    rotation = u @ np.diag(signs) @ vt
+    scale = float((sizes * signs).sum() / (a**2).sum() * len(a))
+    return Pose(scale, rotation, to_centre - scale * rotation @ from_centre)
+
+
+def roll(pose: Pose) -> float:
+    """The head's rotation in the picture plane, rad."""
+    return math.atan2(pose.rotation[1, 0], pose.rotation[0, 0])
+
+
+def crop_matrix(pose: Pose, centre: F64, px_per_unit: float, side: int) -> F64:
+    """The upright crop around a canonical point, (2, 3): image px to px of a `side` x `side` crop."""
+    k, angle = px_per_unit / pose.scale, -roll(pose)
+    c, s = math.cos(angle) * k, math.sin(angle) * k
+    linear = np.array([[c, -s], [s, c]])
+    middle = (pose.translation + pose.scale * pose.rotation @ centre)[:2]
+    return np.column_stack([linear, side / 2 - linear @ middle])
+
+
+def apply(matrix: F64, points: F64) -> F64:  # (2, 3), (n, 2) -> (n, 2)
+    """The points, mapped."""
+    return points @ matrix[:, :2].T + matrix[:, 2]
+
+
+def invert(matrix: F64) -> F64:
+    """The map back, (2, 3)."""
+    linear = np.linalg.inv(matrix[:, :2])
+    return np.column_stack([linear, -linear @ matrix[:, 2]])

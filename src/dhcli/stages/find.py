@@ -1,0 +1,141 @@
+"""Faces in one frame: where the detector sees them, and the landmarks of one. Knows neither time nor who is who."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from dhcli.inference import Network
+from dhcli.stages.align import YuvMatrix, apply, crop_yuv, to_rgb
+from dhcli.stages.geometry import LANDMARKS
+from dhcli.types import F32, F64, Box, Face, Frame
+
+DETECTOR_SIDE = 192
+DETECTOR_CELLS = 48
+"""The detector answers for each cell of a 48 x 48 grid."""
+DETECTOR_INPUT = "input"
+DETECTOR_OUTPUTS = ("reshaped_regressor_face_4", "reshaped_classifier_face_4")
+LANDMARK_SIDE = 256
+LANDMARK_INPUT = "input_12"
+LANDMARK_OUTPUTS = ("Identity", "Identity_1")
+
+DETECTED = 0.5
+"""Score from which a detection is a face."""
+PRESENT = 0.5
+"""Presence probability above which the landmarks lie on a face."""
+SAME_FACE_IOU = 0.3
+"""Two detections that overlap more than this are the same face."""
+MARGIN = 1.5
+"""Side of the landmark network's region, in face sizes."""
+EYE_CORNERS = (33, 263)
+"""Landmarks of the outer eye corners, the one at the picture's left first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """The square that the landmark network looks at."""
+
+    centre: tuple[float, float]  # image px
+    size: float  # side, px
+    angle: float  # rad, of the line between the eyes
+
+    def to_image(self) -> F64:
+        """Crop px to image px, (2, 3)."""
+        c, s = (f(self.angle) * self.size / LANDMARK_SIDE for f in (math.cos, math.sin))
+        half = LANDMARK_SIDE / 2
+        x, y = self.centre
+        return np.array([[c, -s, x - (c - s) * half], [s, c, y - (s + c) * half]])
+
+    def from_image(self) -> F64:
+        """Image px to crop px, (2, 3)."""
+        k = LANDMARK_SIDE / self.size
+        c, s = math.cos(self.angle) * k, math.sin(self.angle) * k
+        linear = np.array([[c, s], [-s, c]])
+        return np.column_stack([linear, LANDMARK_SIDE / 2 - linear @ self.centre])
+
+
+def region_from_face(face: Face) -> Region:
+    """Where to look for the landmarks of a detected face."""
+    (x0, y0), (x1, y1) = face.eyes
+    return Region(face.box.centre, max(face.box.width, face.box.height) * MARGIN, math.atan2(y1 - y0, x1 - x0))
+
+
+def region_from_landmarks(points: F64) -> Region:  # (478, 3)
+    """Where to look for the landmarks of the next frame."""
+    box = landmark_box(points)
+    dx, dy = (points[EYE_CORNERS[1]] - points[EYE_CORNERS[0]])[:2]
+    return Region(box.centre, max(box.width, box.height) * MARGIN, math.atan2(dy, dx))
+
+
+def landmark_box(points: F64) -> Box:  # (478, 3)
+    """The upright rectangle around the landmarks."""
+    (x0, y0), (x1, y1) = points[:, :2].min(0), points[:, :2].max(0)
+    return Box(float(x0), float(y0), float(x1 - x0), float(y1 - y0))
+
+
+def eye_distance_px(points: F64) -> float:  # (478, 3)
+    """Distance of the outer eye corners in space, px: turning the head does not shorten it."""
+    return float(np.linalg.norm(points[EYE_CORNERS[1]] - points[EYE_CORNERS[0]]))
+
+
+def find_faces(detector: Network, frame: Frame, yuv: YuvMatrix, threshold: float = DETECTED) -> list[Face]:
+    """All faces with a score above `threshold`, the largest first. Raises what the network raises."""
+    scale = DETECTOR_SIDE / max(frame.height, frame.width)
+    canvas, left, top = _letterbox(frame, yuv, scale)
+    values, logits = detector.run(DETECTOR_OUTPUTS, {DETECTOR_INPUT: canvas[None] / np.float32(127.5) - np.float32(1)})
+    score = 1 / (1 + np.exp(-np.clip(logits[0, :, 0].astype(np.float64), -80, 80)))
+    keep = np.flatnonzero(score > threshold)
+    rows, columns = np.divmod(keep, DETECTOR_CELLS)
+    anchors = (np.stack([columns, rows], 1) + 0.5) / DETECTOR_CELLS * DETECTOR_SIDE
+    points = values[0, keep].astype(np.float64).reshape(-1, 8, 2)  # centre, size, six key points
+    points[:, 0] += anchors
+    points[:, 2:] += anchors[:, None]
+    offset = np.array([left, top])
+    faces = [
+        Face(_box((p[0] - offset) / scale, p[1] / scale), (p[2:4] - offset) / scale, float(s))
+        for p, s in zip(points, score[keep], strict=True)
+    ]
+    return sorted(_suppress(faces), key=lambda face: -face.box.area)
+
+
+def _letterbox(frame: Frame, yuv: YuvMatrix, scale: float) -> tuple[F32, int, int]:
+    """The whole frame in the middle of the detector's square, RGB 0..255, and its left and top there."""
+    width, height = max(1, round(frame.width * scale)), max(1, round(frame.height * scale))
+    planes = [
+        cv2.resize(p, (width, height), interpolation=cv2.INTER_AREA if p.shape[1] >= width else cv2.INTER_LINEAR)
+        for p in (frame.y, frame.u, frame.v)
+    ]
+    canvas = np.zeros((DETECTOR_SIDE, DETECTOR_SIDE, 3), np.float32)
+    left, top = (DETECTOR_SIDE - width) // 2, (DETECTOR_SIDE - height) // 2
+    canvas[top : top + height, left : left + width] = to_rgb(np.asarray(cv2.merge(planes), np.uint8), yuv)
+    return canvas, left, top
+
+
+def _box(centre: F64, size: F64) -> Box:
+    (x, y), (width, height) = centre - size / 2, size
+    return Box(float(x), float(y), float(width), float(height))
+
+
+def _suppress(faces: Sequence[Face]) -> list[Face]:
+    """The best detection of each face; neighbouring cells all see the same one."""
+    kept: list[Face] = []
+    for face in sorted(faces, key=lambda face: -face.score):
+        if min(face.box.width, face.box.height) > 0 and all(face.box.iou(k.box) <= SAME_FACE_IOU for k in kept):
+            kept.append(face)
+    return kept
+
+
+def locate_landmarks(network: Network, frame: Frame, region: Region, yuv: YuvMatrix) -> tuple[F64, float]:
+    """The 478 landmarks, (478, 3) image px with z in the same scale, and the probability 0..1 that a face is there."""
+    crop = to_rgb(crop_yuv(frame, region.from_image(), LANDMARK_SIDE), yuv)
+    crop *= np.float32(1 / 255)
+    raw, presence = network.run(LANDMARK_OUTPUTS, {LANDMARK_INPUT: crop[None]})
+    points = raw.reshape(LANDMARKS, 3).astype(np.float64)
+    points[:, :2] = apply(region.to_image(), points[:, :2])
+    points[:, 2] *= region.size / LANDMARK_SIDE
+    logit = min(80.0, max(-80.0, float(presence.reshape(-1)[0])))
+    return points, 1 / (1 + math.exp(-logit))

@@ -1,0 +1,73 @@
+"""A crop of the face and the mouth code that it should have: what the face network is asked, and what it answers.
+
+The network sees 160 x 160 px around the mouth with the head upright, the same person with the mouth open (for the
+teeth), where each mouth point is and where it has to go.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dhcli.stages import align
+from dhcli.stages.geometry import CROP_SIDE, PX_PER_UNIT, face_crop_matrix
+from dhcli.types import F32, F64, U8, FaceRow, Frame
+
+Speak = Callable[[dict[str, F32]], tuple[F32, F32, F32]]
+"""The face network: `source`, `reference` (n, 3, 160, 160), `source_points`, `target_points` (n, 106, 2) in;
+flow (n, 2, 160, 160), rgb (n, 3, 160, 160) and alpha (n, 1, 160, 160) out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """One frame whose mouth is to move."""
+
+    frame: Frame
+    row: FaceRow
+    reference: U8  # (160, 160, 3) RGB
+    code: F64  # (12,) the code that the speech asks for
+
+
+@dataclass(frozen=True, slots=True)
+class Mouth:
+    """The network's answer for one frame, in crop px."""
+
+    matrix: F64  # (2, 3) image px -> crop px
+    flow: F32  # (160, 160, 2) px, from the new picture's pixel to where it comes from
+    colour: F32  # (160, 160, 3) RGB 0..255
+    opacity: F32  # (160, 160) how much of the colour to take instead of the frame's own pixels
+
+
+def target_points(row: FaceRow, matrix: F64, code: F64, basis: F64) -> tuple[F64, F64]:
+    """Where the mouth points are and where `code` puts them, (106, 2) crop px each.
+
+    The change of shape is taken along the basis in canonical units and turned into the crop by the head's rotation
+    without its roll, which the crop has already.
+    """
+    points = align.apply(matrix, row.mouth)
+    angle = -align.roll(row.pose)
+    c, s = math.cos(angle), math.sin(angle)
+    unroll = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
+    change = np.einsum("k,kij->ij", row.weight * (code - row.code), basis)
+    return points, points + (change @ (unroll @ row.pose.rotation).T)[:, :2] * PX_PER_UNIT
+
+
+def speak(network: Speak, shots: Sequence[Shot], basis: F64, yuv: align.YuvMatrix) -> list[Mouth]:
+    """The new mouth of every shot, all in one call of the network."""
+    n = len(shots)
+    feeds = {name: np.empty((n, 3, CROP_SIDE, CROP_SIDE), np.float32) for name in ("source", "reference")}
+    feeds |= {name: np.empty((n, 106, 2), np.float32) for name in ("source_points", "target_points")}
+    matrices = [face_crop_matrix(shot.row.pose) for shot in shots]
+    for i, (shot, matrix) in enumerate(zip(shots, matrices, strict=True)):
+        crop = align.to_rgb(align.crop_yuv(shot.frame, matrix, CROP_SIDE), yuv)
+        np.multiply(crop.transpose(2, 0, 1), np.float32(1 / 255), out=feeds["source"][i])
+        np.multiply(shot.reference.transpose(2, 0, 1), np.float32(1 / 255), out=feeds["reference"][i])
+        feeds["source_points"][i], feeds["target_points"][i] = target_points(shot.row, matrix, shot.code, basis)
+    flow, colour, opacity = network(feeds)
+    return [
+        Mouth(matrices[i], flow[i].transpose(1, 2, 0), colour[i].transpose(1, 2, 0) * 255, opacity[i, 0])
+        for i in range(n)
+    ]

@@ -1,0 +1,254 @@
+"""One face through a video: chosen once a shot, followed, lost and found again; never exchanged for another person's.
+
+Frames come in order, one observation leaves for each at once. Nothing here smooths or fills gaps, and memory does not
+grow with the length of the video.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from dhcli.inference import Network
+from dhcli.stages.align import fit_pose, yuv_matrix
+from dhcli.stages.choose import FaceRule, choose_face
+from dhcli.stages.cuts import Change, ChangeMeter, resemblance
+from dhcli.stages.find import (
+    DETECTED,
+    PRESENT,
+    Region,
+    eye_distance_px,
+    find_faces,
+    landmark_box,
+    locate_landmarks,
+    region_from_face,
+    region_from_landmarks,
+)
+from dhcli.stages.geometry import Geometry
+from dhcli.stages.likeness import OTHER, SAME, Looks, View, view_face
+from dhcli.types import F32, F64, Box, Face, Frame, FrameFormat
+
+LEAST_EYE_DISTANCE_PX = 14.0
+"""Smaller faces are not touched: at 19 px the mouth code still correlates 0.6 with the full picture's, at 13 px 0.3,
+at 10 px not at all."""
+CHECK_EVERY = 12
+"""Frames between two looks at the whole picture while all is well: 2.5 ms instead of 0.2 ms a frame."""
+GHOST_SCORE = 0.1
+"""Detections below DETECTED count only for the error message: "nothing like a face" differs from "almost"."""
+MOST_PERSONS = 64
+"""A person costs 100 kB; a video of more shots than this gives new faces to the most similar person."""
+CANDIDATES = 3
+"""Faces tried in a frame when the followed one is lost: 6 ms each."""
+STEP = 0.4
+"""Farthest that a face moves from one frame to the next, in its own sizes; more is another face."""
+GROWTH = 1.5
+"""Most that its size changes from one frame to the next."""
+SPEED = 3.0
+"""How fast a lost face may wander, in its own sizes a second."""
+DISSOLVE_S = 1.0
+"""A face lost for longer, in a picture that is another by now: the shot changed without a cut."""
+ANOTHER_PICTURE = 0.5
+"""Correlation of thumbnails below which the picture is another."""
+IN_PLACE_IOU = 0.5
+"""A face that overlaps an earlier one this much has stayed where it was from one frame to the next."""
+NEAR_PLACE_IOU = 0.2
+"""The same over seconds, in which people move."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What one frame shows of the followed face."""
+
+    index: int
+    points: F64 | None  # (478, 3) image px
+    person: int
+    cut: bool
+    """A new shot begins with this frame."""
+    reason: Literal["", "none", "small"] = ""
+    """Why there are no points."""
+
+
+@dataclass(slots=True)
+class _Target:
+    """The face of this shot."""
+
+    person: int
+    region: Region
+    box: Box
+    seen_at: int
+    scene: F32 | None
+    """Thumbnail of the picture one to two checks before it was seen last; the last one may be half dissolved."""
+    later_scene: F32 | None
+    others: tuple[Box, ...]
+    """The other faces at the last check."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sight:
+    """Landmarks found in the current frame."""
+
+    points: F64
+    view: View | None = None
+
+
+class Tracker:
+    """Follows one face; call `observe` with every frame, in order."""
+
+    def __init__(
+        self, detector: Network, landmarks: Network, geometry: Geometry, fmt: FrameFormat, rule: FaceRule
+    ) -> None:
+        self._detector, self._landmarks, self._geometry = detector, landmarks, geometry
+        self._rule, self._fps = rule, float(fmt.fps)
+        self._yuv = yuv_matrix(fmt.colour, fmt.height)
+        self._meter = ChangeMeter()
+        self._target: _Target | None = None
+        self._faces: tuple[Face, ...] = ()
+        """Faces in sight when the whole picture was looked at last."""
+        self._looked_at = -CHECK_EVERY
+        self._crowd = 0
+        """Most faces that this shot had at once."""
+        self.people: list[Looks] = []
+        self.cuts: list[int] = []
+        self.searched = 0
+        """Frames that were searched for faces as a whole."""
+        self.best_score = 0.0
+        """The detector's best score in all of them."""
+        self.most_faces = 0
+
+    def observe(self, frame: Frame) -> Observation:
+        """The followed face in `frame`, and whether a new shot begins here. Raises what the networks raise."""
+        change = self._meter.measure(frame)
+        sight = self._follow(frame, suspicious=change.sudden)
+        cut = self._is_cut(frame, change, sight)
+        if cut:
+            self._target, self._crowd, sight = None, 0, None
+            self.cuts.append(frame.index)
+        if sight is None:
+            sight = self._choose(frame) if self._target is None else self._find_again(frame, self._target)
+        if sight is None or self._target is None:
+            return Observation(frame.index, None, -1, cut, "none")
+        self._advance(frame, self._target, sight)
+        if eye_distance_px(sight.points) < LEAST_EYE_DISTANCE_PX:
+            return Observation(frame.index, None, -1, cut, "small")
+        return Observation(frame.index, sight.points, self._target.person, cut)
+
+    def _follow(self, frame: Frame, *, suspicious: bool) -> _Sight | None:
+        """The target where it must be after one frame; None if it is not there."""
+        target = self._target
+        if target is None or target.seen_at != frame.index - 1 or self._meter.flat:
+            return None
+        points = self._locate(frame, target.region)
+        if points is None or not _continues(target.box, landmark_box(points)):
+            return None
+        due = frame.index - self._looked_at >= CHECK_EVERY
+        if not (due or suspicious):
+            return _Sight(points)
+        if due:
+            self._look_around(frame)
+        view = self._view(frame, points)
+        likeness = self.people[target.person].likeness(view)
+        strict = suspicious or self._crowd > 1
+        return _Sight(points, view) if likeness >= (SAME if suspicious else _least(strict=strict)) else None
+
+    def _is_cut(self, frame: Frame, change: Change, sight: _Sight | None) -> bool:
+        """Whether a new shot begins: the picture changed and neither the followed face nor another one stayed."""
+        target, picture = self._target, self._meter.thumbnail
+        if sight is not None or self._meter.flat:
+            return False
+        if change.sudden:
+            return not self._stayed(frame, self._others(target), IN_PLACE_IOU)
+        if target is None or picture is None or frame.index - target.seen_at < DISSOLVE_S * self._fps:
+            return False
+        scene = target.later_scene if target.scene is None else target.scene
+        if scene is not None and resemblance(scene, picture) >= ANOTHER_PICTURE:
+            return False
+        return not self._stayed(frame, target.others, NEAR_PLACE_IOU)
+
+    def _others(self, target: _Target | None) -> tuple[Box, ...]:
+        """The faces in sight except the followed one."""
+        return tuple(f.box for f in self._faces if target is None or f.box.iou(target.box) < NEAR_PLACE_IOU)
+
+    def _stayed(self, frame: Frame, before: Sequence[Box], overlap: float) -> bool:
+        """Whether one of these faces is still where it was."""
+        return any(face.box.iou(box) > overlap for face in self._look_around(frame) for box in before)
+
+    def _choose(self, frame: Frame) -> _Sight | None:
+        """The face that the rule names, as this shot's target."""
+        faces = self._look_around(frame)
+        face = choose_face(faces, self._rule, frame.width, frame.height)
+        points = None if face is None else self._locate(frame, region_from_face(face))
+        if points is None:
+            return None
+        view = self._view(frame, points)
+        box = landmark_box(points)
+        self._target = _Target(self._recognise(view), region_from_landmarks(points), box, frame.index, None, None, ())
+        return _Sight(points, view)
+
+    def _find_again(self, frame: Frame, target: _Target) -> _Sight | None:
+        """The lost target: near its last place, the nearer the sooner, and not somebody else."""
+        if self._meter.flat:
+            return None
+        lost_s = (frame.index - target.seen_at) / self._fps
+        centre, size = target.box.centre, max(target.box.width, target.box.height)
+        reach = size * (STEP + SPEED * lost_s)
+        near = [f for f in self._look_around(frame) if math.dist(f.box.centre, centre) <= reach]
+        best, best_likeness = None, _least(strict=self._crowd > 1)
+        for face in sorted(near, key=lambda f: math.dist(f.box.centre, centre))[:CANDIDATES]:
+            points = self._locate(frame, region_from_face(face))
+            if points is None:
+                continue
+            view = self._view(frame, points)
+            likeness = self.people[target.person].likeness(view)
+            if likeness >= best_likeness:
+                best, best_likeness = _Sight(points, view), likeness
+        return best
+
+    def _advance(self, frame: Frame, target: _Target, sight: _Sight) -> None:
+        target.region, target.box = region_from_landmarks(sight.points), landmark_box(sight.points)
+        target.seen_at = frame.index
+        if self._looked_at == frame.index:
+            target.others = self._others(target)
+            target.scene, target.later_scene = target.later_scene, self._meter.thumbnail
+        if sight.view is not None:
+            self.people[target.person].learn(sight.view)
+
+    def _recognise(self, view: View) -> int:
+        """The person of this view: one met before, or a new one."""
+        likeness = [person.likeness(view) for person in self.people]
+        best = max(range(len(likeness)), key=likeness.__getitem__, default=-1)
+        if best >= 0 and (likeness[best] >= SAME or len(likeness) >= MOST_PERSONS):
+            return best
+        self.people.append(Looks([view]))
+        return len(self.people) - 1
+
+    def _look_around(self, frame: Frame) -> Sequence[Face]:
+        """All faces of the frame; asked for twice in one frame, it answers from memory."""
+        if self._looked_at != frame.index:
+            found = find_faces(self._detector, frame, self._yuv, GHOST_SCORE)
+            self.best_score = max([self.best_score, *(face.score for face in found)])
+            self._faces = tuple(face for face in found if face.score > DETECTED)
+            self._looked_at = frame.index
+            self.searched += 1
+        self._crowd = max(self._crowd, len(self._faces))
+        self.most_faces = max(self.most_faces, len(self._faces))
+        return self._faces
+
+    def _locate(self, frame: Frame, region: Region) -> F64 | None:
+        points, presence = locate_landmarks(self._landmarks, frame, region, self._yuv)
+        return points if presence > PRESENT else None
+
+    def _view(self, frame: Frame, points: F64) -> View:
+        stable = self._geometry.stable
+        return view_face(frame, fit_pose(self._geometry.canonical[stable], points[stable]))
+
+
+def _continues(before: Box, now: Box) -> bool:
+    """Whether `now` can be the same face one frame later."""
+    size, new = max(before.width, before.height), max(now.width, now.height)
+    return math.dist(before.centre, now.centre) < STEP * size and 1 / GROWTH < new / size < GROWTH
+
+
+def _least(*, strict: bool) -> float:
+    return SAME if strict else OTHER

@@ -1,0 +1,139 @@
+"""Real networks and real faces. `portrait.jpg` is cut from NASA's portrait of Eileen Collins (public domain)."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import pytest
+
+from dhcli.avatar import analyse
+from dhcli.facetrack import FaceTrack
+from dhcli.inference import Device, Network, open_network
+from dhcli.media.ffmpeg import find_ffmpeg
+from dhcli.stages.geometry import Geometry, load_geometry
+from dhcli.types import Frame, FrameFormat
+
+ROOT = Path(__file__).parents[3]
+MODEL = ROOT / "models" / "dh-base"
+WIDTH, HEIGHT = 400, 300
+
+
+@dataclass(frozen=True)
+class FaceModel:
+    detect: Network
+    landmarks: Network
+    geometry: Geometry
+
+
+@pytest.fixture(scope="session")
+def geometry() -> Geometry:
+    return load_geometry((MODEL / "geometry.npz").read_bytes())
+
+
+@pytest.fixture(scope="session")
+def model(geometry: Geometry) -> FaceModel:
+    detect, landmarks = (
+        open_network(MODEL / f"{name}.onnx", name, device=Device("cpu"), threads=1) for name in ("detect", "landmarks")
+    )
+    return FaceModel(detect, landmarks, geometry)
+
+
+def decode(path: Path, width: int, height: int, *options: str) -> list[Frame]:
+    argv = [find_ffmpeg(), "-v", "error", "-i", str(path), *options, "-f", "rawvideo", "-pix_fmt", "yuv420p", "-"]
+    raw = subprocess.run(argv, stdout=subprocess.PIPE, check=True).stdout
+    planes = np.frombuffer(raw, np.uint8).reshape(-1, height * 3 // 2, width)
+    assert len(planes)
+    return [Frame(i, data) for i, data in enumerate(planes)]
+
+
+@pytest.fixture(scope="session")
+def avatar() -> list[Frame]:
+    """200 frames of a man, his face at (210, 180)."""
+    return decode(ROOT / "examples" / "media" / "avatar.mp4", WIDTH, HEIGHT)
+
+
+@pytest.fixture(scope="session")
+def portrait() -> Frame:
+    """A woman, her face at (165, 110)."""
+    return decode(Path(__file__).with_name("portrait.jpg"), WIDTH, HEIGHT)[0]
+
+
+@pytest.fixture(scope="session")
+def pair(avatar: list[Frame], portrait: Frame) -> list[Frame]:
+    """The man at the left, the woman at the right, 800 px wide."""
+    return [beside(frame, portrait) for frame in avatar[:90]]
+
+
+def beside(left: Frame, right: Frame) -> Frame:
+    both = Frame(left.index, np.empty((left.height * 3 // 2, left.width + right.width), np.uint8))
+    for name in "yuv":
+        getattr(both, name)[:] = np.hstack([getattr(left, name), getattr(right, name)])
+    return both
+
+
+Paint: TypeAlias = Callable[..., Frame]
+
+
+@pytest.fixture(scope="session")
+def paint() -> Paint:
+    """A grey copy of a frame from column 0 to `until`."""
+
+    def grey(frame: Frame, luma: int = 16, until: int | None = None) -> Frame:
+        copy = frame.copy()
+        copy.y[:, :until] = luma
+        copy.u[:, : until and until // 2] = copy.v[:, : until and until // 2] = 128
+        return copy
+
+    return grey
+
+
+@pytest.fixture(scope="session")
+def shrink() -> Callable[[Frame, int], Frame]:
+    """The frame in the top left corner of a grey one, `factor` times smaller."""
+
+    def smaller(frame: Frame, factor: int) -> Frame:
+        canvas = Frame(frame.index, np.full_like(frame.data, 128))
+        for name in "yuv":
+            plane = getattr(frame, name)
+            height, width = (side // factor for side in plane.shape)
+            blocks = plane[: height * factor, : width * factor].reshape(height, factor, width, factor)
+            getattr(canvas, name)[:height, :width] = blocks.mean((1, 3)).round()
+        return canvas
+
+    return smaller
+
+
+Follow: TypeAlias = Callable[..., FaceTrack]
+
+
+@pytest.fixture
+def follow(model: FaceModel, request: pytest.FixtureRequest) -> Follow:
+    """Analyse frames put one behind the other; the track closes with the test."""
+
+    def run(frames: Iterable[Frame], face: str = "largest", fps: int = 25, store_path: Path | None = None) -> FaceTrack:
+        row = [Frame(i, frame.data) for i, frame in enumerate(frames)]
+        fmt = FrameFormat(row[0].width, row[0].height, Fraction(fps))
+        track = analyse(row, fmt, model, face, lambda: None, store_path=store_path)
+        request.addfinalizer(track.close)
+        return track
+
+    return run
+
+
+@pytest.fixture
+def shared_video() -> Callable[[str], list[Frame]]:
+    """A clip of the folder `shared/media` beside the repository, 480 x 270 at 25 fps."""
+
+    def read(name: str) -> list[Frame]:
+        path = ROOT.parent / "shared" / "media" / name
+        if not path.exists():
+            pytest.skip(f"no {name}: the clip may not be distributed with the project")
+        return decode(path, 480, 270, "-vf", "fps=25,scale=480:270")
+
+    return read

@@ -1,0 +1,177 @@
+"""Who is followed, and when nobody is, through the real networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dhcli.errors import DhError
+from dhcli.facetrack import FaceTrack
+from dhcli.stages.choose import FaceRule
+from dhcli.stages.track import Tracker
+from dhcli.types import Frame, FrameFormat
+
+MAN_X, WOMAN_X = 210, 565
+"""Where the faces of `pair` are."""
+
+
+def mouth_x(track: FaceTrack, index: int) -> float:
+    row = track.row(index)
+    assert row is not None
+    return float(row.mouth[:, 0].mean())
+
+
+def weights(track: FaceTrack, first: int, last: int) -> list[float]:
+    rows = [track.row(i) for i in range(first, last + 1)]
+    return [0.0 if row is None else round(row.weight, 3) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("face", "x"),
+    [
+        ("left", MAN_X),
+        ("right", WOMAN_X),
+        ("index:0", MAN_X),
+        ("index:1", WOMAN_X),
+        ("box:480,30,150,150", WOMAN_X),
+        ("box:0,0,300,300", MAN_X),
+        ("largest", MAN_X),
+    ],
+)
+def test_the_rule_names_the_face(follow: Any, pair: list[Frame], face: str, x: int) -> None:
+    track = follow(pair[:2], face)
+    assert mouth_x(track, 1) == pytest.approx(x, abs=25)
+    assert track.faces_seen_max == 2
+
+
+def test_a_rule_that_names_nobody_says_how_many_there_are(follow: Any, pair: list[Frame]) -> None:
+    with pytest.raises(DhError, match="index:2.*up to 2 at once") as caught:
+        follow(pair[:3], "index:2")
+    assert caught.value.code == "face.not_found"
+
+
+def test_short_gap_is_bridged(follow: Any, pair: list[Frame], paint: Any) -> None:
+    frames = [paint(f, until=400) if 10 <= i < 15 else f for i, f in enumerate(pair[:28])]
+    track = follow(frames, "left")
+    assert (track.missing, track.cuts) == (0, ())
+    assert [mouth_x(track, i) for i in range(28)] == pytest.approx([MAN_X] * 28, abs=12)
+    assert weights(track, 0, 27) == [1.0] * 28
+
+
+def test_long_gap_is_missing_and_the_other_person_is_left_alone(follow: Any, pair: list[Frame], paint: Any) -> None:
+    frames = [paint(f, until=400) if 12 <= i < 62 else f for i, f in enumerate(pair[:75])]
+    track = follow(frames, "left")
+    assert track.missing_ranges == ((12, 61),)
+    assert track.missing == 50
+    assert (len(track.persons), track.cuts) == (1, ())
+    assert weights(track, 7, 12) == [1.0, 0.8, 0.6, 0.4, 0.2, 0.0]
+    assert weights(track, 61, 66) == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    assert mouth_x(track, 62) == pytest.approx(MAN_X, abs=12)
+
+
+def test_a_larger_face_does_not_steal_the_track(follow: Any, pair: list[Frame], paint: Any) -> None:
+    frames = [paint(f, until=400) for f in pair[:6]] + pair[6:26]
+    track = follow(frames, "largest")
+    assert [mouth_x(track, i) for i in range(26)] == pytest.approx([WOMAN_X] * 26, abs=12)
+
+
+def test_three_shots_of_two_persons(follow: Any, avatar: list[Frame], portrait: Frame) -> None:
+    track = follow([*avatar[:15], *[portrait] * 12, *avatar[15:30]])
+    assert track.cuts == (15, 27)
+    assert track.missing == 0
+    persons = [row.person for i in range(track.frames) if (row := track.row(i)) is not None]
+    assert persons == [0] * 15 + [1] * 12 + [0] * 15
+    assert weights(track, 0, 41) == [1.0] * 42  # a cut is no reason to fade
+    still = track.row(15), track.row(26)
+    assert still[0] is not None
+    assert still[1] is not None
+    assert np.abs(still[0].mouth - still[1].mouth).max() < 1.5  # no smoothing across the cut: the faces are 70 px apart
+
+
+def test_dissolve_ends_at_the_next_person(follow: Any, avatar: list[Frame], portrait: Frame) -> None:
+    mix = [np.rint(a.data * (1 - k / 25) + portrait.data * (k / 25)) for k, a in enumerate(avatar[20:45])]
+    track = follow([*avatar[:20], *[Frame(0, m.astype(np.uint8)) for m in mix], *[portrait] * 40])
+    first, last = track.row(0), track.row(84)
+    assert first is not None
+    assert last is not None
+    assert (first.person, last.person) == (0, 1)
+    assert np.abs(track.persons[0].reference.astype(int) - track.persons[1].reference).mean() > 20
+
+
+@pytest.mark.parametrize("luma", [16, 235])
+def test_flash_or_black_frame_is_no_cut(follow: Any, avatar: list[Frame], paint: Any, luma: int) -> None:
+    frames = [paint(f, luma) if i == 8 else f for i, f in enumerate(avatar[:18])]
+    track = follow(frames)
+    assert (track.missing, track.cuts) == (0, ())
+
+
+def test_black_in_the_middle(follow: Any, avatar: list[Frame], paint: Any) -> None:
+    frames = [paint(f) if 10 <= i < 25 else f for i, f in enumerate(avatar[:40])]
+    track = follow(frames)
+    assert track.missing_ranges == ((10, 24),)
+    assert track.cuts == ()
+    assert weights(track, 0, 39) == [1.0] * 6 + [0.8, 0.6, 0.4, 0.2] + [0.0] * 15 + [0.2, 0.4, 0.6, 0.8] + [1.0] * 11
+
+
+def test_search_goes_on_until_a_face_appears(follow: Any, avatar: list[Frame], paint: Any) -> None:
+    track = follow([paint(f) if i < 7 else f for i, f in enumerate(avatar[:16])])
+    assert track.missing_ranges == ((0, 6),)
+    assert weights(track, 6, 11) == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+
+
+def test_steady_state_does_not_search(follow: Any, avatar: list[Frame]) -> None:
+    assert follow(avatar[:48]).searched <= 5
+
+
+def test_no_face(follow: Any) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (4, 450, 400), np.uint8)
+    with pytest.raises(DhError, match=r"any of the 4 frames; the most face-like spot scored 0\.\d\d") as caught:
+        follow([Frame(i, data) for i, data in enumerate(noise)])
+    assert caught.value.code == "face.not_found"
+
+
+def test_tiny_face(follow: Any, avatar: list[Frame], shrink: Callable[[Frame, int], Frame]) -> None:
+    assert follow([shrink(f, 2) for f in avatar[:3]]).missing == 0
+    with pytest.raises(DhError, match="too small in 3 of 3 frames") as caught:
+        follow([shrink(f, 5) for f in avatar[:3]])
+    assert caught.value.code == "face.too_small"
+
+
+def test_moving_head_is_followed(model: Any, geometry: Any, avatar: list[Frame]) -> None:
+    tracker = Tracker(model.detect, model.landmarks, geometry, FrameFormat(400, 300, Fraction(25)), FaceRule())
+    for i in range(10):
+        step = 12 * (i if i < 5 else 10 - i)  # to and fro, 12 px a frame: an eighth of the face
+        frame = Frame(i, np.empty_like(avatar[0].data))
+        for name, shift in (("y", step), ("u", step // 2), ("v", step // 2)):
+            getattr(frame, name)[:] = np.roll(getattr(avatar[0], name), shift, 1)
+        seen = tracker.observe(frame)
+        assert seen.points is not None
+        assert seen.points[:, 0].mean() == pytest.approx(MAN_X + step, abs=10)
+    assert tracker.searched == 1
+
+
+@pytest.mark.parametrize(("name", "missing"), [("face_noface.mov", (62, 159)), ("noface_face.mov", (0, 98))])
+def test_face_that_leaves_or_comes(follow: Any, shared_video: Any, name: str, missing: tuple[int, int]) -> None:
+    track = follow(shared_video(name))
+    assert missing in track.missing_ranges
+    assert track.missing - (missing[1] - missing[0] + 1) <= 1
+    assert len(track.persons) == 1
+
+
+def test_title_letters_are_no_face(follow: Any, shared_video: Any) -> None:
+    with pytest.raises(DhError) as caught:
+        follow(shared_video("no_face.mp4")[75:95])
+    assert caught.value.code == "face.not_found"
+
+
+def test_people_of_one_studio_are_told_apart(model: Any, geometry: Any, shared_video: Any) -> None:
+    tracker = Tracker(model.detect, model.landmarks, geometry, FrameFormat(480, 270, Fraction(25)), FaceRule())
+    names = ("bbaf2n", "brbk7n", "lbax4n", "lbbc2a", "s1_lrik3s", "brbk7n")
+    shots = [shared_video(f"grid/{name}.mpg")[:3] for name in names]
+    frames = [Frame(i, frame.data) for i, frame in enumerate(f for shot in shots for f in shot)]
+    persons = [tracker.observe(frame).person for frame in frames]
+    assert persons[::3] == [0, 1, 2, 3, 0, 1]  # the first and the fifth are one man, on another day

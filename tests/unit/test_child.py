@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dhcli import child as child_module
+from dhcli.child import Child, exit_text
+from dhcli.errors import DhError
+
+pytestmark = pytest.mark.usefixtures("no_thread_left")
+
+
+def _python(program: str) -> list[str]:
+    return [sys.executable, "-c", program]
+
+
+Start = Callable[..., Child]
+
+
+@pytest.fixture
+def floods() -> queue.SimpleQueue[DhError]:
+    return queue.SimpleQueue()
+
+
+@pytest.fixture
+def start(floods: queue.SimpleQueue[DhError]) -> Iterator[Start]:
+    """Starts children that end with the test."""
+    started: list[Child] = []
+
+    def start(name: str, argv: Sequence[str], **options: Any) -> Child:
+        started.append(Child(name, argv, on_flood=floods.put, **options))
+        return started[-1]
+
+    yield start
+    for child in started:
+        child.close()
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    # Killed, but nobody may have reaped it yet where process 1 is slow.
+    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+
+
+def test_output_and_exit_code_arrive(start: Start) -> None:
+    child = start("decoder", ["sh", "-c", "echo frame; echo oops >&2; exit 3"])
+    assert child.stdout.read() == b"frame\n"
+    assert child.wait() == 3
+    assert child.tail() == ["oops"]
+
+
+def test_input_is_fed(start: Start) -> None:
+    child = start("encoder", ["sh", "-c", 'read line; test "$line" = frame'], feed=True)
+    child.stdin.write(b"frame\n")
+    assert child.wait() == 0
+
+
+def test_child_is_not_in_our_process_group(start: Start) -> None:
+    child = start("decoder", ["cat"], feed=True)
+    assert os.getpgid(child.pid) == child.pid != os.getpgid(0)
+
+
+def test_wait_with_a_limit_comes_back(start: Start) -> None:
+    child = start("encoder", ["cat"], feed=True)
+    assert child.wait(0.01) is None
+    child.kill()
+    assert child.wait() == -signal.SIGKILL
+
+
+def test_kill_ends_the_grandchild_too(start: Start) -> None:
+    child = start("decoder", ["sh", "-c", "sleep 100 & echo $!; wait"])
+    grandchild = int(child.stdout.readline())
+    assert _is_alive(grandchild)
+    child.kill()
+    assert child.stdout.read() == b"", "the grandchild held the pipe; only its death ends it"
+    assert child.wait() == -signal.SIGKILL
+    assert not _is_alive(grandchild)
+
+
+def test_kill_frees_a_reader_and_ends_what_ignores_sigterm(start: Start) -> None:
+    program = "import signal, sys; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); signal.pause()"
+    child = start("decoder", _python(program))
+    assert child.stdout.readline() == b"\n"
+    os.kill(child.pid, signal.SIGTERM)
+    child.kill()
+    assert child.stdout.read() == b""
+    assert child.wait() == -signal.SIGKILL
+
+
+def test_close_twice_and_kill_afterwards_are_harmless(start: Start) -> None:
+    child = start("decoder", ["cat"], feed=True)
+    child.close()
+    child.close()
+    child.kill()
+    assert child.stdin.closed
+
+
+def test_only_the_last_lines_of_stderr_are_kept(start: Start) -> None:
+    child = start("decoder", _python("import sys; sys.stderr.write(''.join(f'line {i}\\n' for i in range(5000)))"))
+    assert child.wait() == 0
+    assert child.tail(2) == ["line 4998", "line 4999"]
+    assert len(child.tail(10**6)) == child_module.STDERR_LINES
+
+
+def test_number_of_lines_to_keep_can_be_chosen(start: Start) -> None:
+    child = start("probe", ["sh", "-c", "printf '1\n2\n3\n' >&2"], keep_lines=2)
+    assert child.wait() == 0
+    assert child.tail() == ["2", "3"]
+
+
+def test_stderr_without_line_ends_and_without_utf8_is_kept_short(start: Start) -> None:
+    child = start("decoder", _python("import os; os.write(2, b'\\xff' + b'x' * 20_000 + b'\\ntail')"))
+    assert child.wait() == 0
+    assert child.tail()[-1] == "tail"
+    assert all(len(line) <= child_module.LINE_BYTES + 3 for line in child.tail())
+
+
+@pytest.mark.parametrize(("feed", "code"), [(False, "decode.failed"), (True, "encode.failed")])
+def test_flood_is_reported_once_and_does_not_block(
+    start: Start, floods: queue.SimpleQueue[DhError], monkeypatch: pytest.MonkeyPatch, feed: bool, code: str
+) -> None:
+    monkeypatch.setattr(child_module, "STDERR_BYTES", 1 << 20)
+    child = start("ffmpeg", _python("import os\nfor _ in range(40): os.write(2, b'no frame!\\n' * 10_000)"), feed=feed)
+    assert child.wait() == 0
+    assert floods.get_nowait().code == code
+    assert floods.empty()
+
+
+def test_program_that_is_not_there(start: Start) -> None:
+    with pytest.raises(FileNotFoundError):
+        start("decoder", ["/no/such/ffmpeg"])
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [(None, "still running"), (0, "exit code 0"), (-9, "killed by SIGKILL"), (-99, "killed by signal 99")],
+)
+def test_exit_in_words(code: int | None, text: str) -> None:
+    assert exit_text(code) == text

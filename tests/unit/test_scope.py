@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import signal
+import threading
+
+import pytest
+
+from dhcli import scope as scope_module
+from dhcli.channel import Channel
+from dhcli.errors import DhError
+from dhcli.scope import Scope, Stopped
+
+pytestmark = pytest.mark.usefixtures("no_thread_left")
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scope_module, "TICK_S", 0.005)
+
+
+def _wait_for_failure(scope: Scope) -> DhError:
+    # The flag is what a stage would look at; its own timeout is the test's.
+    assert scope._stop.wait(60)
+    assert scope.error is not None
+    return scope.error
+
+
+def test_first_error_stays_and_later_ones_become_notes() -> None:
+    with Scope() as scope:
+        scope.fail(DhError("decode.failed", "first"), "decode")
+        scope.fail(BrokenPipeError(), "encode")
+        scope.fail(Stopped(), "speak")
+        assert scope.error is not None
+        scope.fail(scope.error, "job")
+    assert (scope.error.code, scope.error.stage) == ("decode.failed", "decode")
+    assert scope.notes == ["then, in encode: BrokenPipeError (no text)"]
+
+
+def test_one_error_of_many_threads_wins() -> None:
+    ready = threading.Barrier(8)
+    with Scope() as scope:
+
+        def fail(number: int) -> None:
+            ready.wait()
+            scope.fail(ValueError(number), f"stage {number}")
+
+        threads = [threading.Thread(target=fail, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert scope.error is not None
+    assert len(scope.notes) == 7
+    assert not any(note.startswith(f"then, in {scope.error.stage}:") for note in scope.notes)
+
+
+def test_stopped_alone_is_no_reason() -> None:
+    with Scope() as scope:
+        scope.fail(Stopped(), "speak")
+        assert scope.error is None
+        assert not scope.stopped
+
+
+def test_check_raises_only_after_a_failure() -> None:
+    with Scope() as scope:
+        scope.check()
+        scope.fail(DhError("job.cancelled", "SIGINT"), "job")
+        with pytest.raises(Stopped):
+            scope.check()
+
+
+def test_error_inside_a_stage_gets_its_name() -> None:
+    with Scope() as scope, pytest.raises(DhError) as caught, scope.stage("speak"):
+        raise DhError("model.failed", "x", frame=3)
+    assert (caught.value.stage, caught.value.frame) == ("speak", 3)
+
+
+def test_failure_kills_every_child_and_frees_its_reader() -> None:
+    with Scope() as scope:
+        children = [scope.spawn(f"child {i}", ["sh", "-c", "sleep 100 & wait"]) for i in range(2)]
+        scope.fail(DhError("stalled", "x"), "decode")
+        for child in children:
+            assert child.stdout.read() == b""
+            assert child.wait() == -signal.SIGKILL
+
+
+def test_end_of_the_job_ends_its_children() -> None:
+    with Scope() as scope:
+        child = scope.spawn("encoder", ["cat"], feed=True)
+    assert child.wait(0) == -signal.SIGKILL
+
+
+def test_nothing_starts_after_a_failure() -> None:
+    with Scope() as scope:
+        scope.fail(DhError("stalled", "x"), "decode")
+        with pytest.raises(Stopped):
+            scope.spawn("encoder", ["cat"], feed=True)
+
+
+def test_released_child_is_gone() -> None:
+    with Scope() as scope:
+        child = scope.spawn("encoder", ["cat"], feed=True)
+        scope.release(child)
+        assert child.wait(0) == -signal.SIGKILL
+        scope.release(child)
+
+
+def test_flood_of_messages_fails_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dhcli.child.STDERR_BYTES", 100_000)
+    with Scope() as scope:
+        child = scope.spawn("decode", ["sh", "-c", "yes damaged >&2"])
+        assert child.stdout.read() == b""
+        error = _wait_for_failure(scope)
+    assert (error.code, error.stage) == ("decode.failed", "decode")
+    assert error.stderr_tail[-1] == "damaged"
+
+
+def test_stage_without_progress_is_accused() -> None:
+    with Scope(stall_timeout_s=0.05) as scope, scope.stage("decode"):
+        error = _wait_for_failure(scope)
+    assert (error.code, error.stage) == ("stalled", "decode")
+    assert "limit 0.05 s" in error.message
+
+
+def test_only_the_stage_that_stands_is_accused() -> None:
+    with Scope(stall_timeout_s=0.3) as scope, scope.stage("encode"):
+        scope.beat("speak")
+        scope.idle("speak")
+        while not scope.stopped:  # decode moves on all the time, speak waits, encode does neither
+            scope.beat("decode")
+        assert _wait_for_failure(scope).stage == "encode"
+
+
+def test_waiting_at_a_channel_is_no_stall() -> None:
+    with Scope(stall_timeout_s=0.05) as scope:
+        channel: Channel[int] = Channel(1, scope)
+        scope.beat("receiver")
+        later = threading.Timer(0.3, lambda: channel.put(7, "sender"))  # six times the limit
+        later.start()
+        assert channel.get("receiver") == 7
+        later.join()
+        assert scope.error is None
+
+
+def test_stage_that_is_over_is_no_stall() -> None:
+    with Scope(stall_timeout_s=0.05) as scope:
+        with scope.stage("probe"):
+            pass
+        assert not scope._stop.wait(0.2)
+
+
+def test_machine_that_slept_is_nobodys_stall(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    ticked = threading.Event()
+
+    def tell() -> float:
+        ticked.set()
+        return now[0]
+
+    monkeypatch.setattr("dhcli.scope.time.monotonic", tell)
+    with Scope(stall_timeout_s=60) as scope:
+        scope.beat("decode")
+        now[0] += 3600
+        for _ in range(3):
+            ticked.clear()
+            assert ticked.wait(60)
+        assert scope.error is None
+        for _ in range(8):
+            now[0] += 9
+            ticked.clear()
+            assert ticked.wait(60)
+        assert _wait_for_failure(scope).code == "stalled"
+
+
+def test_job_has_its_own_time_limit() -> None:
+    with Scope(timeout_s=0.05) as scope:
+        error = _wait_for_failure(scope)
+    assert error.code == "job.timeout"
+    assert "0.05 s" in error.message
+
+
+@pytest.mark.parametrize("code", ["stalled", "job.cancelled", "decode.failed"])
+def test_call_that_never_returns_is_handed_over(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    monkeypatch.setattr(scope_module, "STUCK_S", 0.01)
+    told: list[DhError] = []
+    over = threading.Event()
+
+    def stuck(error: DhError) -> None:
+        told.append(error)
+        over.set()
+
+    with Scope(stall_timeout_s=0.05, on_stuck=stuck) as scope:
+        scope.fail(DhError(code, "x"), "speak")
+        assert over.wait(60)
+    assert told == [scope.error]
+
+
+def test_slow_call_after_an_error_elsewhere_has_time_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scope_module, "STUCK_S", 0.01)
+    told: list[DhError] = []
+    with Scope(stall_timeout_s=60, on_stuck=told.append) as scope:
+        scope.fail(DhError("decode.failed", "x"), "decode")
+        scope._watchdog.join(0.1)  # ten times the grace after a stall
+    assert told == []
