@@ -41,4 +41,4 @@ format: install  ## put the code into its standard form
 	$(BIN)/ruff check --fix
 
 clean:  ## remove everything that the other targets made
-	rm -rf $(VENV) examples/out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) examples/out/*.mp4* build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

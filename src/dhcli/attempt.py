@@ -20,7 +20,7 @@ from dhcli.inference import Device, runtime_version
 from dhcli.lock import output_lock
 from dhcli.media.ffmpeg import InputFile
 from dhcli.options import Job
-from dhcli.part import PartFile
+from dhcli.part import PartFile, translated
 from dhcli.pipeline import Notify, Plan, plan_job, render_job
 from dhcli.record import Record
 from dhcli.result import (
@@ -217,7 +217,7 @@ class Attempt:
     def _render(self, scope: Scope, stack: contextlib.ExitStack) -> None:
         job, record = self._job, self._record
         with PartFile(job.save_path) as part:
-            write_result(self._result_path, record.result("running"))
+            self._write(record.result("running"))
             video, audio = self._open_inputs(stack)
             plan = plan_job(job, video, audio, scope, record.trace, self._settings.limit_frames)
             family = self._settings.models.family(job.options.model)
@@ -235,7 +235,13 @@ class Attempt:
 
     def _finish(self, result: JobResult) -> Outcome:
         try:
-            write_result(self._result_path, result)
+            self._write(result)
         except DhError as error:
             return Outcome(result, lost=error)
         return Outcome(result)
+
+    def _write(self, result: JobResult) -> None:
+        if self._settings.results_dir is not None:
+            with translated(self._settings.results_dir, "be created"):
+                self._settings.results_dir.mkdir(parents=True, exist_ok=True)
+        write_result(self._result_path, result)

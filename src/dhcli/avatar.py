@@ -29,8 +29,9 @@ from dhcli.facetrack import (
     record_pose,
 )
 from dhcli.inference import Network
+from dhcli.options import parse_face
 from dhcli.stages.align import YuvMatrix, apply, crop_yuv, fit_pose, invert, to_rgb, yuv_matrix
-from dhcli.stages.choose import parse_rule
+from dhcli.stages.cutout import cut_out
 from dhcli.stages.geometry import CROP_SIDE, Geometry, face_crop_matrix, mouth_opening, pose_free
 from dhcli.stages.smooth import Settled, Smoother
 from dhcli.stages.track import LEAST_EYE_DISTANCE_PX, Observation, Tracker
@@ -47,9 +48,12 @@ MARGIN_PX = 8
 class FaceModel(Protocol):
     """What a model family has for finding faces."""
 
-    detect: Network
-    landmarks: Network
-    geometry: Geometry
+    @property
+    def detect(self) -> Network: ...
+    @property
+    def landmarks(self) -> Network: ...
+    @property
+    def geometry(self) -> Geometry: ...
 
 
 def analyse(
@@ -61,13 +65,13 @@ def analyse(
     *,
     store_path: Path | None = None,
 ) -> FaceTrack:
-    """Follow the face that the rule `face` means (see `choose.parse_rule`) through all frames, in order from frame 0.
+    """Follow the face that the rule `face` means (see `options.parse_face`) through all frames, in order from frame 0.
 
     `on_frame` is called after each. With `store_path` the track is kept there; `load_track` reads it. Raises DhError
     face.not_found or face.too_small if no frame can be used, model.* and device.* from the networks, env.disk_full,
     whatever `frames` and `on_frame` raise, and ValueError where `face` is no rule.
     """
-    tracker = Tracker(model.detect, model.landmarks, model.geometry, fmt, parse_rule(face))
+    tracker = Tracker(model.detect, model.landmarks, model.geometry, fmt, parse_face(face))
     file = TrackFile(store_path)
     try:
         people = _People(model.geometry, yuv_matrix(fmt.colour, fmt.height), file)
@@ -117,23 +121,11 @@ class _Cutout:
     def __init__(self, frame: Frame, matrix: F64) -> None:
         corners = np.array([[0.0, 0.0], [CROP_SIDE, 0.0], [0.0, CROP_SIDE], [CROP_SIDE, CROP_SIDE]])
         xy = apply(invert(matrix), corners)
-        low = np.floor(xy.min(0) / 2).astype(int) * 2 - MARGIN_PX
-        high = np.ceil(xy.max(0) / 2).astype(int) * 2 + MARGIN_PX
-        x0, x1 = (int(np.clip(v, 0, frame.width - 2)) for v in (low[0], high[0]))
-        y0, y1 = (int(np.clip(v, 0, frame.height - 2)) for v in (low[1], high[1]))
-        x1, y1 = max(x1, x0 + 2), max(y1, y0 + 2)
-        planes = [
-            frame.y[y0:y1, x0:x1],
-            frame.u[y0 // 2 : y1 // 2, x0 // 2 : x1 // 2],
-            frame.v[y0 // 2 : y1 // 2, x0 // 2 : x1 // 2],
-        ]
-        data = np.concatenate([plane.reshape(-1) for plane in planes]).reshape(-1, x1 - x0)
-        self.frame = Frame(frame.index, data)
-        self.origin = np.array([x0, y0], np.float64)
+        self.frame, self._origin = cut_out(frame, xy.min(0) - MARGIN_PX, xy.max(0) + MARGIN_PX)
 
     def crop(self, matrix: F64, yuv: YuvMatrix) -> U8:
         """The face network's crop, (160, 160, 3) RGB."""
-        shifted = np.column_stack([matrix[:, :2], apply(matrix, self.origin[None])[0]])
+        shifted = np.column_stack([matrix[:, :2], apply(matrix, self._origin[None])[0]])
         return np.rint(to_rgb(crop_yuv(self.frame, shifted, CROP_SIDE), yuv)).astype(np.uint8)
 
 

@@ -150,6 +150,12 @@ class DhError(Exception):
         self.frame = frame if self.frame is None else self.frame
         return self
 
+    def about(self, subject: str) -> DhError:
+        """The same error with its subject in front: `video /in/a.mp4: …`."""
+        self.message = f"{subject}: {self.message}"
+        self.args = (self.message,)
+        return self
+
 
 class ManifestError(DhError):
     """Everything that is wrong with a manifest, one line a problem, so that one run shows it all."""

@@ -1,4 +1,4 @@
-"""Networks on a device: the only importer of ONNX Runtime, and the only place that knows its exceptions and its moods.
+"""Networks on a device: the only importer of ONNX Runtime.
 
 It opens a network from bytes, says which provider really runs it, runs it and refuses answers that are no numbers. It
 knows nothing of bundles, of faces or of speech.
@@ -7,6 +7,7 @@ knows nothing of bundles, of faces or of speech.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import io
 import re
@@ -19,26 +20,17 @@ import numpy as np
 import numpy.typing as npt
 
 from dhcli.errors import DhError
+from dhcli.runtime_errors import OUT_OF_MEMORY, first_line, load_error, run_error
 
 Tensor: TypeAlias = npt.NDArray[Any]
 
 CPU_PROVIDER, CUDA_PROVIDER = "CPUExecutionProvider", "CUDAExecutionProvider"
+DRIVER = "libcuda.so.1"
+"""The driver's own library; containers that are given a GPU have it, too. Without it ONNX Runtime blames libcublas."""
 FATAL_ONLY = 4
 """ONNX Runtime's log level; below it coloured lines of C++ go to stderr, right through the progress bar."""
-TEXT_LIMIT = 400
-"""Characters of ONNX Runtime's own words that go into a message; a graph error may quote a whole graph."""
 CONSTANT_SIZE = 16
 """Outputs with fewer numbers (a presence logit, one code) may well hold a single value."""
-
-# The texts, not the exception types, tell these apart: all of them arrive as RuntimeException or Fail.
-OUT_OF_MEMORY = re.compile(
-    r"BFCArena|out of memory|Failed to allocate memory|bad_alloc|ALLOC_FAILED|MemoryError", re.IGNORECASE
-)
-DEVICE_LOST = re.compile(r"CUDA (failure|error)|CUDNN failure|CUBLAS failure|cudaError|CUDNN_STATUS|CUBLAS_STATUS")
-TOO_NEW = re.compile(r"opset|IR version|not a registered function/op|Could not find an implementation", re.IGNORECASE)
-EXTERNAL_DATA = re.compile(r"external data|model_path must not be empty", re.IGNORECASE)
-NOISE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : |/\S+\.(?:cc|cu|h):\d+ \S.*?\)(?: const)? ")
-"""What ONNX Runtime puts around its reason: a number with its name, a source file with a C++ signature."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +40,7 @@ class Device:
     kind: Literal["cpu", "cuda"]
     index: int = 0
     required: bool = True
-    """False: the CPU does as well, with a warning."""
+    """False: the CPU does as well; with a warning where there is a GPU that cannot be used."""
 
     def __str__(self) -> str:
         return self.kind if self.kind == "cpu" else f"cuda:{self.index}"
@@ -106,7 +98,7 @@ class Network:
         try:
             answer: list[Tensor] = self._session.run(list(outputs), dict(feeds))
         except Exception as error:
-            raise _run_error(self.name, error) from error
+            raise run_error(self.name, error) from error
         self._check(outputs, answer)
         return answer
 
@@ -142,7 +134,8 @@ def open_network(data: bytes | Path, name: str, *, device: Device, threads: int 
     model.corrupt, model.incompatible, env.device_unavailable or device.out_of_memory.
     """
     content = _read(data, name) if isinstance(data, Path) else data
-    if device.kind == "cpu":
+    if device.kind == "cpu" or (not device.required and not _has_driver()):
+        # A machine without an NVIDIA driver is a CPU machine: for "auto" that is nothing to warn about.
         return Network(_cpu_session(content, name, threads), name, None)
     try:
         return Network(_cuda_session(content, name, device, threads), name, None)
@@ -167,10 +160,12 @@ def _cpu_session(content: bytes, name: str, threads: int) -> Any:
     try:
         return _runtime().InferenceSession(content, _options(threads), providers=[CPU_PROVIDER])
     except Exception as error:
-        raise _load_error(name, error) from error
+        raise load_error(name, error, runtime_version()) from error
 
 
 def _cuda_session(content: bytes, name: str, device: Device, threads: int) -> Any:
+    if not _has_driver():
+        raise _unavailable(device, f"there is no NVIDIA driver ({DRIVER})")
     said = io.StringIO()
     # HEURISTIC: the exhaustive search would run again, for seconds, for every new batch size.
     settings = {"device_id": device.index, "cudnn_conv_algo_search": "HEURISTIC"}
@@ -184,11 +179,11 @@ def _cuda_session(content: bytes, name: str, device: Device, threads: int) -> An
             )
     except Exception as error:
         if re.search("cuda|cudnn|cublas", str(error), re.IGNORECASE) and not OUT_OF_MEMORY.search(str(error)):
-            raise _unavailable(device, _first_line(error)) from error
-        raise _load_error(name, error) from error
+            raise _unavailable(device, first_line(error)) from error
+        raise load_error(name, error, runtime_version()) from error
     # A provider that cannot start is replaced by the CPU without an exception or a warning.
     if session.get_providers()[0] != CUDA_PROVIDER:
-        raise _unavailable(device, _first_line(said.getvalue()) or "the CUDA libraries or the driver are missing")
+        raise _unavailable(device, first_line(said.getvalue()) or "the CUDA libraries or the driver are missing")
     return session
 
 
@@ -201,13 +196,22 @@ def _unavailable(device: Device, found: str) -> DhError:
 
 
 @functools.cache
+def _has_driver() -> bool:
+    try:
+        ctypes.CDLL(DRIVER)
+    except OSError:
+        return False
+    return True
+
+
+@functools.cache
 def _runtime() -> Any:
     try:
         import onnxruntime
     except ImportError as error:
         raise DhError(
             "env.device_unavailable",
-            f"ONNX Runtime cannot be loaded: {_first_line(error)}.",
+            f"ONNX Runtime cannot be loaded: {first_line(error)}.",
             hint="Install dh again, with exactly one of onnxruntime-gpu and onnxruntime.",
         ) from error
     onnxruntime.set_default_logger_severity(FATAL_ONLY)
@@ -238,59 +242,3 @@ def _tensors(nodes: Sequence[Any]) -> tuple[TensorInfo, ...]:
 def _dtype(kind: str) -> str:
     inner = kind.removeprefix("tensor(").removesuffix(")")
     return {"float": "float32", "double": "float64"}.get(inner, inner)
-
-
-def _load_error(name: str, error: Exception) -> DhError:
-    text = _first_line(error)
-    if OUT_OF_MEMORY.search(f"{type(error).__name__}: {error}"):
-        return _out_of_memory(name, text)
-    if type(error).__name__ in {"NotImplemented", "InvalidGraph"} or TOO_NEW.search(str(error)):
-        return DhError(
-            "model.incompatible",
-            f"ONNX Runtime {runtime_version()} cannot run the network '{name}': {text}",
-            hint="Use a newer ONNX Runtime, or export the network with an older opset.",
-        )
-    if EXTERNAL_DATA.search(str(error)):
-        return DhError(
-            "model.corrupt",
-            f"The network '{name}' keeps its weights in other files, which dh does not read.",
-            hint="Save the network with its weights inside, in one file.",
-        )
-    return DhError(
-        "model.corrupt",
-        f"The network '{name}' is not an ONNX file that can be read: {text}",
-        hint="Fetch the model's files again and run `dh models verify`.",
-    )
-
-
-def _run_error(name: str, error: Exception) -> DhError:
-    text = _first_line(error)
-    whole = f"{type(error).__name__}: {error}"
-    if OUT_OF_MEMORY.search(whole):
-        return _out_of_memory(name, text)
-    if DEVICE_LOST.search(whole):
-        return DhError(
-            "device.lost",
-            f"The device failed in the network '{name}': {text}",
-            hint="Start dh again; if it comes back, look at `nvidia-smi` and the kernel's log (Xid).",
-        )
-    return DhError(
-        "model.failed",
-        f"The network '{name}' failed: {text}",
-        hint="If it fails again, run `dh models verify` and report it with the result file.",
-    )
-
-
-def _out_of_memory(name: str, text: str) -> DhError:
-    return DhError(
-        "device.out_of_memory",
-        f"The network '{name}' found too little memory: {text}",
-        hint="End other programs on the device, or use --device cpu.",
-    )
-
-
-def _first_line(error: Exception | str) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if not lines:
-        return "" if isinstance(error, str) else type(error).__name__
-    return NOISE.sub("", lines[0])[:TEXT_LIMIT].rstrip(".")

@@ -95,15 +95,13 @@ def _holder(path: Path) -> str:
 
 def _not_writable(save_path: Path, error: OSError) -> DhError:
     if error.errno in NO_LOCKS:
-        return DhError(
-            "output.not_writable",
-            f"{save_path}: the file system of its folder has no locks ({error.strerror}).",
-            hint="Mount it with locks (Lustre: -o flock), or write to a local folder and move the files afterwards.",
-        )
-    if error.errno in FULL:
-        return DhError("output.disk_full", f"{save_path}: {error.strerror}.", hint="Make room there.")
-    return DhError(
-        "output.not_writable",
-        f"{save_path}: its folder cannot be written: {error.strerror}.",
-        hint="Create the folder, or make it writable.",
-    )
+        found = f"{save_path}: the file system of its folder has no locks ({error.strerror})."
+        hint = "Mount it with locks (Lustre: -o flock), or write to a local folder and move the files afterwards."
+    elif error.errno == errno.ENOENT:
+        found = f"The folder of the output {save_path} does not exist: {save_path.parent}."
+        hint = "Create the folder, or correct save_path; dh does not create folders, so that a typo cannot."
+    else:
+        found = f"{save_path}: its folder cannot be written: {error.strerror}."
+        hint = "Make room there." if error.errno in FULL else "Check the folder's permissions and the disk."
+    code = "output.disk_full" if error.errno in FULL else "output.not_writable"
+    return DhError(code, found, hint=hint, stage="output")

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializ
 
 from dhcli.timing import Loop, snap_rate
 
-FaceRule = Literal["largest", "left", "right", "center", "index", "box"]
+Rule = Literal["largest", "left", "right", "center", "index", "box"]
 Preset = Literal[
     "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo"
 ]
@@ -32,7 +32,7 @@ TRIM = re.compile(rf"(?P<start>{TIME})?\s*-\s*(?P<end>{TIME})?")
 class FaceChoice:
     """Which face of the video speaks."""
 
-    rule: FaceRule
+    rule: Rule
     index: int = 0
     """With the rule "index": 0 is the leftmost face."""
     box: tuple[int, int, int, int] = (0, 0, 0, 0)
@@ -63,7 +63,7 @@ def parse_face(text: str) -> FaceChoice:
         if not width or not height:
             raise ValueError("box:X,Y,W,H with W and H of at least one pixel")
         return FaceChoice("box", box=(x, y, width, height))
-    return FaceChoice(cast("FaceRule", rule))
+    return FaceChoice(cast("Rule", rule))
 
 
 def parse_fps(value: object) -> Fraction:

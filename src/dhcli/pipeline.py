@@ -25,7 +25,7 @@ from dhcli.families.dh_base import BATCH, DhBase
 from dhcli.media.audio import read_waveform
 from dhcli.media.ffmpeg import InputFile
 from dhcli.media.info import AudioInfo, VideoInfo, frame_format
-from dhcli.media.playback import play
+from dhcli.media.playback import check_length, play
 from dhcli.media.probe import probe_audio, probe_video
 from dhcli.media.reader import read_frames
 from dhcli.media.verify import OutputInfo, verify_output
@@ -56,7 +56,7 @@ class Trace:
     video: VideoInfo | None = None
     audio: AudioInfo | None = None
     warnings: list[tuple[str, str]] = field(default_factory=list)
-    planned: int = 0
+    planned: int | None = None
     decoded: int = 0
     rendered: int = 0
     encoded: int = 0
@@ -122,14 +122,7 @@ def plan_job(
     frames = frame_count(duration, fmt.fps)
     if limit_frames is not None and limit_frames < frames:
         frames, duration = limit_frames, limit_frames / fmt.fps
-    if options.loop == "error" and frames > available and not video.is_image:
-        raise DhError(
-            "input.too_short",
-            f"video {job.video}: {available} frames ({float(video.duration):.2f} s) do not cover "
-            f"{float(duration):.2f} s of sound, and 'loop' is 'error'.",
-            hint="Give a longer video, or choose loop: pingpong, restart or hold.",
-            stage="probe",
-        )
+    check_length(video_file, video, fmt, frames, options.loop)
     trace.planned = frames
     return Plan(job, video_file, audio_file, video, audio, fmt, frames, min(available, frames), duration)
 
@@ -180,7 +173,12 @@ def _analyse(plan: Plan, family: DhBase, scope: Scope, notify: Notify) -> FaceTr
         scope.beat("analyse")
         notify("analyse", next(done), plan.source_frames)
 
-    return analyse(frames, plan.format, family, plan.job.options.face, progress)
+    try:
+        return analyse(frames, plan.format, family, plan.job.options.face, progress)
+    except DhError as error:
+        if error.code.startswith("face."):  # the analysis sees pictures and does not know whose they are
+            raise error.about(plan.video_file.label) from None
+        raise
 
 
 def _check_faces(job: Job, track: FaceTrack, trace: Trace) -> None:

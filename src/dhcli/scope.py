@@ -25,7 +25,6 @@ IMPATIENT = frozenset({"stalled", "job.cancelled", "job.timeout"})
 """Errors after which that grace is all; after others a slow call of a network may still end by itself."""
 
 
-
 class Stopped(Exception):  # noqa: N818 - no error: the way out after one
     """The job ends because of an error elsewhere: a consequence, never a cause."""
 
@@ -153,7 +152,7 @@ class Scope:
         while not self._done.wait(TICK_S):
             now = time.monotonic()
             if now - last > SUSPEND_S:
-                self._beats = {stage: at and now for stage, at in tuple(self._beats.items())}
+                self._forgive(now)
             last = now
             if self._error is None:
                 self._accuse_stalled(now)
@@ -161,6 +160,11 @@ class Scope:
             elif self._on_stuck is not None and now - self._failed_at > self._grace_s(self._error):
                 self._on_stuck(self._error)
                 return
+
+    def _forgive(self, now: float) -> None:
+        for stage, at in tuple(self._beats.items()):
+            if at is not None:
+                self._beats[stage] = now
 
     def _grace_s(self, error: DhError) -> float:
         return STUCK_S if error.code in IMPATIENT else STUCK_S + self.stall_timeout_s

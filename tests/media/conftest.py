@@ -32,7 +32,7 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Make:
         if not path.exists():
             path.parent.mkdir(exist_ok=True)
             done = subprocess.run(
-                [find_ffmpeg(), "-nostdin", "-v", "error", "-y", *map(str, argv), "-strict", "-2", f"file:{path}"],
+                [find_ffmpeg(), "-nostdin", "-v", "error", "-y", *map(str, argv), f"file:{path}"],
                 capture_output=True,
                 text=True,
                 check=False,

@@ -86,9 +86,8 @@ def test_not_media(video: Video, audio: Audio, tmp_path: Path, content: bytes, k
     [
         "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\nfile://{canary}\n#EXT-X-ENDLIST\n",
         "ffconcat version 1.0\nfile '{canary}'\n",
-        "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\n",
-        '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static"><Period><AdaptationSet>'
-        "<Representation><BaseURL>file://{canary}</BaseURL></Representation></AdaptationSet></Period></MPD>",
+        "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n",
+        '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><BaseURL>file://{canary}</BaseURL></MPD>',
     ],
     ids=["hls", "concat", "sdp", "dash"],
 )
@@ -120,8 +119,9 @@ def test_no_audio_lists_the_streams(make: Make, audio: Audio) -> None:
 
 
 def test_no_frames(make: Make, video: Video) -> None:
-    path = make("none.mkv", *TEST_PICTURE, "-frames:v", "0", *X264)
-    assert failure(video, path).code == "input.no_frames"
+    header = (*TEST_PICTURE, "-frames:v", "0", "-c:v", "mpeg4")
+    assert failure(video, make("none.avi", *header)).code == "input.no_frames"
+    assert failure(video, make("none.mp4", *header)).code == "input.no_video"
 
 
 def test_cut_video_says_how_much_is_left(make: Make, video: Video, tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ def fake_ffmpeg(folder: Path, script: str) -> str:
         ("kill -9 $$", "SIGKILL"),
         ("echo '[fatal] out of luck' >&2; exit 3", "exit code 3, out of luck"),
         ("printf 'YUV4MPEG2 W96 H64 F25:1\\nFRAME\\nabc'; kill -9 $$", "0 of 25 frames"),
-        ("printf 'YUV4MPEG2 W96 H64 F25:1\\nFRAMEabc'; exec sleep 60", "lost step"),
+        ("printf 'YUV4MPEG2 W96 H64 F25:1\\nFRAMEabc\\n'; exec sleep 60", "lost step"),
         ("printf 'YUV4MPEG2 W64 H96 F25:1\\nFRAME\\n'; exec sleep 60", "64x96"),
     ],
 )
@@ -241,6 +241,18 @@ def test_decoder_that_ends_early_without_a_word(
         list(read_frames(scope, file, info, frame_format(info)))
     assert caught.value.code == "input.truncated"
     assert "1 of 25 frames" in caught.value.message
+
+
+def test_decoder_that_gives_too_much(
+    scope: Scope, clip: Path, video: Video, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = video(clip)
+    frame = f"printf 'FRAME\\n'; head -c {96 * 96} /dev/zero;"
+    monkeypatch.setenv("DH_FFMPEG", fake_ffmpeg(tmp_path, "printf 'YUV4MPEG2 W96 H64 F25:1\\n';" + frame * 26))
+    with InputFile(clip, "video") as file, pytest.raises(DhError) as caught:
+        list(read_frames(scope, file, info, frame_format(info)))
+    assert caught.value.code == "input.corrupt"
+    assert "26 frames" in caught.value.message
 
 
 def test_an_error_elsewhere_frees_a_reader_that_waits(

@@ -27,7 +27,7 @@ def source(size: str = "96x64", rate: str = "25", seconds: str = "1") -> tuple[s
 
 def raw_planes(path: Path, frames: int, *options: str) -> np.ndarray:
     """The decoder's own planes, by a way that shares nothing with the reader."""
-    argv = [find_ffmpeg(), "-v", "error", "-noautorotate", "-i", path, *options, "-fps_mode", "passthrough"]
+    argv = [find_ffmpeg(), "-v", "error", "-noautorotate", "-i", str(path), *options, "-fps_mode", "passthrough"]
     done = subprocess.run([*argv, "-f", "rawvideo", "-"], capture_output=True, check=True)
     return np.frombuffer(done.stdout, np.uint8).reshape(frames, -1)
 
@@ -191,8 +191,10 @@ def test_ten_bits_become_eight(make: Make, decode: Decode) -> None:
     assert max(off) <= 2
 
 
-def test_hdr_is_tone_mapped(make: Make, decode: Decode) -> None:
-    tags = "color_primaries=bt2020:color_trc=smpte2084:colorspace=bt2020nc:range=tv"
+@pytest.mark.parametrize(
+    "tags", ["color_primaries=bt2020:color_trc=smpte2084:colorspace=bt2020nc:range=tv", "color_trc=arib-std-b67"]
+)
+def test_hdr_is_tone_mapped(make: Make, decode: Decode, tags: str) -> None:
     path = make("hdr.mkv", *source(seconds="0.2"), "-vf", f"format=yuv420p10le,setparams={tags}", "-c:v", "ffv1")
     got = decode(path)
     assert got.fmt.colour.transfer == got.fmt.colour.matrix == "bt709"
@@ -216,6 +218,12 @@ def test_gray_has_no_colour(make: Make, decode: Decode) -> None:
     assert (frame.u == 128).all()
     assert (frame.v == 128).all()
     assert frame.y.std() > 20
+    assert (frame.y.ravel() == raw_planes(path, 5)[0]).all()
+
+
+def test_what_a_file_says_about_itself_is_no_damage(clip: Path, make: Make, decode: Decode) -> None:
+    notes = ("-metadata", "title=Truncated: a partial file, packet corrupt", "-metadata", "comment=[error] corrupt")
+    assert len(decode(make("titled.mkv", "-i", clip, "-c", "copy", *notes)).frames) == 25
 
 
 def test_interlaced_video_is_deinterlaced(make: Make, decode: Decode) -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
+from dhcli import inference
 from dhcli.errors import DhError
 from dhcli.inference import CPU_PROVIDER, CUDA_PROVIDER, Device, Network, TensorInfo, open_network, parse_device
 
@@ -178,6 +179,15 @@ def without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", open_on_cpu)
     monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None)
+    monkeypatch.setattr(inference, "_has_driver", lambda: True)
+
+
+@pytest.fixture
+def without_driver(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(inference, "DRIVER", "libno-such-driver.so.1")
+    inference._has_driver.cache_clear()
+    yield
+    inference._has_driver.cache_clear()
 
 
 @pytest.mark.usefixtures("without_cuda")
@@ -197,3 +207,12 @@ def test_auto_takes_the_cpu_instead_and_says_so(make_network: MakeNetwork) -> No
     assert network.provider == CPU_PROVIDER
     assert network.warning is not None
     assert "cuda:0 cannot be used" in network.warning
+
+
+@pytest.mark.usefixtures("without_driver")
+def test_machine_without_a_driver_is_a_cpu_machine(make_network: MakeNetwork) -> None:
+    network = open_network(make_network(), "tiny", device=parse_device("auto"))
+    assert (network.provider, network.warning) == (CPU_PROVIDER, None)
+    with pytest.raises(DhError, match="no NVIDIA driver") as caught:
+        open_network(make_network(), "tiny", device=Device("cuda"))
+    assert caught.value.code == "env.device_unavailable"

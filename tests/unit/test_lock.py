@@ -106,6 +106,25 @@ def test_waiting_gets_it_when_the_holder_goes(save_path: Path) -> None:
     leaver.join()
 
 
+def test_lock_file_that_its_holder_just_removed_is_no_lock(save_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The holder leaves between our opening of the file and our lock on it: that file is nobody's lock any more.
+    real = fcntl.flock
+    removed: list[Path] = []
+
+    def flock(descriptor: int, operation: int) -> None:
+        if not removed:
+            (path,) = save_path.parent.iterdir()
+            removed.append(path)
+            path.unlink()
+        real(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with output_lock(save_path):
+        assert list(save_path.parent.iterdir()) == removed
+        with pytest.raises(DhError), output_lock(save_path):
+            pytest.fail("two writers")
+
+
 def test_many_processes_never_hold_it_together(save_path: Path, tmp_path: Path) -> None:
     # Each adds one under the lock by reading and writing: a lost update means that two were inside.
     counter = tmp_path / "counter"
@@ -135,13 +154,18 @@ def test_any_file_name_can_be_locked(tmp_path: Path, name: str) -> None:
 
 
 def test_missing_folder(tmp_path: Path) -> None:
-    with pytest.raises(DhError, match="No such file or directory") as caught, output_lock(tmp_path / "no" / "x.mp4"):
+    with pytest.raises(DhError, match=r"does not exist: .*/no") as caught, output_lock(tmp_path / "no" / "x.mp4"):
         pytest.fail("locked in no folder")
     assert caught.value.code == "output.not_writable"
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(errno.ENOLCK, "output.not_writable"), (errno.EIO, "output.not_writable")]
+    ("number", "code"),
+    [
+        (errno.ENOLCK, "output.not_writable"),
+        (errno.EIO, "output.not_writable"),
+        (errno.ENOSPC, "output.disk_full"),
+    ],
 )
 def test_file_system_without_locks(save_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, code: str) -> None:
     def refuse(_descriptor: int, _operation: int) -> None:

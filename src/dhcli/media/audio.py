@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from dhcli.media.failure import damage, decode_failure
+from dhcli.media.failure import decode_failure, sound_damage
 from dhcli.media.ffmpeg import SOUND_FILTER, InputFile, Trim, base_argv, input_argv, running
 from dhcli.media.info import AudioInfo
 from dhcli.scope import Scope
@@ -68,7 +68,7 @@ def read_waveform(
                 yield samples
         code = child.wait()
         scope.check()
-        if code or damage(child.tail(100)) or got < promised - SLACK_S * rate:
+        if code or sound_damage(file, child.tail(100)) or got < promised - SLACK_S * rate:
             finding = f"{got / rate:.2f} of {float(promised) / rate:.2f} s of sound could be read"
             raise decode_failure(file, child, code, finding)
     if not got:

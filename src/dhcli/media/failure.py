@@ -7,6 +7,7 @@ messages are stable.
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Sequence
 
 from dhcli.child import Child, exit_text
@@ -15,24 +16,30 @@ from dhcli.media.ffmpeg import InputFile
 
 DAMAGE = re.compile(
     r"corrupt|truncat|partial file|premature|error while decoding|concealing|invalid nal|damaged|overread|crc mismatch"
-    r"|bytestream end|invalid data found|submitting packet to decoder|missing picture in access unit",
+    r"|bytestream end|invalid data found|submitting packet to decoder|missing picture in access unit"
+    r"|received no packets",
     re.IGNORECASE,
 )
 """Messages about damaged data. Other error lines, such as a missing reference after an open GOP, do no harm."""
 DAMAGED_PICTURE = re.compile(r"error while decoding|concealing|damaged|partial file|corrupt", re.IGNORECASE)
 """The same for a stream that begins in the middle: that packets before its first key frame are refused is no damage."""
 TRUNCATION = re.compile(r"partial file|truncat|premature|packet corrupt|corrupt input packet", re.IGNORECASE)
+TOO_LARGE = re.compile(r"exceeds specified max pixel count")
+CUT_PACKET = re.compile(r"packet corrupt|corrupt input packet", re.IGNORECASE)
 NO_SPACE = re.compile(r"no space left on device|disk quota exceeded|file too large", re.IGNORECASE)
 UNFIT = re.compile(
     r"no such filter|unknown encoder|unrecognized option|option not found|error loading shared", re.IGNORECASE
 )
 LEVEL = re.compile(r"\[(?:info|verbose|warning|error|fatal|panic)\] ")
+SAID = re.compile(r"(\[[^\]]+ @ 0x[0-9a-f]+\] )*\[info\] ")
 CONTEXT = re.compile(r"\[[^\]]+ @ 0x[0-9a-f]+\] ")
 AFTERMATH = re.compile(
     r"conversion failed|error opening (?:input|output) files|task finished|terminating|nothing was written",
     re.IGNORECASE,
 )
 
+OPEN_ENDED_BYTES = 0x7FFFF000
+"""Writers to pipes put 0, this or 0xFFFFFFFF where the length of a WAV would stand."""
 NOT_CLOSED = (
     "The recording was not closed; a repair program such as untrunc can rebuild it from a good file of the same camera."
 )
@@ -46,16 +53,31 @@ def plain(line: str) -> str:
 
 def reason(tail: Sequence[str]) -> str:
     """The last message that says why, not that; "" where there is none."""
-    errors = [plain(line) for line in tail if re.search(r"\[(error|fatal|panic)\]", line)] or [
-        plain(line) for line in tail
-    ]
-    telling = [line for line in errors if line and not AFTERMATH.search(line)]
+    errors = [line for line in tail if re.search(r"\[(error|fatal|panic)\]", line)]
+    telling = [text for line in errors or tail if (text := plain(line)) and not AFTERMATH.search(text)]
     return (telling or [""])[-1][:300]
 
 
 def damage(tail: Sequence[str], pattern: re.Pattern[str] = DAMAGE) -> str:
-    """The first message about damaged data, "" where there is none."""
-    return next((plain(line) for line in tail if pattern.search(line)), "")
+    """The first message about damaged data, "" where there is none. What the file says about itself is no message."""
+    return next((plain(line) for line in tail if not SAID.match(line) and pattern.search(line)), "")
+
+
+def sound_damage(file: InputFile, tail: Sequence[str]) -> str:
+    """The first message about a damaged sound, "" where there is none.
+
+    A WAV that was written to a pipe has no length in its header; that its end surprises ffmpeg is no damage.
+    """
+    open_ended = _open_ended_wav(file.head(4096))
+    return damage([line for line in tail if not (open_ended and CUT_PACKET.search(line))])
+
+
+def _open_ended_wav(head: bytes) -> bool:
+    at = head.find(b"data", 12)
+    if head[:4] != b"RIFF" or at < 0:
+        return False
+    size = int.from_bytes(head[at + 4 : at + 8], "little")
+    return size == 0 or size >= OPEN_ENDED_BYTES
 
 
 def open_failure(file: InputFile, code: int | None, tail: Sequence[str]) -> DhError:
@@ -67,8 +89,8 @@ def open_failure(file: InputFile, code: int | None, tail: Sequence[str]) -> DhEr
         return file.error(
             "input.corrupt", "its index is missing (moov atom not found)", hint=NOT_CLOSED, stderr_tail=tail
         )
-    if "exceeds specified max pixel count" in text:
-        return file.error("input.too_large", why, hint="Scale it down first.", stderr_tail=tail)
+    if large := damage(tail, TOO_LARGE):
+        return file.error("input.too_large", large.rstrip("."), hint="Scale it down first.", stderr_tail=tail)
     if "not on whitelist" in text or "not in whitelist" in text:
         hint = (
             "Playlists and exotic containers are not opened; give an MP4, MOV, MKV, WebM, AVI, WAV, MP3 or FLAC file."
@@ -101,7 +123,7 @@ def decode_failure(file: InputFile, child: Child, code: int | None, finding: str
 def encode_failure(child: Child, code: int | None, finding: str) -> DhError:
     """Why the encoder ended early, or badly."""
     tail = child.tail(100)
-    if NO_SPACE.search("\n".join(tail)):
+    if NO_SPACE.search("\n".join(tail)) or code == -signal.SIGXFSZ:
         hint = "Make room on the output's disk, or write elsewhere."
         return DhError(
             "output.disk_full", f"No space to write the output: {finding}.", hint=hint, stderr_tail=tail[-20:]

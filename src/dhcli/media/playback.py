@@ -39,15 +39,10 @@ def play(
     Frames may be yielded more than once: copy before writing to one. A still image is one frame, repeated under every
     `loop`.
 
-    Raises input.unsupported where `loop` is "error" and the video is too short, else what `read_frames` does.
+    Raises input.too_short as `check_length` does, else what `read_frames` does.
     """
     frames = info.frames_at(fmt.fps)
-    if loop == "error" and frames < frames_out and not info.is_image:
-        have, need = frames / fmt.fps, frames_out / fmt.fps
-        finding = f"is shorter than the sound ({_seconds(have)} of {_seconds(need)}; {frames} of {frames_out} frames)"
-        raise file.error(
-            "input.unsupported", finding, hint="Give a longer video, or set loop: pingpong, restart or hold."
-        )
+    check_length(file, info, fmt, frames_out, loop)
     player = _Player(scope, file, info, fmt, stage, max(1, budget_bytes // fmt.frame_bytes))
     if frames_out <= frames:
         yield from player.forward(0, frames_out)
@@ -56,6 +51,17 @@ def play(
         yield from player.kept(frames, frames_out, loop)
         return
     yield from player.laps(frames, frames_out, loop)
+
+
+def check_length(file: InputFile, info: VideoInfo, fmt: FrameFormat, frames_out: int, loop: Loop) -> None:
+    """Raise input.too_short where `loop` is "error" and the video has fewer frames than the output."""
+    frames = info.frames_at(fmt.fps)
+    if loop == "error" and frames < frames_out and not info.is_image:
+        have, need = frames / fmt.fps, frames_out / fmt.fps
+        finding = f"is shorter than the sound ({_seconds(have)} of {_seconds(need)}; {frames} of {frames_out} frames)"
+        raise file.error(
+            "input.too_short", finding, hint="Give a longer video, or set loop: pingpong, restart or hold."
+        )
 
 
 def _seconds(time: Fraction) -> str:

@@ -11,7 +11,7 @@ from fractions import Fraction
 from dhcli.child import Child
 from dhcli.errors import DhError
 from dhcli.media import rate
-from dhcli.media.failure import COPY_AGAIN, TRUNCATION, damage, decode_failure, open_failure
+from dhcli.media.failure import COPY_AGAIN, TOO_LARGE, TRUNCATION, damage, decode_failure, open_failure, sound_damage
 from dhcli.media.ffmpeg import MAX_PIXELS, SOUND_FILTER, InputFile, base_argv, beating, input_argv, lines_of, running
 from dhcli.media.info import AudioInfo, VideoInfo, delivered_colour, frame_format, has_alpha, unusual
 from dhcli.media.listing import FIELDS, Listing, Picture, Stream, parse_listing, parse_picture
@@ -56,17 +56,8 @@ def probe_audio(scope: Scope, file: InputFile) -> AudioInfo:
     with scope.stage("probe"):
         listing = _list_streams(scope, file)
         stream = _choose(file, listing, "audio")
-        argv = [
-            *base_argv(),
-            "-max_error_rate",
-            "0",
-            *input_argv(file),
-            "-map",
-            f"0:{stream.index}",
-            "-af",
-            SOUND_FILTER,
-        ]
-        argv += ["-c:a", "pcm_s16le", "-f", "framecrc", "pipe:1"]
+        argv = [*base_argv(), "-max_error_rate", "0", *input_argv(file), "-map", f"0:{stream.index}"]
+        argv += ["-af", SOUND_FILTER, "-c:a", "pcm_s16le", "-f", "framecrc", "pipe:1"]
         with running(scope, "probe", argv, pass_fds=file.pass_fds) as child:
             (timeline,) = read_timelines(beating(scope, "probe", lines_of(child)), 1)
             code = child.wait()
@@ -74,7 +65,7 @@ def probe_audio(scope: Scope, file: InputFile) -> AudioInfo:
             samples = timeline.total
             sample_rate = timeline.time_base.denominator
             seconds = Fraction(samples, sample_rate)
-            if code or damage(child.tail(100)):
+            if code or sound_damage(file, child.tail(100)):
                 raise decode_failure(file, child, code, f"{float(seconds):.2f} s of sound could be read")
         promise = _promised_sound(listing)
         if promise is not None and seconds < promise - SHORT_S:
@@ -148,8 +139,8 @@ def _undecodable(file: InputFile, stream: Stream, code: int | None, lines: list[
         return file.error(
             "input.unsupported", f"no decoder for {stream.codec}", hint="Convert it to H.264.", stderr_tail=tail
         )
-    if any("exceeds specified max pixel count" in line for line in lines):
-        return open_failure(file, code, tail)
+    if damage(lines, TOO_LARGE):
+        return open_failure(file, code, lines)
     return file.error("input.corrupt", "no picture of it can be decoded", hint=COPY_AGAIN, stderr_tail=tail)
 
 

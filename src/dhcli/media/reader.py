@@ -15,7 +15,7 @@ import numpy as np
 
 from dhcli.child import Child
 from dhcli.errors import DhError
-from dhcli.media.failure import DAMAGE, DAMAGED_PICTURE, damage, decode_failure
+from dhcli.media.failure import COPY_AGAIN, DAMAGE, DAMAGED_PICTURE, damage, decode_failure
 from dhcli.media.ffmpeg import InputFile, base_argv, input_argv, running
 from dhcli.media.info import EIGHT_BIT_420, VideoInfo
 from dhcli.scope import Scope
@@ -40,13 +40,22 @@ def filters(info: VideoInfo) -> str:
     if info.interlaced:
         chain.append("bwdif=mode=send_frame:deint=interlaced")
     if info.hdr:
-        chain.append(TONE_MAP)
+        chain += [*_assumed_hdr(info), TONE_MAP]
     elif info.pix_fmt not in EIGHT_BIT_420:
         chain.append(f"scale={_matrix(info)}{_range(info)}{SWS}")
     elif info.pix_fmt == "yuvj420p":
         chain.append(f"scale=in_range=pc:out_range=pc:{SWS}")
     chain.append("format=yuv420p")
     return ",".join(chain)
+
+
+def _assumed_hdr(info: VideoInfo) -> list[str]:
+    # zscale refuses to convert from what is not named; HDR without further tags is BT.2020.
+    source = info.source_colour
+    assumed = ["color_primaries=bt2020"] if source.primaries == "unknown" else []
+    assumed += ["colorspace=bt2020nc"] if source.matrix == "unknown" else []
+    assumed += ["range=tv"] if source.range == "unknown" else []
+    return ["setparams=" + ":".join(assumed)] if assumed else []
 
 
 def _matrix(info: VideoInfo) -> str:
@@ -142,10 +151,10 @@ class _Decoder:
         if not self._opened:
             self._read_header()
             self._opened = True
-        marker = self._stream.readline(HEADER_BYTES)
-        if not marker:
+        marker = self._stream.read(len(MARKER))
+        if len(marker) < len(MARKER):
             raise self._early()
-        if not marker.startswith(b"FRAME") or not marker.endswith(b"\n"):
+        if marker != MARKER:
             raise self._early("lost step between two frames")
         shape = (self._fmt.height * 3 // 2, self._fmt.width)
         data = np.empty(self._sent_bytes if self._info.padded else shape, np.uint8)
@@ -169,6 +178,9 @@ class _Decoder:
         more = left // (self._sent_bytes + len(MARKER))
         count = self._got + more
         pattern = DAMAGE if self._info.packets_are_frames else DAMAGED_PICTURE
+        if count > self._info.decoded and not code:
+            finding = f"gives {count} frames, {self._info.decoded} were found before"
+            raise self._file.error("input.corrupt", finding, hint=COPY_AGAIN, stderr_tail=self._child.tail())
         if count != self._info.decoded or code or damage(self._child.tail(100), pattern):
             raise decode_failure(self._file, self._child, code, f"{count} of {self._info.decoded} frames")
 

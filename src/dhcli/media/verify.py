@@ -47,8 +47,7 @@ def verify_output(
     Raises output.mismatch, input.missing and its like, env.*, Stopped.
     """
     with scope.stage(stage), InputFile(path, "output") as file:
-        has_audio = audio_duration is not None
-        argv = [*base_argv(), *input_argv(file), "-map", "0:v", *(("-map", "0:a") if has_audio else ())]
+        argv = [*base_argv(), *input_argv(file), "-map", "0:v", "-map", "0:a?"]
         argv += ["-c", "copy", "-f", "framecrc", "pipe:1"]
         with running(scope, stage, argv, pass_fds=file.pass_fds) as child:
             found = read_timelines(beating(scope, stage, lines_of(child)), 2)
@@ -58,15 +57,14 @@ def verify_output(
                 raise _mismatch(path, f"it cannot be read back ({reason(child.tail())})")
         video, audio = found
         _compare_video(path, video, fmt, frames)
-        if audio_duration is not None:
-            _compare_audio(path, audio, audio_duration)
+        _compare_audio(path, audio, audio_duration)
         return OutputInfo(
             width=fmt.width,
             height=fmt.height,
             fps=fmt.fps,
             frames=frames,
             duration=frames / fmt.fps,
-            audio_codec=audio.codec if has_audio else None,
+            audio_codec=audio.codec or None,
             bytes=file.bytes,
             sha256=file.sha256(),
         )
@@ -78,6 +76,8 @@ def _compare_video(path: Path, video: Timeline, fmt: FrameFormat, frames: int) -
         raise _mismatch(path, f"it has {len(times)} of {frames} frames")
     if video.size != (fmt.width, fmt.height):
         raise _mismatch(path, f"its size is {video.size}, not {fmt.width}x{fmt.height}")
+    if times[0] * video.time_base * fmt.fps * 2 > 1:
+        raise _mismatch(path, f"its first frame stands at {float(times[0] * video.time_base):.3f} s")
     step = 1 / (fmt.fps * video.time_base)
     wrong = next((at for at, time in enumerate(times) if int(time) - int(times[0]) != at * step), None)
     if wrong is not None:
@@ -85,9 +85,11 @@ def _compare_video(path: Path, video: Timeline, fmt: FrameFormat, frames: int) -
         raise _mismatch(path, f"frame {wrong} stands at {time:.6f} s, not at {float(wrong / fmt.fps):.6f} s")
 
 
-def _compare_audio(path: Path, audio: Timeline, duration: Fraction) -> None:
-    if not len(audio.pts):
-        raise _mismatch(path, "it has no sound")
+def _compare_audio(path: Path, audio: Timeline, duration: Fraction | None) -> None:
+    if bool(len(audio.pts)) != (duration is not None):
+        raise _mismatch(path, "it has a sound that was not planned" if len(audio.pts) else "it has no sound")
+    if duration is None:
+        return
     end = audio.end() * audio.time_base
     if abs(end - duration) > AUDIO_SLACK_S:
         raise _mismatch(path, f"its sound has {float(end):.3f} s, not {float(duration):.3f} s")

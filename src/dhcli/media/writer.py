@@ -38,10 +38,19 @@ def y4m_header(fmt: FrameFormat) -> bytes:
 
 
 def colour_argv(colour: Colour) -> list[str]:
-    """The tags of the source, for the output; nothing is converted."""
-    tags = {"range": colour.range, "space": colour.matrix, "primaries": colour.primaries, "trc": colour.transfer}
-    names = {"range": "-color_range", "space": "-colorspace", "primaries": "-color_primaries", "trc": "-color_trc"}
-    return [part for key, value in tags.items() if value != "unknown" for part in (names[key], value)]
+    """The tags of the source, for the output; nothing is converted.
+
+    By a filter: options of the encoder lose to the frames' own properties, and y4m frames have neither primaries nor
+    transfer.
+    """
+    tags = {
+        "range": colour.range,
+        "colorspace": colour.matrix,
+        "color_primaries": colour.primaries,
+        "color_trc": colour.transfer,
+    }
+    known = [f"{key}={value}" for key, value in tags.items() if value not in ("unknown", "reserved")]
+    return ["-vf", "setparams=" + ":".join(known)] if known else []
 
 
 def audio_is_copied(info: AudioInfo, codec: AudioCodec, trim: Trim | None) -> bool:
@@ -122,11 +131,11 @@ class VideoWriter:
         duration: Fraction | None = None,
         stage: str = "encode",
     ) -> None:
-        """Create `part` and start the encoder.
+        """Start the encoder on the empty file `part`, open for writing as `part_fd`; both stay the caller's.
 
         `duration` is the length of the video, s, and `threads` 0 lets the encoder choose.
 
-        Raises output.not_writable, output.disk_full, input.unsupported, env.*, Stopped.
+        Raises input.unsupported, encode.failed, output.disk_full, env.*, Stopped.
         """
         self._scope, self._part, self._fmt, self._stage = scope, part, fmt, stage
         self.written = 0
@@ -191,7 +200,7 @@ class VideoWriter:
         return error.at(self._stage, self.written)
 
     def close(self) -> None:
-        """Kill the encoder where it still runs. The part file stays: it belongs to the caller."""
+        """Kill the encoder where it still runs."""
         self._scope.release(self._child)
 
     def __enter__(self) -> Self:

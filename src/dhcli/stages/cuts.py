@@ -12,6 +12,8 @@ import numpy as np
 from dhcli.types import F32, Frame
 
 THUMB_WIDTH, THUMB_HEIGHT = 32, 18
+SAMPLES = 8
+"""Rows of the frame that make a row of the thumbnail, at least."""
 FLAT = 4.0
 """Standard deviation of luma below which a picture shows nothing: black, white, the middle of a dip to black."""
 SUDDEN = 9.0
@@ -51,7 +53,7 @@ class ChangeMeter:
 
     def measure(self, frame: Frame) -> Change:
         """The change from the last frame that showed something; a flat one changes nothing and is passed over."""
-        thumb = np.asarray(cv2.resize(frame.y, (THUMB_WIDTH, THUMB_HEIGHT), interpolation=cv2.INTER_AREA), np.float32)
+        thumb = _thumbnail(frame)
         self.flat = bool(thumb.std() < FLAT)
         if self.flat:
             return Change(sudden=False, share=0.0)
@@ -65,6 +67,12 @@ class ChangeMeter:
         if not sudden:  # a cut says nothing about how much the next shot moves
             self._usual.append(mean)
         return Change(sudden, share)
+
+
+def _thumbnail(frame: Frame) -> F32:
+    step = max(1, frame.height // (THUMB_HEIGHT * SAMPLES))  # averaging all of a 4K frame would take 10 ms
+    luma = np.ascontiguousarray(frame.y[::step, ::step])
+    return np.asarray(cv2.resize(luma, (THUMB_WIDTH, THUMB_HEIGHT), interpolation=cv2.INTER_AREA), np.float32)
 
 
 def resemblance(a: F32, b: F32) -> float:

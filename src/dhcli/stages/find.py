@@ -11,6 +11,7 @@ import numpy as np
 
 from dhcli.inference import Network
 from dhcli.stages.align import YuvMatrix, apply, crop_yuv, to_rgb
+from dhcli.stages.cutout import cut_out
 from dhcli.stages.geometry import LANDMARKS
 from dhcli.types import F32, F64, Box, Face, Frame
 
@@ -23,6 +24,10 @@ LANDMARK_SIDE = 256
 LANDMARK_INPUT = "input_12"
 LANDMARK_OUTPUTS = ("Identity", "Identity_1")
 
+SEES_ALL_PX = 384
+"""Frames of no more than this have no face that is large enough to use and too small for the detector."""
+TILE_SHARE = 0.55
+"""Side of a tile, in shorter sides of the frame."""
 DETECTED = 0.5
 """Score from which a detection is a face."""
 PRESENT = 0.5
@@ -100,6 +105,28 @@ def find_faces(detector: Network, frame: Frame, yuv: YuvMatrix, threshold: float
         for p, s in zip(points, score[keep], strict=True)
     ]
     return sorted(_suppress(faces), key=lambda face: -face.box.area)
+
+
+def find_small_faces(detector: Network, frame: Frame, yuv: YuvMatrix, threshold: float = DETECTED) -> list[Face]:
+    """Like `find_faces`, but in overlapping tiles of the frame: faces a third as large, at eight times the cost."""
+    side = TILE_SHARE * min(frame.width, frame.height)
+    faces: list[Face] = []
+    for top in _starts(frame.height, side):
+        for left in _starts(frame.width, side):
+            corner = np.array([left, top])
+            tile, origin = cut_out(frame, corner, corner + side)
+            faces += [_shifted(face, origin) for face in find_faces(detector, tile, yuv, threshold)]
+    return sorted(_suppress(faces), key=lambda face: -face.box.area)
+
+
+def _starts(extent: int, side: float) -> F64:
+    """Where tiles begin that cover `extent` and share a fifth with their neighbours."""
+    return np.linspace(0, extent - side, math.ceil((extent - side) / (0.8 * side)) + 1)
+
+
+def _shifted(face: Face, origin: F64) -> Face:
+    box = Box(face.box.x + float(origin[0]), face.box.y + float(origin[1]), face.box.width, face.box.height)
+    return Face(box, face.eyes + origin, face.score)
 
 
 def _letterbox(frame: Frame, yuv: YuvMatrix, scale: float) -> tuple[F32, int, int]:

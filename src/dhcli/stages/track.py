@@ -12,15 +12,18 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dhcli.inference import Network
+from dhcli.options import FaceChoice
 from dhcli.stages.align import fit_pose, yuv_matrix
-from dhcli.stages.choose import FaceRule, choose_face
+from dhcli.stages.choose import choose_face
 from dhcli.stages.cuts import Change, ChangeMeter, resemblance
 from dhcli.stages.find import (
     DETECTED,
     PRESENT,
+    SEES_ALL_PX,
     Region,
     eye_distance_px,
     find_faces,
+    find_small_faces,
     landmark_box,
     locate_landmarks,
     region_from_face,
@@ -35,6 +38,8 @@ LEAST_EYE_DISTANCE_PX = 14.0
 at 10 px not at all."""
 CHECK_EVERY = 12
 """Frames between two looks at the whole picture while all is well: 2.5 ms instead of 0.2 ms a frame."""
+TILES_EVERY = 5
+"""Frames between two searches for small faces: 20 ms each."""
 GHOST_SCORE = 0.1
 """Detections below DETECTED count only for the error message: "nothing like a face" differs from "almost"."""
 MOST_PERSONS = 64
@@ -45,6 +50,8 @@ STEP = 0.4
 """Farthest that a face moves from one frame to the next, in its own sizes; more is another face."""
 GROWTH = 1.5
 """Most that its size changes from one frame to the next."""
+FOLLOWED, FOLLOWED_IN_CROWD = 0.25, 0.5
+"""Least likeness of a face that moved on steadily: a turning head looks less and less like itself."""
 SPEED = 3.0
 """How fast a lost face may wander, in its own sizes a second."""
 DISSOLVE_S = 1.0
@@ -97,16 +104,17 @@ class Tracker:
     """Follows one face; call `observe` with every frame, in order."""
 
     def __init__(
-        self, detector: Network, landmarks: Network, geometry: Geometry, fmt: FrameFormat, rule: FaceRule
+        self, detector: Network, landmarks: Network, geometry: Geometry, fmt: FrameFormat, choice: FaceChoice
     ) -> None:
         self._detector, self._landmarks, self._geometry = detector, landmarks, geometry
-        self._rule, self._fps = rule, float(fmt.fps)
+        self._choice, self._fps = choice, float(fmt.fps)
         self._yuv = yuv_matrix(fmt.colour, fmt.height)
         self._meter = ChangeMeter()
         self._target: _Target | None = None
         self._faces: tuple[Face, ...] = ()
         """Faces in sight when the whole picture was looked at last."""
         self._looked_at = -CHECK_EVERY
+        self._tiled_at = -TILES_EVERY
         self._crowd = 0
         """Most faces that this shot had at once."""
         self.people: list[Looks] = []
@@ -125,6 +133,9 @@ class Tracker:
         if cut:
             self._target, self._crowd, sight = None, 0, None
             self.cuts.append(frame.index)
+            self._tiled_at = frame.index - TILES_EVERY
+            if not self._faces:
+                self._looked_at = -CHECK_EVERY  # a new shot deserves the closer look at once
         if sight is None:
             sight = self._choose(frame) if self._target is None else self._find_again(frame, self._target)
         if sight is None or self._target is None:
@@ -149,8 +160,8 @@ class Tracker:
             self._look_around(frame)
         view = self._view(frame, points)
         likeness = self.people[target.person].likeness(view)
-        strict = suspicious or self._crowd > 1
-        return _Sight(points, view) if likeness >= (SAME if suspicious else _least(strict=strict)) else None
+        least = SAME if suspicious else FOLLOWED_IN_CROWD if self._crowd > 1 else FOLLOWED
+        return _Sight(points, view) if likeness >= least else None
 
     def _is_cut(self, frame: Frame, change: Change, sight: _Sight | None) -> bool:
         """Whether a new shot begins: the picture changed and neither the followed face nor another one stayed."""
@@ -175,9 +186,9 @@ class Tracker:
         return any(face.box.iou(box) > overlap for face in self._look_around(frame) for box in before)
 
     def _choose(self, frame: Frame) -> _Sight | None:
-        """The face that the rule names, as this shot's target."""
+        """The face that is asked for, as this shot's target."""
         faces = self._look_around(frame)
-        face = choose_face(faces, self._rule, frame.width, frame.height)
+        face = choose_face(faces, self._choice, frame.width, frame.height)
         points = None if face is None else self._locate(frame, region_from_face(face))
         if points is None:
             return None
@@ -194,7 +205,7 @@ class Tracker:
         centre, size = target.box.centre, max(target.box.width, target.box.height)
         reach = size * (STEP + SPEED * lost_s)
         near = [f for f in self._look_around(frame) if math.dist(f.box.centre, centre) <= reach]
-        best, best_likeness = None, _least(strict=self._crowd > 1)
+        best, best_likeness = None, SAME if self._crowd > 1 else OTHER
         for face in sorted(near, key=lambda f: math.dist(f.box.centre, centre))[:CANDIDATES]:
             points = self._locate(frame, region_from_face(face))
             if points is None:
@@ -226,7 +237,7 @@ class Tracker:
     def _look_around(self, frame: Frame) -> Sequence[Face]:
         """All faces of the frame; asked for twice in one frame, it answers from memory."""
         if self._looked_at != frame.index:
-            found = find_faces(self._detector, frame, self._yuv, GHOST_SCORE)
+            found = self._detect(frame)
             self.best_score = max([self.best_score, *(face.score for face in found)])
             self._faces = tuple(face for face in found if face.score > DETECTED)
             self._looked_at = frame.index
@@ -234,6 +245,15 @@ class Tracker:
         self._crowd = max(self._crowd, len(self._faces))
         self.most_faces = max(self.most_faces, len(self._faces))
         return self._faces
+
+    def _detect(self, frame: Frame) -> list[Face]:
+        """Every face-like spot; a closer look every few frames where the picture as a whole shows no face."""
+        found = find_faces(self._detector, frame, self._yuv, GHOST_SCORE)
+        close = max(frame.width, frame.height) > SEES_ALL_PX and frame.index - self._tiled_at >= TILES_EVERY
+        if not close or self._meter.flat or any(face.score > DETECTED for face in found):
+            return found
+        self._tiled_at = frame.index
+        return find_small_faces(self._detector, frame, self._yuv, GHOST_SCORE)
 
     def _locate(self, frame: Frame, region: Region) -> F64 | None:
         points, presence = locate_landmarks(self._landmarks, frame, region, self._yuv)
@@ -248,7 +268,3 @@ def _continues(before: Box, now: Box) -> bool:
     """Whether `now` can be the same face one frame later."""
     size, new = max(before.width, before.height), max(now.width, now.height)
     return math.dist(before.centre, now.centre) < STEP * size and 1 / GROWTH < new / size < GROWTH
-
-
-def _least(*, strict: bool) -> float:
-    return SAME if strict else OTHER

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from dhcli.facetrack import FaceTrack
+from dhcli.options import FaceChoice
 from dhcli.stages.align import fit_pose
-from dhcli.stages.choose import FaceRule
 from dhcli.stages.geometry import pose_free
 from dhcli.stages.track import Tracker
 from dhcli.types import F64, Frame, FrameFormat
@@ -37,8 +37,8 @@ def test_sample_video_agrees_with_the_reference(track: FaceTrack, golden: dict[s
     seen = [row for row in rows if row is not None]
     assert np.abs(seen[0].mouth - golden["points_0"][geometry.mouth, :2]).max() < 0.5
     assert np.allclose([row.pose.scale for row in seen], golden["pose_scale"], rtol=0.005)
-    # The reference's RGB comes from ffmpeg's fast conversion, which truncates: the landmarks move by 0.05 px, the codes,
-    # whose range is 4, by 0.08. The whole-clip test below has the tight bound.
+    # The reference's RGB comes from ffmpeg's fast conversion, which truncates: landmarks move by 0.05 px, codes, whose
+    # range is 4, by 0.08. The whole-clip test below has the tight bound.
     difference = np.abs([row.code for row in seen] - golden["source_codes"])
     assert difference.mean() < 0.12
     assert difference.max() < 0.5
@@ -52,7 +52,9 @@ def test_reference_picture_is_the_widest_open_mouth(track: FaceTrack, golden: di
 
 def test_streaming_equals_the_whole_clip_at_once(follow: Any, model: Any, avatar: list[Frame], geometry: Any) -> None:
     frames = avatar[:60]
-    tracker = Tracker(model.detect, model.landmarks, geometry, FrameFormat(400, 300, Fraction(25)), FaceRule())
+    tracker = Tracker(
+        model.detect, model.landmarks, geometry, FrameFormat(400, 300, Fraction(25)), FaceChoice("largest")
+    )
     raw = [tracker.observe(frame).points for frame in frames]
     points = _gaussian(np.array(raw))
     poses = [fit_pose(geometry.canonical[geometry.stable], p[geometry.stable]) for p in points]
@@ -73,5 +75,5 @@ def _gaussian(x: F64) -> F64:
     weights = np.exp(-0.5 * np.arange(-4, 5) ** 2)
     weights /= weights.sum()
     padded = np.concatenate([np.repeat(x[:1], 4, 0), x, np.repeat(x[-1:], 4, 0)])
-    total: F64 = sum(w * padded[i : i + len(x)] for i, w in enumerate(weights))  # type: ignore[assignment]
+    total: F64 = sum(w * padded[i : i + len(x)] for i, w in enumerate(weights))
     return total

@@ -1,0 +1,126 @@
+"""What every test may use: the repository's media, the default model opened once, and a watch over leftovers."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from dhcli.bundle import load_bundle
+from dhcli.families.dh_base import DhBase
+from dhcli.inference import Device
+from dhcli.media.ffmpeg import find_ffmpeg
+from dhcli.types import F64, U8, Frame, FrameFormat
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def avatar() -> Path:
+    """8 s, 200 frames, 400x300, 25 fps, one face, no sound."""
+    return ROOT / "examples/media/avatar.mp4"
+
+
+@pytest.fixture(scope="session")
+def speech() -> Path:
+    """7.1 s of speech, 16 kHz mono."""
+    return ROOT / "examples/media/speech.wav"
+
+
+@pytest.fixture(scope="session")
+def shared_media() -> Path:
+    """Media that may be tested with but not shipped."""
+    folder = ROOT.parent / "shared/media"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not there: its clips may not be part of the project")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def golden() -> dict[str, F64]:
+    """What the model's reference computes from the avatar and the speech."""
+    with np.load(ROOT / "tests/golden/golden.npz", allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
+
+
+@pytest.fixture(scope="session")
+def dh_base() -> DhBase:
+    """The default model on the CPU."""
+    return DhBase(load_bundle("dh-base"), Device("cpu"), 2)
+
+
+@pytest.fixture(scope="session")
+def avatar_format() -> FrameFormat:
+    return FrameFormat(400, 300, Fraction(25))
+
+
+@pytest.fixture(scope="session")
+def avatar_frames(avatar: Path) -> list[Frame]:
+    """The avatar's first 60 frames as the decoder gives them."""
+    return decode(avatar, 400, 300, "-frames:v", "60")
+
+
+@pytest.fixture(scope="session")
+def ffmpeg() -> Callable[..., None]:
+    """Run the bundled ffmpeg with these arguments; any warning of it fails the test."""
+
+    def run(*arguments: object) -> None:
+        command = [find_ffmpeg(), "-v", "error", "-nostdin", "-y", *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+    return run
+
+
+def decode(path: Path, width: int, height: int, *options: str) -> list[Frame]:
+    """All frames of a file as planar YUV, without dh's own reader."""
+    command = [find_ffmpeg(), "-v", "error", "-nostdin", "-i", str(path), "-map", "0:v:0", *options]
+    raw = subprocess.run([*command, "-f", "rawvideo", "-pix_fmt", "yuv420p", "-"], capture_output=True, check=True)
+    planes = np.frombuffer(raw.stdout, np.uint8).reshape(-1, height * 3 // 2, width)
+    return [Frame(index, data) for index, data in enumerate(planes)]
+
+
+@pytest.fixture(scope="session")
+def decoded() -> Callable[..., list[Frame]]:
+    """`decode` for tests that need another clip."""
+    return decode
+
+
+@pytest.fixture(scope="session")
+def as_rgb() -> Callable[[Frame], U8]:
+    """A frame as RGB, (H, W, 3), by ffmpeg's own conversion."""
+
+    def convert(frame: Frame) -> U8:
+        size = f"{frame.width}x{frame.height}"
+        command = [find_ffmpeg(), "-v", "error", "-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", size, "-i", "-"]
+        done = subprocess.run(
+            [*command, "-f", "rawvideo", "-pix_fmt", "rgb24", "-"],
+            input=frame.data.tobytes(),
+            capture_output=True,
+            check=True,
+        )
+        return np.frombuffer(done.stdout, np.uint8).reshape(frame.height, frame.width, 3)
+
+    return convert
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind() -> Iterator[None]:
+    """No test may leave a thread or a child process: what leaks in a test leaks in a night."""
+    threads = set(threading.enumerate())
+    yield
+    left = [thread.name for thread in threading.enumerate() if thread not in threads and thread.is_alive()]
+    children = [child.cmdline() for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
+    assert not left, f"threads left: {left}"
+    assert not children, f"children left: {children}"

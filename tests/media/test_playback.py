@@ -1,0 +1,123 @@
+"""A video made as long as the sound: always the order of `source_index`, whatever the memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from dhcli.errors import DhError
+from dhcli.media import playback
+from dhcli.media.ffmpeg import InputFile
+from dhcli.media.playback import play
+from dhcli.media.probe import VideoInfo, frame_format
+from dhcli.media.reader import read_frames
+from dhcli.scope import Scope
+from dhcli.timing import Loop, source_index
+from dhcli.types import Frame
+
+Make = Callable[..., Path]
+Decode = Callable[[Path], SimpleNamespace]
+FRAME_BYTES = 96 * 64 * 3 // 2
+
+
+@pytest.fixture(scope="module")
+def short(make: Make) -> Path:
+    source = ("-f", "lavfi", "-i", "testsrc2=s=96x64:r=30000/1001:d=0.4")
+    return make("short.mp4", *source, "-c:v", "libx264", "-g", "5", "-bf", "2", "-pix_fmt", "yuv420p")
+
+
+def played(scope: Scope, path: Path, whole: SimpleNamespace, count: int, loop: Loop, room: int) -> list[Frame]:
+    with InputFile(path, "video") as file:
+        budget = room * FRAME_BYTES
+        return list(play(scope, file, whole.info, whole.fmt, count, loop, budget_bytes=budget))
+
+
+@pytest.mark.parametrize("loop", ["pingpong", "restart", "hold"])
+@pytest.mark.parametrize("room", [1, 3, 4, 11, 100])
+@pytest.mark.parametrize("count", [1, 5, 12, 13, 24, 40])
+def test_order_is_that_of_source_index(
+    scope: Scope, short: Path, decode: Decode, loop: Loop, room: int, count: int
+) -> None:
+    whole = decode(short)
+    assert whole.info.frames == 12
+    got = played(scope, short, whole, count, loop, room)
+    expected = [source_index(at, 12, loop) for at in range(count)]
+    assert [frame.index for frame in got] == expected
+    assert all((frame.data == whole.frames[index].data).all() for frame, index in zip(got, expected, strict=True))
+
+
+@pytest.mark.parametrize("name", ["s.mkv", "s.ts", "s.avi"])
+def test_backward_in_containers_without_an_edit_list(make: Make, scope: Scope, decode: Decode, name: str) -> None:
+    source = ("-f", "lavfi", "-i", "testsrc2=s=96x64:r=25:d=0.6")
+    path = make(name, *source, "-c:v", "libx264", "-g", "4", "-bf", "0", "-pix_fmt", "yuv420p")
+    whole = decode(path)
+    got = played(scope, path, whole, 40, "pingpong", 4)
+    assert all(
+        (frame.data == whole.frames[source_index(at, 15, "pingpong")].data).all() for at, frame in enumerate(got)
+    )
+
+
+def test_a_seek_that_lands_elsewhere_is_noticed(
+    scope: Scope, short: Path, decode: Decode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = decode(short)
+    honest = read_frames
+    seeks = []
+
+    def astray(*args: Any, first: int = 0, count: int | None = None, **rest: Any) -> Any:
+        if first == 0:
+            yield from honest(*args, count=count, **rest)
+            return
+        seeks.append(first)
+        for frame in honest(*args, first=first - 1, count=count, **rest):
+            yield Frame(frame.index + 1, frame.data)
+
+    monkeypatch.setattr(playback, "read_frames", astray)
+    got = played(scope, short, whole, 23, "pingpong", 4)
+    expected = [source_index(at, 12, "pingpong") for at in range(23)]
+    assert all((frame.data == whole.frames[index].data).all() for frame, index in zip(got, expected, strict=True))
+    assert len(seeks) == 1
+
+
+@pytest.mark.parametrize("loop", ["pingpong", "restart", "hold", "error"])
+def test_still_image_is_repeated(make: Make, scope: Scope, decode: Decode, loop: Loop) -> None:
+    path = make("still.png", "-f", "lavfi", "-i", "testsrc2=s=96x64", "-frames:v", "1")
+    got = played(scope, path, decode(path), 7, loop, 1)
+    assert [frame.index for frame in got] == [0] * 7
+
+
+def test_too_short_a_video_is_refused_on_request(scope: Scope, short: Path, decode: Decode) -> None:
+    whole = decode(short)
+    assert len(played(scope, short, whole, 12, "error", 100)) == 12
+    with pytest.raises(DhError) as caught:
+        played(scope, short, whole, 13, "error", 100)
+    assert caught.value.code == "input.too_short"
+    assert "12 of 13 frames" in caught.value.message
+
+
+def test_variable_rate_is_played_at_its_constant_rate(
+    make: Make, scope: Scope, video: Callable[[Path], VideoInfo]
+) -> None:
+    hole = (
+        "-vf",
+        "select='not(between(n,5,9))'",
+        "-fps_mode",
+        "vfr",
+        "-c:v",
+        "libx264",
+        "-g",
+        "4",
+        "-pix_fmt",
+        "yuv420p",
+    )
+    path = make("hole.mp4", "-f", "lavfi", "-i", "testsrc2=s=96x64:r=25:d=0.6", *hole)
+    info = video(path)
+    assert (info.vfr, info.frames) == (True, 15)
+    with InputFile(path, "video") as file:
+        kept = list(play(scope, file, info, frame_format(info), 40, "pingpong"))
+        tight = list(play(scope, file, info, frame_format(info), 40, "pingpong", budget_bytes=3 * FRAME_BYTES))
+    assert all((a.data == b.data).all() and a.index == b.index for a, b in zip(kept, tight, strict=True))

@@ -1,0 +1,133 @@
+"""The new mouth in the frame: the reference's pictures, and nothing touched outside the window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from dhcli.avatar import analyse
+from dhcli.families.dh_base import DhBase
+from dhcli.stages import align
+from dhcli.stages.blend import blend, rectangle, window
+from dhcli.stages.geometry import CROP_SIDE, face_crop_matrix
+from dhcli.stages.speak import Mouth, Shot, target_points
+from dhcli.types import F64, U8, Colour, FaceRow, Frame, FrameFormat, Pose
+
+YUV = align.yuv_matrix(Colour(), 300)
+
+
+def psnr(a: U8, b: U8) -> float:
+    return float(10 * np.log10(255**2 / np.mean((a.astype(float) - b.astype(float)) ** 2)))
+
+
+@pytest.fixture(scope="module")
+def shots(
+    dh_base: DhBase, avatar_frames: list[Frame], avatar_format: FrameFormat, golden: dict[str, F64]
+) -> dict[int, Shot]:
+    """The golden frames, with this program's own track and the golden codes."""
+    found: dict[int, Shot] = {}
+    with analyse(iter(avatar_frames), avatar_format, dh_base, "largest", lambda: None) as track:
+        for index in (0, 10, 20, 30, 40):
+            row = track.row(index)
+            assert row is not None
+            golden_row = FaceRow(0, row.pose, row.mouth, golden[f"source_code_{index}"], 1.0)
+            reference = golden["reference"].astype(np.uint8)
+            found[index] = Shot(avatar_frames[index], golden_row, reference, golden["codes"][index])
+    return found
+
+
+@pytest.mark.parametrize("index", [0, 10, 20, 30, 40])
+def test_pictures_are_the_references(
+    index: int, shots: dict[int, Shot], dh_base: DhBase, golden: dict[str, F64], as_rgb: Callable[[Frame], U8]
+) -> None:
+    shot = shots[index]
+    new = dh_base.blend(shot, dh_base.speak([shot], YUV)[0], YUV)
+    reference = golden[f"frame_{index}"].astype(np.uint8)
+    assert psnr(as_rgb(new), reference) >= 45
+    if index != 10:  # there the mouth hardly moves
+        assert psnr(as_rgb(shot.frame), reference) < 42, "the picture changed at all"
+
+
+@pytest.mark.parametrize("index", [0, 20, 40])
+def test_target_points_are_the_references(
+    index: int, shots: dict[int, Shot], dh_base: DhBase, golden: dict[str, F64]
+) -> None:
+    shot = shots[index]
+    matrix = face_crop_matrix(shot.row.pose)
+    _, target = target_points(shot.row, matrix, shot.code, dh_base.geometry.basis)
+    assert np.abs(target - golden[f"target_points_{index}"]).max() < 0.5
+
+
+def test_a_batch_is_its_frames(shots: dict[int, Shot], dh_base: DhBase) -> None:
+    some = [shots[0], shots[20], shots[40]]
+    together = dh_base.speak(some, YUV)
+    for shot, mouth in zip(some, together, strict=True):
+        alone = dh_base.speak([shot], YUV)[0]
+        one, other = (dh_base.blend(shot, m, YUV).data.astype(int) for m in (alone, mouth))
+        assert np.abs(one - other).max() <= 1
+
+
+def test_pixels_outside_the_window_are_the_decoders(shots: dict[int, Shot], dh_base: DhBase) -> None:
+    for shot in shots.values():
+        before = shot.frame.data.copy()
+        new = dh_base.blend(shot, dh_base.speak([shot], YUV)[0], YUV)
+        assert np.array_equal(shot.frame.data, before), "the source may be shown again"
+        x0, y0, x1, y1 = rectangle(face_crop_matrix(shot.row.pose), 400, 300)
+        for plane, old, k in ((new.y, shot.frame.y, 1), (new.u, shot.frame.u, 2), (new.v, shot.frame.v, 2)):
+            outside = np.ones(plane.shape, bool)
+            outside[y0 // k : y1 // k, x0 // k : x1 // k] = False
+            assert np.array_equal(plane[outside], old[outside])
+            assert not np.array_equal(plane, old)
+
+
+def still(side: int = CROP_SIDE, opacity: float = 0.0) -> tuple[Frame, Mouth, F64]:
+    """A noisy picture, and a mouth that stands still in the middle of it."""
+    noise = np.random.default_rng(5).integers(16, 235, (360, 320), dtype=np.uint8)
+    pose = Pose(side / 160 * 50.0, np.eye(3), np.array([160.0, 40.0, 0.0]))
+    matrix = face_crop_matrix(pose)
+    zero = np.zeros((CROP_SIDE, CROP_SIDE), np.float32)
+    mouth = Mouth(matrix, np.dstack([zero, zero]), np.dstack([zero, zero, zero]), zero + np.float32(opacity))
+    return Frame(0, noise), mouth, matrix
+
+
+@pytest.mark.parametrize("side", [60, 160, 300])
+def test_no_flow_and_no_colour_change_nothing(side: int) -> None:
+    frame, mouth, _ = still(side)
+    assert np.array_equal(blend(frame, mouth, 1.0, YUV).data, frame.data)
+
+
+def test_flow_moves_pixels_by_its_own_length() -> None:
+    frame, mouth, matrix = still()
+    scale = np.linalg.inv(matrix[:, :2])
+    moved = Mouth(matrix, mouth.flow + np.linalg.solve(scale, [3.0, -2.0]).astype(np.float32), *_layers(mouth))
+    new = blend(frame, moved, 1.0, YUV)
+    x, y = (round(v) for v in align.apply(align.invert(matrix), np.array([[80.0, 88.0]]))[0])
+    area = (slice(y - 20, y + 20), slice(x - 20, x + 20))
+    assert np.abs(new.y[area].astype(int) - frame.y[y - 22 : y + 18, x - 17 : x + 23]).max() <= 1
+
+
+def test_colour_replaces_what_is_opaque_and_weight_scales_it() -> None:
+    frame, mouth, matrix = still(opacity=1.0)
+    x, y = (round(v) for v in align.apply(align.invert(matrix), np.array([[80.0, 88.0]]))[0])
+    assert (blend(frame, mouth, 1.0, YUV).y[y - 10 : y + 10, x - 10 : x + 10] == 16).all(), "RGB 0 is Y 16"
+    assert np.array_equal(blend(frame, mouth, 0.0, YUV).data, frame.data)
+
+
+def test_a_face_beyond_the_picture_is_left_alone() -> None:
+    frame, mouth, matrix = still()
+    away = Mouth(matrix - [[0, 0, 9000], [0, 0, 0]], mouth.flow, *_layers(mouth))
+    assert np.array_equal(blend(frame, away, 1.0, YUV).data, frame.data)
+
+
+def test_the_window_is_soft_and_ends_inside_the_crop() -> None:
+    soft = window()
+    assert soft[88, 80] == pytest.approx(1.0)
+    border = np.concatenate([soft[0], soft[-1], soft[:, 0], soft[:, -1]])
+    assert not border.any()
+    assert max(np.abs(np.diff(soft, axis=axis)).max() for axis in (0, 1)) < 0.15
+
+
+def _layers(mouth: Mouth) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.float32]], ...]:
+    return mouth.colour, mouth.opacity

@@ -1,0 +1,57 @@
+"""Reading geometry.npz."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dhcli.errors import DhError
+from dhcli.stages.geometry import CLOSED_GAP, LOWER_LIP, SHAPES, UPPER_LIP, Geometry, load_geometry
+
+
+def archive(**changes: Any) -> bytes:
+    arrays = {key: np.zeros(shape, np.int32 if len(shape) == 1 else np.float32) for key, shape in SHAPES.items()}
+    data = io.BytesIO()
+    np.savez(data, **{key: value for key, value in (arrays | changes).items() if value is not None})
+    return data.getvalue()
+
+
+def test_whole_archive_is_taken() -> None:
+    assert load_geometry(archive()).basis.dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        (b"", "not an .npz"),
+        (b"PK\x03\x04 cut", "not an .npz"),
+        (archive(basis=None), "no array 'basis'"),
+        (archive(mouth=np.zeros(105, np.int32)), r"'mouth' is int32 \(105,\)"),
+        (archive(stable=np.full(38, 478)), "'stable' names landmarks outside"),
+        (archive(canonical=np.full((478, 3), np.nan)), "'canonical' has values that are not numbers"),
+        (archive(basis=np.full((12, 106, 3), "x")), "'basis' is <U1"),
+        (archive(basis=np.full((12, 106, 3), None)), "not an .npz archive of plain arrays"),
+    ],
+)
+def test_what_does_not_fit_is_named(data: bytes, found: str) -> None:
+    with pytest.raises(DhError, match=found) as caught:
+        load_geometry(data)
+    assert caught.value.code == "model.incompatible"
+
+
+def test_open_smile_is_closed_along_the_basis(geometry: Geometry) -> None:
+    mouth = geometry.canonical[geometry.mouth].copy()
+    mouth[LOWER_LIP, 1] = mouth[UPPER_LIP, 1] + 0.3
+    closed = geometry.closed(mouth)
+    assert closed[LOWER_LIP, 1] - closed[UPPER_LIP, 1] == pytest.approx(CLOSED_GAP)
+    mouth[LOWER_LIP, 1] = mouth[UPPER_LIP, 1] + 0.01
+    assert geometry.closed(mouth) is mouth
+
+
+def test_mouth_code_of_a_code_is_itself(geometry: Geometry) -> None:
+    code = np.linspace(-1, 1, 12)
+    rest = geometry.canonical[geometry.mouth]
+    assert np.allclose(geometry.mouth_code(rest + np.tensordot(code, geometry.basis, 1), rest), code, atol=1e-4)
