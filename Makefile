@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install sample test lint types format clean
+.PHONY: help install sample test fuzz lint types format picture clean
 
 help:  ## what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,9 +36,15 @@ types: install
 test: lint types  ## formatting, lint, types, layers and all tests
 	$(BIN)/pytest
 
+fuzz: install  ## 200 damaged files of each container through the whole pipeline; DH_FUZZ_SEEDS=1000 for more
+	DH_FUZZ_SEEDS=$${DH_FUZZ_SEEDS:-200} $(BIN)/pytest tests/fuzz
+
 format: install  ## put the code into its standard form
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
+
+picture: install  ## draw docs/images/before-after.png anew
+	$(BIN)/python docs/images/before_after.py
 
 clean:  ## remove everything that the other targets made
 	rm -rf $(VENV) examples/out/*.mp4* build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

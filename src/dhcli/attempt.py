@@ -10,78 +10,31 @@ import contextlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
-from dhcli.bundle import Bundle, load_bundle
 from dhcli.errors import DhError, as_dh_error
-from dhcli.families.dh_base import DhBase
-from dhcli.inference import Device, runtime_version
-from dhcli.lock import output_lock
+from dhcli.events import JobDecided, Listener, Progress
+from dhcli.inference import runtime_version
+from dhcli.lock import lock_path, output_lock
 from dhcli.media.ffmpeg import InputFile
+from dhcli.monitor import Monitor
 from dhcli.options import Job
-from dhcli.part import PartFile, translated
-from dhcli.pipeline import Notify, Plan, plan_job, render_job
+from dhcli.part import PartFile, part_path, translated
+from dhcli.pipeline import Plan, plan_job, render_job
 from dhcli.record import Record
 from dhcli.result import (
     JobResult,
-    ModelInfo,
     UnreadableResultError,
-    fingerprint,
     read_result,
-    result_path,
-    why_render,
     write_result,
 )
 from dhcli.scope import Scope
+from dhcli.settings import Settings
+from dhcli.sources import Sources, content_sha256
+from dhcli.uptodate import killed_in_a_row, made_by_dh, why_render
 
-IfExists = Literal["skip", "overwrite", "fail"]
-
-
-class Models:
-    """The models of a run: descriptors read once, networks opened at their first use and kept."""
-
-    def __init__(self, folders: Sequence[Path], device: Device, threads: int = 0) -> None:
-        self.device = device
-        self._folders, self._threads = tuple(folders), threads
-        self._bundles: dict[str, Bundle] = {}
-        self._families: dict[str, DhBase] = {}
-
-    def bundle(self, name: str) -> Bundle:
-        """The model's description. Raises DhError model.*."""
-        if name not in self._bundles:
-            self._bundles[name] = load_bundle(name, self._folders)
-        return self._bundles[name]
-
-    def family(self, name: str) -> DhBase:
-        """The model, ready to run. Raises DhError model.*, env.device_unavailable."""
-        if name not in self._families:
-            bundle = self.bundle(name)
-            if bundle.family != DhBase.name:
-                raise DhError(
-                    "model.incompatible",
-                    f"The model '{name}' is of the family '{bundle.family}', which this dh does not know.",
-                    hint=f"This dh knows the family {DhBase.name}.",
-                )
-            self._families[name] = DhBase(bundle, self.device, self._threads)
-        return self._families[name]
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How jobs are run, the same for all jobs of a run."""
-
-    models: Models
-    manifest: Path | None = None
-    if_exists: IfExists = "skip"
-    results_dir: Path | None = None
-    limit_frames: int | None = None
-    stall_timeout_s: float = 60.0
-    timeout_s: float | None = None
-
-    def result_path(self, job: Job) -> Path:
-        """Where the job's result file lies."""
-        return result_path(job.save_path, job.id, self.results_dir)
+POISON_AFTER = 2
+"""Once may be the power, an update or an impatient person; twice in a row is the job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +43,14 @@ class Outcome:
 
     result: JobResult
     lost: DhError | None = None
-    """Why the result is not on the disk."""
+    """Why the result is not on the disk, where it should be."""
+    foreign: bool = False
+    """Another process writes this output and its result file, so this result is on no disk."""
+
+
+UP_TO_DATE = "up to date"
+
+Abandon = Callable[[Callable[[], Outcome]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,22 +67,24 @@ class Preview:
 class Attempt:
     """One attempt at a job. `run` never raises for what is wrong with the job: that is in the result."""
 
-    def __init__(self, job: Job, settings: Settings, record: Record, notify: Notify) -> None:
-        self._job, self._settings, self._record, self._notify = job, settings, record, notify
+    def __init__(self, job: Job, settings: Settings, record: Record, emit: Listener) -> None:
+        self._job, self._settings, self._record, self._emit = job, settings, record, emit
         self._result_path = settings.result_path(job)
 
-    def run(self, publish: Callable[[Scope | None], None], abandon: Callable[[Outcome], None]) -> Outcome:
+    def run(self, publish: Callable[[Scope | None], None], abandon: Abandon, check: Callable[[], None]) -> Outcome:
         """Run the job to its end.
 
-        `publish` is called with the scope that a signal may fail, and with None when it is gone; `abandon` from
-        another thread, and must not return, where the job cannot be ended.
+        `check` raises what a signal says while there is no scope yet; `publish` is called with the scope that a signal
+        may fail, and with None when it is gone; `abandon` from another thread, and must not return, where the job
+        cannot be ended: with what writes the job's result.
         """
         try:
-            with output_lock(self._job.save_path):
+            wait_s, run_id = self._settings.lock_wait_s, self._record.run_id
+            with output_lock(self._job.save_path, run_id=run_id, wait_s=wait_s, check=check):
                 return self._run_locked(publish, abandon)
         except DhError as error:
-            if error.code == "env.locked":  # its holder is writing the result file too
-                return Outcome(self._record.result("failed", error=error))
+            if error.code in {"env.locked", "job.cancelled"}:  # the lock's holder is writing the result file too
+                return Outcome(self._record.result(_status(error), error=error), foreign=True)
             return self._failed(error)
 
     def preview(self) -> Preview:
@@ -132,38 +94,60 @@ class Attempt:
         try:
             with contextlib.ExitStack() as stack, scope:
                 previous = self._previous()
-                if self._settings.if_exists == "skip" and self._up_to_date(previous, stack) is not None:
-                    return Preview(job, "skip", "up to date")
                 self._refuse_foreign_output(previous)
-                video, audio = self._open_inputs(stack)
-                reason = why_render(previous, self._record.fingerprint or "", job.save_path) or "asked for"
-                plan = plan_job(job, video, audio, scope, self._record.trace, self._settings.limit_frames)
-                return Preview(job, "render", reason, plan)
+                sources = Sources(job, self._settings, self._record, stack)
+                reason = self._why(previous, scope, sources)
+                if reason is None:
+                    return Preview(job, "skip", UP_TO_DATE)
+                self._refuse_poison(previous)
+                return Preview(job, "render", reason, self._plan(sources, scope))
         except Exception as error:  # noqa: BLE001 - as in a run, nothing that is wrong with a job leaves it
             found = scope.error or as_dh_error(error, "check")
             return Preview(job, "fail", found.message, error=found)
 
-    def _run_locked(self, publish: Callable[[Scope | None], None], abandon: Callable[[Outcome], None]) -> Outcome:
+    def _run_locked(self, publish: Callable[[Scope | None], None], abandon: Abandon) -> Outcome:
         scope = Scope(
             stall_timeout_s=self._settings.stall_timeout_s,
             timeout_s=self._settings.timeout_s,
-            on_stuck=lambda error: abandon(self._failed(error)),
+            on_stuck=lambda error: abandon(lambda: self._abandoned(error)),
         )
         with contextlib.ExitStack() as stack:
             stack.callback(publish, None)
             try:
+                previous = self._previous()
+                self._refuse_foreign_output(previous)
+                sources = Sources(self._job, self._settings, self._record, stack)
+                if previous is not None and self._recognised(previous, sources):
+                    return self._skipped(previous)
                 with scope:
                     publish(scope)
-                    return self._skip_or_render(scope, stack)
+                    return self._skip_or_render(previous, scope, sources)
             except Exception as error:  # noqa: BLE001 - whatever ends a job ends in its result
                 return self._failed(scope.error or as_dh_error(error, "job"), scope.notes)
 
-    def _skip_or_render(self, scope: Scope, stack: contextlib.ExitStack) -> Outcome:
-        previous = self._previous()
-        if self._settings.if_exists == "skip" and (done := self._up_to_date(previous, stack)) is not None:
-            return Outcome(done)
-        self._refuse_foreign_output(previous)
-        self._render(scope, stack)
+    def _recognised(self, previous: JobResult, sources: Sources) -> bool:
+        """The earlier result holds, told by file sizes and times alone.
+
+        It needs none of a scope's threads: starting and ending them took more than half of the time of such a job.
+        """
+        if self._settings.if_exists == "overwrite" or self._settings.verify or previous.output is None:
+            return False
+        known = sources.known()
+        return known is not None and why_render(previous, known, self._job.save_path) is None
+
+    def _skipped(self, previous: JobResult) -> Outcome:
+        self._emit(JobDecided(self._job.id, "skip", UP_TO_DATE))
+        return Outcome(previous.model_copy(update={"status": "skipped"}))
+
+    def _skip_or_render(self, previous: JobResult | None, scope: Scope, sources: Sources) -> Outcome:
+        reason = self._why(previous, scope, sources)
+        if reason is None:
+            assert previous is not None
+            return self._skipped(previous)
+        sources.identify(scope)
+        self._refuse_poison(previous)
+        self._emit(JobDecided(self._job.id, "render", reason))
+        self._render(scope, sources)
         return self._finish(self._record.result("succeeded"))
 
     def _previous(self) -> JobResult | None:
@@ -173,65 +157,105 @@ class Attempt:
             self._record.trace.warn("result.unreadable", f"{error}; it is replaced.")
             return None
 
-    def _up_to_date(self, previous: JobResult | None, stack: contextlib.ExitStack) -> JobResult | None:
-        """The earlier result where it still holds. Its file tells the truth already and is not touched."""
-        if previous is None or previous.output is None:
-            return None
-        self._open_inputs(stack)
-        assert self._record.fingerprint is not None
-        if why_render(previous, self._record.fingerprint, self._job.save_path) is not None:
-            return None
-        return previous.model_copy(update={"status": "skipped"})
+    def _why(self, previous: JobResult | None, scope: Scope, sources: Sources) -> str | None:
+        """Why the job is rendered. None: the earlier result still holds, and its file is not touched."""
+        if previous is None:
+            return "no earlier result"
+        ingredients = sources.identify(scope)
+        if self._settings.if_exists == "overwrite":
+            return "asked for"
+        reason = why_render(previous, ingredients, self._job.save_path)
+        if reason is None and self._settings.verify:
+            return self._why_content(previous, scope)
+        return reason
 
-    def _open_inputs(self, stack: contextlib.ExitStack) -> tuple[InputFile, InputFile]:
-        record, job = self._record, self._job
-        if record.video is None or record.audio is None:
-            record.video = stack.enter_context(InputFile(job.video, "video"))
-            record.audio = stack.enter_context(InputFile(job.audio, "audio"))
-            bundle = self._settings.models.bundle(job.options.model)
-            record.model = ModelInfo(name=bundle.name, sha256=bundle.sha256)
-            options = job.options.model_dump(mode="json")
-            if self._settings.limit_frames is not None:
-                options["limit_frames"] = self._settings.limit_frames
-            record.fingerprint = fingerprint(
-                audio_sha256=record.audio.sha256(),
-                video_sha256=record.video.sha256(),
-                model_sha256=bundle.sha256,
-                options=options,
-            )
-        return record.video, record.audio
+    def _why_content(self, previous: JobResult, scope: Scope) -> str | None:
+        assert previous.output is not None
+        try:
+            with InputFile(self._job.save_path, "output") as output, scope.stage("hash"):
+                found = content_sha256(output, scope)
+        except DhError as error:
+            return f"stale: {error.message}"
+        return None if found == previous.output.sha256 else "stale: the output's content is not what was rendered"
+
+    def _refuse_poison(self, previous: JobResult | None) -> None:
+        record, ingredients = self._record, self._record.ingredients
+        record.killed_before = killed_in_a_row(previous, ingredients.fingerprint) if ingredients is not None else 0
+        if record.killed_before < POISON_AFTER or self._settings.retry_poison:
+            return
+        raise DhError(
+            "job.poison",
+            f"The process was killed {record.killed_before} times in a row while it rendered {self._job.save_path}.",
+            hint="Look for what ended it (the kernel's log tells of too little memory), then use --retry-poison; "
+            "changed inputs or options are tried without it.",
+            stage="start",
+        )
 
     def _refuse_foreign_output(self, previous: JobResult | None) -> None:
         """An existing output is replaced only where dh made it, or where the user says so."""
         choice, save_path = self._settings.if_exists, self._job.save_path
-        if choice == "overwrite" or not os.path.lexists(save_path) or (choice == "skip" and previous is not None):
+        self._record.owns_output = made_by_dh(previous)
+        if choice == "overwrite" or not os.path.lexists(save_path):
+            return
+        if choice == "skip" and self._record.owns_output:
             return
         raise DhError(
             "output.exists",
             f"The output {save_path} is there already"
             + (", without a result file that says dh made it." if choice == "skip" else "."),
-            hint="Move it away, name another save_path, or use --if-exists overwrite.",
+            hint="Move it away, name another save_path, or use --force.",
             stage="output",
         )
 
-    def _render(self, scope: Scope, stack: contextlib.ExitStack) -> None:
+    def _render(self, scope: Scope, sources: Sources) -> None:
         job, record = self._job, self._record
-        with PartFile(job.save_path) as part:
+        with self._monitor(scope), PartFile(job.save_path) as part:
             self._write(record.result("running"))
-            video, audio = self._open_inputs(stack)
-            plan = plan_job(job, video, audio, scope, record.trace, self._settings.limit_frames)
-            family = self._settings.models.family(job.options.model)
+            self._notify("probe", 0, None)
+            plan = self._plan(sources, scope)
+            with scope.stage("load"):
+                family = self._settings.models.family(job.options.model)
             record.provider, record.device = family.provider, family.device
             record.onnxruntime = runtime_version()
             if family.warning:
                 record.trace.warn("device.fallback", family.warning)
-            record.output = render_job(plan, family, scope, record.trace, part, self._notify)
-            scope.check()
+            record.output = render_job(
+                plan, family, scope, record.trace, part, self._notify, batch=self._settings.batch
+            )
+            part.flush()  # minutes on a slow disk without a sign of progress: no stall, but a signal ends the job
+            scope.seal()
+            record.owns_output = True
             part.commit()
 
+    def _notify(self, stage: str, done: int, total: int | None) -> None:
+        self._emit(Progress(self._job.id, stage, done, total))
+
+    def _plan(self, sources: Sources, scope: Scope) -> Plan:
+        how = self._settings
+        video, audio = sources.open()
+        return plan_job(
+            self._job,
+            video,
+            audio,
+            scope,
+            self._record.trace,
+            limit_frames=how.limit_frames,
+            max_duration_s=how.max_duration_s,
+        )
+
+    def _monitor(self, scope: Scope) -> Monitor:
+        folder, floor = self._job.save_path.parent, self._settings.min_disk_bytes
+        return Monitor(scope, folder, self._record.usage, self._record.trace.warn, min_disk_bytes=floor)
+
+    def _abandoned(self, error: DhError) -> Outcome:
+        """The end of a job that hangs: nobody will leave the blocks that remove its files."""
+        part_path(self._job.save_path).unlink(missing_ok=True)
+        outcome = self._failed(error)
+        lock_path(self._job.save_path).unlink(missing_ok=True)
+        return outcome
+
     def _failed(self, error: DhError, notes: Sequence[str] = ()) -> Outcome:
-        status: Literal["cancelled", "failed"] = "cancelled" if error.code == "job.cancelled" else "failed"
-        return self._finish(self._record.result(status, error=error, notes=notes))
+        return self._finish(self._record.result(_status(error), error=error, notes=notes))
 
     def _finish(self, result: JobResult) -> Outcome:
         try:
@@ -245,3 +269,7 @@ class Attempt:
             with translated(self._settings.results_dir, "be created"):
                 self._settings.results_dir.mkdir(parents=True, exist_ok=True)
         write_result(self._result_path, result)
+
+
+def _status(error: DhError) -> Literal["cancelled", "failed"]:
+    return "cancelled" if error.code == "job.cancelled" else "failed"

@@ -32,10 +32,12 @@ from dhcli.inference import Network
 from dhcli.options import parse_face
 from dhcli.stages.align import YuvMatrix, apply, crop_yuv, fit_pose, invert, to_rgb, yuv_matrix
 from dhcli.stages.cutout import cut_out
+from dhcli.stages.find import DETECTED, PRESENT, find_faces, locate_landmarks, region_from_face
 from dhcli.stages.geometry import CROP_SIDE, Geometry, face_crop_matrix, mouth_opening, pose_free
+from dhcli.stages.likeness import View, view_face
 from dhcli.stages.smooth import Settled, Smoother
 from dhcli.stages.track import LEAST_EYE_DISTANCE_PX, Observation, Tracker
-from dhcli.types import F64, U8, Frame, FrameFormat
+from dhcli.types import F64, U8, Colour, Frame, FrameFormat
 
 CLOSED_SHARE = 0.15
 """Share of the frames, the most closed ones, whose mean is a person's rest shape."""
@@ -63,15 +65,17 @@ def analyse(
     face: str,
     on_frame: Callable[[], None],
     *,
+    wanted: View | None = None,
     store_path: Path | None = None,
 ) -> FaceTrack:
     """Follow the face that the rule `face` means (see `options.parse_face`) through all frames, in order from frame 0.
 
-    `on_frame` is called after each. With `store_path` the track is kept there; `load_track` reads it. Raises DhError
-    face.not_found or face.too_small if no frame can be used, model.* and device.* from the networks, env.disk_full,
-    whatever `frames` and `on_frame` raise, and ValueError where `face` is no rule.
+    The rule `like:` needs `wanted`, which `look_of` makes of its photo. `on_frame` is called after each frame. With
+    `store_path` the track is kept there; `load_track` reads it. Raises DhError face.not_found or face.too_small if no
+    frame can be used, model.* and device.* from the networks, env.disk_full, whatever `frames` and `on_frame` raise,
+    and ValueError where `face` is no rule.
     """
-    tracker = Tracker(model.detect, model.landmarks, model.geometry, fmt, parse_face(face))
+    tracker = Tracker(model.detect, model.landmarks, model.geometry, fmt, parse_face(face), wanted)
     file = TrackFile(store_path)
     try:
         people = _People(model.geometry, yuv_matrix(fmt.colour, fmt.height), file)
@@ -90,6 +94,22 @@ def analyse(
         return file.seal(people.persons(), totals, model.geometry)
     finally:
         file.discard()
+
+
+def look_of(photo: Frame, colour: Colour, model: FaceModel) -> View:
+    """What the largest face of a photo looks like. Raises DhError face.not_found, model.*, device.*."""
+    yuv = yuv_matrix(colour, photo.height)
+    faces = find_faces(model.detect, photo, yuv, DETECTED)
+    if faces:
+        points, presence = locate_landmarks(model.landmarks, photo, region_from_face(faces[0]), yuv)
+        if presence > PRESENT:
+            stable = model.geometry.stable
+            return view_face(photo, fit_pose(model.geometry.canonical[stable], points[stable]))
+    raise DhError(
+        "face.not_found",
+        "No face in the photo that 'face: like:' names.",
+        hint="Give a photo that shows the person from the front.",
+    )
 
 
 def _nobody(frames: int, small: int, tracker: Tracker, face: str) -> DhError:

@@ -6,81 +6,160 @@ A job that fails never stops the others, unless its error says that no job can s
 from __future__ import annotations
 
 import collections
+import contextlib
+import dataclasses
 import datetime as dt
 import hashlib
+import itertools
 import json
 import os
 import secrets
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
-from dhcli.attempt import Attempt, Outcome, Settings
+from dhcli.attempt import Attempt, Outcome
 from dhcli.errors import BUG, CODES, FAILED, OK, RESULTS_LOST, TRY_LATER, DhError
-from dhcli.events import BatchStarted, JobFinished, JobStarted, Listener, Progress, Summary, Warned
+from dhcli.events import BatchStarted, JobFinished, JobStarted, Listener, Retrying, Summary, Warned
+from dhcli.lock import run_lock
 from dhcli.options import Job
 from dhcli.record import Record
+from dhcli.result import EarlierAttempt, ErrorInfo
+from dhcli.resume import in_order
+from dhcli.retry import FailureLimit, Retry
 from dhcli.scope import Scope
+from dhcli.settings import Settings
+from dhcli.signals import StopSignals
 
-DEVICE_FALLBACK = "device.fallback"
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+DEVICE_FALLBACK, RUN_STOPPED = "device.fallback", "run.stopped"
+KEPT_OF_ERROR = {"code", "stage", "message", "stderr_tail"}
+"""What a result tells of the attempts before the last one."""
+LAST_WORDS_S = 1.0
+"""Where a job cannot be ended, its result and the summary must be written within this, or the process ends without."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What a run does around its jobs."""
+
+    retry: Retry = field(default_factory=Retry)
+    max_failures: FailureLimit | None = None
+    only_failed: bool = False
+    """Only jobs that earlier runs tried and did not finish."""
+    run_lock: Path | None = None
+    """The file that only one run at a time may hold; --lock-wait counts for it, too."""
 
 
 class Batch:
     """One run over some jobs. `run` may be called once."""
 
-    def __init__(self, settings: Settings, emit: Listener, *, fail_fast: bool = False) -> None:
-        self._settings, self._emit, self._fail_fast = settings, emit, fail_fast
+    def __init__(self, settings: Settings, emit: Listener, policy: Policy | None = None) -> None:
+        self._settings, self._emit, self._policy = settings, emit, policy or Policy()
         now = dt.datetime.now(dt.UTC)
         self.run_id = f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
         self._began_s = time.monotonic()
         self._scope: Scope | None = None
-        self._signal: int | None = None
+        self._signals = StopSignals(self._cancel, self._die)
+        self._abandoned = False
         self._statuses: collections.Counter[str] = collections.Counter()
         self._codes: collections.Counter[str] = collections.Counter()
         self._lost = self._said_device = False
         self._stopped_by: DhError | None = None
 
     def run(self, jobs: Sequence[Job], manifest: Path | None = None) -> Summary:
-        """Every job in order. What is wrong with a job ends in its result, never in an exception."""
-        self._emit(BatchStarted(self.run_id, str(manifest) if manifest else None, len(jobs)))
-        previous = self._take_signals()
-        try:
-            for index, job in enumerate(jobs):
-                if self._must_stop():
+        """Every job. What is wrong with a job ends in its result; raises DhError where the run may not start."""
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._settings.hashes.save)
+            stack.enter_context(self._signals)
+            self._alone(stack)
+            chosen = in_order(jobs, self._settings.result_path, only_failed=self._policy.only_failed)
+            self._emit(BatchStarted(self.run_id, str(manifest) if manifest else None, len(chosen)))
+            for index, job in enumerate(chosen):
+                if self._must_stop(len(chosen)):
                     break
-                self._job(job, index, len(jobs))
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
-        summary = self._summary(len(jobs))
+                self._job(job, index, len(chosen))
+        summary = self._summary(len(chosen))
         self._emit(summary)
         return summary
 
-    def _must_stop(self) -> bool:
-        failed = self._statuses["failed"] > 0
-        return self._signal is not None or self._stopped_by is not None or (self._fail_fast and failed)
+    def _alone(self, stack: contextlib.ExitStack) -> None:
+        """Take the run lock, where there is one."""
+        if self._policy.run_lock is None:
+            return
+        wait_s = self._settings.lock_wait_s
+        lock = run_lock(self._policy.run_lock, run_id=self.run_id, wait_s=wait_s, check=self._check_signals)
+        try:
+            stack.enter_context(lock)
+        except DhError as error:
+            if error.code != "job.cancelled":  # a signal: the summary says that no job was started
+                raise
+
+    def _must_stop(self, jobs: int) -> bool:
+        if self._signals.number is not None or self._stopped_by is not None:
+            return True
+        limit, failed = self._policy.max_failures, self._statuses["failed"]
+        if limit is None or not limit.reached(failed, jobs):
+            return False
+        if failed + self._statuses["succeeded"] + self._statuses["skipped"] < jobs:
+            self._emit(Warned(None, RUN_STOPPED, f"{failed} jobs failed (limit {limit}): no more are started."))
+        return True
 
     def _job(self, job: Job, index: int, jobs: int) -> None:
-        number = 1
-        record = Record(job, self.run_id, self._settings.manifest, number, time.monotonic() - self._began_s)
-        paths = (str(path) for path in (job.audio, job.video, job.save_path))
-        self._emit(JobStarted(self.run_id, job.id, index, jobs, number, *paths))
+        """Attempts until one is the last word."""
+        earlier: tuple[EarlierAttempt, ...] = ()
+        for number in itertools.count(1):
+            outcome, record = self._attempt(job, index, jobs, number, earlier)
+            error = outcome.result.error
+            if error is None or not self._tried_again(job, number, error):
+                self._finished(job, outcome, record)
+                return
+            earlier = (*earlier, EarlierAttempt(attempt=number, **error.model_dump(include=KEPT_OF_ERROR)))
 
-        def notify(stage: str, done: int, total: int | None) -> None:
-            self._emit(Progress(job.id, stage, done, total))
+    def _tried_again(self, job: Job, number: int, error: ErrorInfo) -> bool:
+        """Wait for the next attempt, if there is one: a signal ends the wait, too."""
+        if self._signals.number is not None or not self._policy.retry.allows(error.code, number):
+            return False
+        if error.code == "device.out_of_memory":  # for the rest of the run: the next job would need as much
+            self._settings = dataclasses.replace(self._settings, batch=max(1, self._settings.batch // 2))
+        wait_s = self._policy.retry.wait_s(number)
+        self._emit(Retrying(job.id, number, error.code, error.message, wait_s))
+        (self._policy.retry.pause or self._signals.wait)(wait_s)
+        return self._signals.number is None
 
-        def abandon(outcome: Outcome) -> None:
-            self._finished(job, outcome, record)
-            self._emit(self._summary(jobs))
-            os._exit(128 + self._signal if self._signal else TRY_LATER)
+    def _attempt(
+        self, job: Job, index: int, jobs: int, number: int, earlier: tuple[EarlierAttempt, ...]
+    ) -> tuple[Outcome, Record]:
+        settings = self._settings
+        record = Record(
+            job,
+            self.run_id,
+            settings.manifest,
+            number,
+            time.monotonic() - self._began_s,
+            limit_frames=settings.limit_frames,
+            earlier_attempts=earlier,
+        )
+        audio, video, save_path = (str(path) for path in (job.audio, job.video, job.save_path))
+        started = JobStarted(self.run_id, job.id, index, jobs, number, audio, video, save_path, record.queued_s)
+        self._emit(started)
 
-        outcome = Attempt(job, self._settings, record, notify).run(self._publish, abandon)
-        self._finished(job, outcome, record)
+        def abandon(end: Callable[[], Outcome]) -> None:
+            self._abandoned = True
+            code = self._exit_code()
+            last_words = threading.Timer(LAST_WORDS_S, os._exit, (code,))  # the disk or the terminal may hang, too
+            last_words.daemon = True
+            last_words.start()
+            try:
+                self._finished(job, end(), record)
+                self._emit(self._summary(jobs))
+            finally:
+                os._exit(code)
+
+        attempt = Attempt(job, settings, record, self._emit)
+        return attempt.run(self._publish, abandon, self._check_signals), record
 
     def _finished(self, job: Job, outcome: Outcome, record: Record) -> None:
         result, error = outcome.result, outcome.result.error
@@ -106,13 +185,16 @@ class Batch:
                 job_id=job.id,
                 status=result.status,
                 save_path=str(job.save_path),
-                result_path=None if outcome.lost else str(self._settings.result_path(job)),
+                result_path=None if outcome.lost or outcome.foreign else str(self._settings.result_path(job)),
                 wall_s=record.wall_s,
                 frames=frames,
                 fps=frames / record.wall_s if frames else None,
                 code=error.code if error else None,
                 message=error.message if error else None,
                 hint=error.hint if error else None,
+                attempt=result.attempt,
+                stage=error.stage if error else None,
+                peak_rss_bytes=result.resources.peak_rss_bytes if result.status != "skipped" else None,
             )
         )
 
@@ -133,8 +215,10 @@ class Batch:
 
     def _exit_code(self) -> int:
         """The gravest that applies: signal, bug, lost results, environment, failed for good, nothing."""
-        if self._signal is not None:
-            return 128 + self._signal
+        if self._signals.number is not None:
+            return 128 + self._signals.number
+        if self._abandoned:
+            return TRY_LATER
         if "internal.bug" in self._codes:
             return BUG
         if self._lost:
@@ -147,24 +231,22 @@ class Batch:
 
     def _publish(self, scope: Scope | None) -> None:
         self._scope = scope
-        if scope is not None and self._signal is not None:  # it came before there was a scope to fail
-            scope.fail(_cancelled(self._signal), "signal")
+        if scope is not None and self._signals.number is not None:  # it came before there was a scope to fail
+            scope.fail(_cancelled(self._signals.number), "signal")
 
-    def _take_signals(self) -> dict[int, Any]:
-        """Handlers while the run lasts. What is ignored (nohup) stays ignored; other threads cannot set handlers."""
-        if threading.current_thread() is not threading.main_thread():
-            return {}
-        wanted = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-        return {number: signal.signal(number, self._on_signal) for number in wanted}
+    def _check_signals(self) -> None:
+        if self._signals.number is not None:
+            raise _cancelled(self._signals.number)
 
-    def _on_signal(self, number: int, _: FrameType | None) -> None:
-        if self._signal is not None:  # the second one: now, and nothing stays behind but a part file
-            if self._scope is not None:
-                self._scope.kill_children()
-            os._exit(128 + number)
-        self._signal = number
-        if self._scope is not None:
-            self._scope.fail(_cancelled(number), "signal")
+    def _cancel(self, number: int) -> None:
+        if (scope := self._scope) is not None:
+            scope.fail(_cancelled(number), "signal")
+
+    def _die(self, number: int) -> None:
+        """At once: nothing stays behind but a part file, a lock file that locks nothing and a result `running`."""
+        if (scope := self._scope) is not None:
+            scope.kill_children()
+        os._exit(128 + number)
 
 
 def _cancelled(number: int) -> DhError:

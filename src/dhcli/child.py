@@ -1,4 +1,11 @@
-"""A child process that cannot take the job with it: own session, bounded stderr, killed as a group, always reaped."""
+"""A child process that cannot take the job with it, nor outlive it: own group, bounded stderr, killed whole, reaped.
+
+Each child has a guard: a shell that leads the child's process group and waits for the end of a pipe that only we hold.
+Where we are killed, by the out-of-memory killer for instance, the kernel closes the pipe and the guard kills the group.
+PR_SET_PDEATHSIG would do less and risk more: it fires when the starting thread ends, spares grandchildren, and setting
+it takes code between fork and exec, which may deadlock in a process with threads. Until the guard is reaped its process
+id, and so the group's, belongs to nobody else.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +28,12 @@ LINE_BYTES = 4096
 """A longer stderr line is cut: a flood without line ends must not grow in memory either."""
 
 
+GUARD = ("/bin/sh", "-c", "trap '' HUP INT TERM; read -r _; kill -KILL 0")
+"""It ignores the signals that a service manager sends to all processes at once, because it is to be the last."""
+REAP_S = 2.0
+"""A killed process that is not gone by then waits for a dead disk inside the kernel; nobody can end it."""
+
+
 class Child:
     """A running process. Its pipes block without a time limit; `kill` is what frees whoever waits on them."""
 
@@ -41,16 +54,23 @@ class Child:
         self.name = name
         self.argv = tuple(argv)
         self._on_flood = on_flood
-        # Own session: Ctrl-C in the terminal must not reach ffmpeg, which would finish a short but valid file.
-        self._process = subprocess.Popen(
-            self.argv,
-            stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL if feed else subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            pass_fds=tuple(pass_fds),
-            start_new_session=True,
-            bufsize=0,
-        )
+        self._guard = subprocess.Popen(GUARD, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, process_group=0)
+        self._group_lock = threading.Lock()
+        try:
+            # Own group: Ctrl-C in the terminal must not reach ffmpeg, which would finish a short but valid file.
+            self._process = subprocess.Popen(
+                self.argv,
+                stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL if feed else subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                pass_fds=tuple(pass_fds),
+                process_group=self._guard.pid,
+                bufsize=0,
+            )
+        except BaseException:
+            self.kill()
+            self._reap_guard()
+            raise
         self._lines: collections.deque[str] = collections.deque(maxlen=keep_lines)
         self._pump = threading.Thread(target=self._pump_stderr, name=f"{name}-stderr", daemon=True)
         self._pump.start()
@@ -100,9 +120,10 @@ class Child:
 
     def kill(self) -> None:
         """SIGKILL to the whole group. ffmpeg ignores SIGTERM while it is blocked on a pipe or spins in a decoder."""
-        if self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+        with self._group_lock:
+            if self._guard.returncode is None:
+                with contextlib.suppress(PermissionError):  # nothing but zombies is left in it (macOS)
+                    os.killpg(self._guard.pid, signal.SIGKILL)
 
     def wait(self, timeout_s: float | None = None) -> int | None:
         """Reap the process: its exit code (negative: the signal), or None where it still runs after `timeout_s`."""
@@ -113,17 +134,28 @@ class Child:
         self._pump.join(1.0)  # a grandchild may hold stderr open; the reason must not wait for it
         return code
 
-    def close(self) -> None:
-        """Kill what still runs, reap it, free the pipes."""
+    def close(self) -> bool:
+        """Kill what still runs, reap it, free the pipes. False where it cannot be killed."""
         self.kill()
-        self._process.wait()
-        self._pump.join(1.0)
+        try:
+            self._process.wait(REAP_S)
+        except subprocess.TimeoutExpired:
+            return False
+        self._pump.join(REAP_S)
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 with contextlib.suppress(OSError):  # what a dead child did not read is of no use
                     pipe.close()
         if not self._pump.is_alive() and self._process.stderr is not None:
             self._process.stderr.close()
+        self._reap_guard()
+        return True
+
+    def _reap_guard(self) -> None:
+        with self._group_lock:  # from here on the group's number may be another one's
+            self._guard.wait()
+        assert self._guard.stdin is not None
+        self._guard.stdin.close()
 
 
 def exit_text(code: int | None) -> str:

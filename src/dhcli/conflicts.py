@@ -13,7 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
-from dhcli.options import Job
+from dhcli.boundary import strays
+from dhcli.options import Job, parse_face
 
 RESULT_SUFFIX = ".json"
 """The result file stands beside the output unless a folder for results is given."""
@@ -47,6 +48,17 @@ def find_conflicts(jobs: Sequence[Job]) -> Iterator[Conflict]:
             if owner:
                 whose = "this job" if owner[0] is job else _name(job, path, owner[1])
                 yield owner[0], "save_path", f"{owner[1]} would overwrite the {key} of {whose}"
+
+
+def find_strays(jobs: Sequence[Job], root: Path) -> Iterator[Conflict]:
+    """Every path that leads out of `root`, by `..`, by a symbolic link, or because it is absolute."""
+    for job in jobs:
+        photo = parse_face(job.options.face).photo
+        paths = {"audio": job.audio, "video": job.video, "save_path": job.save_path}
+        for key, path in {**paths, **({"face": photo} if photo else {})}.items():
+            if real := strays(path, root):
+                way = "" if real == path else f" leads to {real}, which"
+                yield job, key, f"{path}{way} is outside of {root}; put the file below that folder"
 
 
 def with_ids(jobs: Sequence[Job]) -> tuple[Job, ...]:

@@ -1,11 +1,13 @@
 """Events made visible: a bar on a terminal, plain lines in a log, JSON lines for programs.
 
 People read stderr; stdout belongs to programs and stays empty without `--json`. The only importer of rich and tqdm.
+Neither a closed terminal nor a full pipe ends a render: whoever cannot be told is not told, and the exit code says so.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -17,36 +19,38 @@ from rich.table import Table
 from rich.text import Text
 from tqdm import tqdm
 
-from dhcli.events import BatchStarted, Event, JobFinished, JobStarted, Progress, Summary, Warned, as_json
+from dhcli.events import (
+    Event,
+    JobDecided,
+    JobFinished,
+    JobPlanned,
+    JobStarted,
+    PlanSummary,
+    Progress,
+    Retrying,
+    Summary,
+    Warned,
+    as_json,
+)
+from dhcli.streams import printable, tolerant
+from dhcli.wording import (
+    STAGES,
+    duration,
+    failure_lines,
+    plan_text,
+    planned_lines,
+    planned_text,
+    progress_text,
+    repeated_failure,
+    summary_text,
+)
 
 PLAIN_EVERY_S = 10.0
 """A log gets a line this often while a job runs."""
 JSON_EVERY_S = 1.0
-
-STAGES = {"listen": "listening", "analyse": "finding the face", "render": "rendering", "verify": "checking"}
-MARKS = {"succeeded": "ok", "skipped": "up to date", "failed": "FAILED", "cancelled": "cancelled"}
-COLOURS = {"succeeded": "green", "skipped": "cyan", "failed": "red", "cancelled": "yellow"}
-
-
-def printable(text: str) -> str:
-    """The text without anything that a terminal would obey: file names and messages come from strangers."""
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them: 4.2s, 41m12s, 3h05m."""
-    if seconds < 60:
-        return f"{seconds:.1f}s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}m{rest:02d}s" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02d}m"
-
-
-def tolerant(stream: TextIO) -> TextIO:
-    """The stream, set so that no file name and no locale can raise UnicodeEncodeError."""
-    reconfigure = getattr(stream, "reconfigure", None)
-    if reconfigure is not None:
-        reconfigure(errors="backslashreplace")
-    return stream
+EVENTS_LOST = "events.lost"
+LOST = frozenset({"result.lost", EVENTS_LOST})
+"""Warnings that are shown even with -q: what they tell of changes the exit code and stands nowhere else."""
 
 
 class JsonLines:
@@ -77,7 +81,7 @@ class JsonLines:
 
 
 class People:
-    """What a person sees: one bar per job on a terminal, lines elsewhere, and a summary at the end."""
+    """What a person sees: one bar per job on a terminal, lines elsewhere, and a summary as the last line."""
 
     def __init__(self, stream: TextIO, *, bar: bool, progress: bool, verbosity: int) -> None:
         """`verbosity` -1 speaks only of trouble, 0 of jobs, 1 of their parts too."""
@@ -88,88 +92,125 @@ class People:
         self._bar: tqdm[Never] | None = None
         self._stage, self._position, self._began_s, self._last_s = "", "", 0.0, 0.0
         self._failures: list[JobFinished] = []
+        self._plan: list[JobPlanned] = []
+        self._deaf = False
 
     def __call__(self, event: Event) -> None:
+        if self._deaf:
+            return
+        try:
+            self._show(event)
+        except OSError:  # the terminal is closed or the log's disk is full; the render is worth more than its story
+            self._deaf = True
+
+    def _show(self, event: Event) -> None:
         match event:
-            case BatchStarted():
-                pass
             case JobStarted():
                 self._job_started(event)
             case Progress():
                 self._progress(event)
             case Warned():
-                if self._verbosity >= 0:
-                    self._say(f"{event.job_id or 'dh'}: warning: {event.message} [{event.code}]", "yellow")
+                self._warned(event)
+            case JobDecided():
+                if self._verbosity >= 1:
+                    self._say(f"{self._position}: {event.action}: {event.reason}")
+            case Retrying():
+                self._retrying(event)
             case JobFinished():
                 self._job_finished(event)
             case Summary():
                 self._summary(event)
+            case JobPlanned():
+                self._job_planned(event)
+            case PlanSummary():
+                self._plan_summary(event)
             case _:
-                raise TypeError(f"unknown event {event!r}")
+                pass  # for programs only
 
-    def _say(self, text: str, style: str = "") -> None:
+    def _say(self, *lines: str, style: str = "") -> None:
         if self._bar is not None:
             self._bar.clear()
-        self._console.print(Text(printable(text), style=style))
+        for line in lines:
+            self._console.print(Text(printable(line), style=style))
 
     def _job_started(self, event: JobStarted) -> None:
         self._position = f"[{event.index + 1}/{event.jobs}] {event.job_id}"
         self._stage, self._last_s = "", time.monotonic()
         if self._verbosity >= 1:
-            self._say(f"{self._position}: {event.video} + {event.audio} -> {event.save_path}, attempt {event.attempt}")
+            attempt = f", attempt {event.attempt}" if event.attempt > 1 else ""
+            self._say(f"{self._position}: {event.video} + {event.audio} -> {event.save_path}{attempt}")
 
     def _progress(self, event: Progress) -> None:
         now = time.monotonic()
         if event.stage != self._stage:
             self._stage, self._began_s = event.stage, now
             self._close_bar()
+            if self._verbosity >= 1 and not self._bar_wanted:
+                self._say(f"{self._position}: {STAGES.get(event.stage, event.stage)}")
             if self._bar_wanted and event.total is not None:
-                self._bar = tqdm(
-                    total=event.total,
-                    desc=printable(f"{self._position}: {STAGES.get(event.stage, event.stage)}"),
-                    unit=" frames",
-                    file=self._stream,
-                    dynamic_ncols=True,
-                    leave=False,
-                    mininterval=0.1,
-                )
+                self._open_bar(event.stage, event.total)
         if self._bar is not None:
             self._bar.update(event.done - self._bar.n)
         elif self._progress_wanted and not self._bar_wanted and now - self._last_s >= PLAIN_EVERY_S:
             self._last_s = now
-            self._say(self._plain_progress(event, now - self._began_s))
+            self._say(f"{self._position}: {progress_text(event, now - self._began_s)}")
 
-    def _plain_progress(self, event: Progress, spent_s: float) -> str:
-        text = f"{self._position}: {STAGES.get(event.stage, event.stage)}"
-        if event.total is None or not event.done or spent_s <= 0:
-            return text
-        rate = event.done / spent_s
-        left = duration((event.total - event.done) / rate)
-        return f"{text} {event.done}/{event.total} frames, {rate:.1f} fps, {left} left"
+    def _open_bar(self, stage: str, total: int) -> None:
+        self._bar = tqdm(
+            total=total,
+            desc=printable(f"{self._position}: {STAGES.get(stage, stage)}"),
+            unit=" frames",
+            file=self._stream,
+            dynamic_ncols=True,
+            leave=False,
+            mininterval=0.1,
+        )
+
+    def _warned(self, event: Warned) -> None:
+        if self._verbosity >= 0 or event.code in LOST:
+            self._say(f"{event.job_id or 'dh'}: warning: {event.message} [{event.code}]", style="yellow")
+
+    def _retrying(self, event: Retrying) -> None:
+        self._close_bar()
+        if self._verbosity >= 0:
+            again = f"attempt {event.attempt + 1} in {duration(event.wait_s)}"
+            self._say(f"{self._position}: {event.message} [{event.code}]; {again}", style="yellow")
 
     def _job_finished(self, event: JobFinished) -> None:
         self._close_bar()
         if event.code is not None:
             self._failures.append(event)
-            self._say(failure_text(event, self._position), "red" if event.status == "failed" else "yellow")
+            self._say(*failure_lines(event, self._position), style="red" if event.status == "failed" else "yellow")
         elif self._verbosity >= 0 and event.status == "skipped":
-            self._say(f"{self._position}: up to date: {event.save_path}", "cyan")
+            self._say(f"{self._position}: up to date: {event.save_path}", style="cyan")
         elif self._verbosity >= 0:
             speed = f", {event.fps:.1f} fps" if event.fps else ""
-            self._say(
-                f"{self._position}: ok, {event.frames} frames in {duration(event.wall_s)}{speed}: {event.save_path}",
-                "green",
-            )
+            done = f"ok, {event.frames} frames in {duration(event.wall_s)}{speed}"
+            self._say(f"{self._position}: {done}: {event.save_path}", style="green")
 
     def _summary(self, event: Summary) -> None:
         self._close_bar()
         if self._verbosity < 0 and not event.exit_code:
             return
         if event.jobs > 1 and self._failures and self._console.is_terminal:
-            self._console.print(failures_table(self._failures))
+            rows = [(failure.job_id, failure.code or "", failure.message or "") for failure in self._failures]
+            self._console.print(table(("job", "code", "what"), rows, title="Failed jobs"))
         elif event.jobs > 1 and self._failures:
-            self._say("\n".join(f"{f.job_id}: {f.code}: {f.message} ({f.result_path})" for f in self._failures))
-        self._say(summary_text(event), "bold" if event.exit_code == 0 else "bold red")
+            self._say("Failed jobs:", *(f"  {repeated_failure(failure)}" for failure in self._failures))
+        self._say(summary_text(event), style="bold" if event.exit_code == 0 else "bold red")
+
+    def _job_planned(self, event: JobPlanned) -> None:
+        self._plan.append(event)
+        if not self._console.is_terminal:
+            self._say(*planned_lines(event))
+
+    def _plan_summary(self, event: PlanSummary) -> None:
+        if self._console.is_terminal:
+            rows = [(plan.job_id, planned_text(plan), plan.save_path) for plan in self._plan]
+            self._console.print(table(("job", "what", "output"), rows))
+            hints = dict.fromkeys(f"    {plan.hint}" for plan in self._plan if plan.hint)
+            self._say(*hints, style="yellow")
+        self._say(plan_text(event), style="bold" if event.exit_code == 0 else "bold red")
 
     def _close_bar(self) -> None:
         if self._bar is not None:
@@ -177,57 +218,35 @@ class People:
             self._bar = None
 
 
-def failure_text(event: JobFinished, position: str) -> str:
-    """What failed, why, what to do, and where all of it stands."""
-    lines = [f"{position}: {MARKS[event.status]}: {event.message} [{event.code}]"]
-    if event.hint:
-        lines.append(f"    {event.hint}")
-    if event.result_path:
-        lines.append(f"    All that is known: {event.result_path}")
-    return "\n".join(lines)
+class Audience:
+    """Everybody who listens: people on stderr and, with --json, a program on stdout."""
+
+    def __init__(self, *, as_json: bool, progress: str, verbosity: int) -> None:
+        """`progress` is auto, bar, plain or none; `verbosity` as for People."""
+        stderr = tolerant(sys.stderr)
+        self._lines = JsonLines(sys.stdout) if as_json else None
+        # With --json, what the reader of stdout prints often lands on the same terminal and would tear the bar.
+        terminal = stderr.isatty() and os.environ.get("TERM") != "dumb" and not as_json
+        wanted = progress != "none" and verbosity >= 0
+        bar = wanted and (progress == "bar" or (progress == "auto" and terminal))
+        self._people = People(stderr, bar=bar, progress=wanted, verbosity=verbosity)
+
+    def __call__(self, event: Event) -> None:
+        if self._lines is not None and self._lines.broken is None:
+            self._lines(event)
+            if self._lines.broken is not None:
+                text = f"stdout cannot be written: {self._lines.broken.strerror}; the run goes on without events."
+                self._people(Warned(None, EVENTS_LOST, text))
+        self._people(event)
+
+    def stdout_lost(self) -> bool:
+        """A program missed events."""
+        return self._lines is not None and self._lines.broken is not None
 
 
-def summary_text(event: Summary) -> str:
-    """`12 jobs: 10 succeeded, 1 up to date, 1 failed (face.lost) in 41m12s`."""
-    codes = ", ".join(f"{n} x {code}" if n > 1 else code for code, n in event.codes.items())
-    parts = [
-        f"{event.succeeded} succeeded" if event.succeeded else "",
-        f"{event.skipped} up to date" if event.skipped else "",
-        f"{event.failed} failed" if event.failed else "",
-        f"{event.cancelled} cancelled" if event.cancelled else "",
-    ]
-    if codes:
-        parts[-1 if event.cancelled else 2] += f" ({codes})"
-    parts.append(f"{event.not_started} not started" if event.not_started else "")
-    jobs = "1 job" if event.jobs == 1 else f"{event.jobs} jobs"
-    return f"{jobs}: {', '.join(part for part in parts if part) or 'nothing to do'} in {duration(event.wall_s)}"
-
-
-def failures_table(failures: Iterable[JobFinished]) -> Table:
-    """What went wrong in a batch, one row a job."""
-    table = Table("job", "code", "what", "result file", box=box.SIMPLE_HEAD, title="Failed jobs", title_justify="left")
-    for failure in failures:
-        cells = (failure.job_id, failure.code or "", failure.message or "", failure.result_path or "")
-        table.add_row(*(Text(printable(cell), overflow="fold") for cell in cells))
-    return table
-
-
-def plan_table(rows: Sequence[Sequence[str]]) -> Table:
-    """What a run would do: job, action, frames, output."""
-    table = Table("job", "action", "frames", "output", box=box.SIMPLE_HEAD)
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None) -> Table:
+    """Cells as they are, without anything that a terminal would obey."""
+    made = Table(*columns, box=box.SIMPLE_HEAD, title=title, title_justify="left")
     for row in rows:
-        table.add_row(*(Text(printable(cell), overflow="fold") for cell in row))
-    return table
-
-
-def print_table(table: Table, stream: TextIO | None = None) -> None:
-    """A table for people, on stderr unless said otherwise; 80 columns where there is no terminal to ask."""
-    Console(file=stream or tolerant(sys.stderr), highlight=False).print(table)
-
-
-def print_lines(lines: Iterable[str], stream: TextIO | None = None) -> None:
-    """Lines for people, on stderr unless said otherwise."""
-    out = stream or tolerant(sys.stderr)
-    for line in lines:
-        out.write(printable(line) + "\n")
-    out.flush()
+        made.add_row(*(Text(printable(cell), overflow="fold") for cell in row))
+    return made

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dhcli.attempt import Models
 from dhcli.bundle import available_models, load_bundle
 from dhcli.errors import DhError
 from dhcli.inference import parse_device, runtime_version
 from dhcli.media.ffmpeg import ffmpeg_encoders, ffmpeg_version, find_ffmpeg
+from dhcli.settings import Models
 
 ENCODERS = ("libx264", "libx265", "aac")
 OPEN_FILES = 64

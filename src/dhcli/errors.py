@@ -57,7 +57,8 @@ CODES: dict[str, Code] = _table(
     Code("env.ffmpeg_missing", "there is no ffmpeg to run", "run", UNAVAILABLE),
     Code("env.ffmpeg_unusable", "ffmpeg does not start, or lacks what dh needs", "run", UNAVAILABLE),
     Code("env.device_unavailable", "the device asked for cannot be used", "run", UNAVAILABLE),
-    Code("env.locked", "another dh is writing this output", "job", TRY_LATER, transient=True),
+    Code("env.locked", "another dh is writing this output, or holds the run lock", "job", TRY_LATER, transient=True),
+    Code("env.lock_unusable", "the file of --run-lock cannot be a lock", "run", UNAVAILABLE),
     Code("env.disk_full", "the disk has too little room to go on", "run", TRY_LATER, transient=True),
     Code("env.limits", "a limit of the system (open files, processes, memory) is too low", "run", UNAVAILABLE),
     Code("model.missing", "a model file is not there", "run", UNAVAILABLE),
@@ -92,10 +93,11 @@ CODES: dict[str, Code] = _table(
     Code("stalled", "a stage made no progress for the stall timeout", "job", FAILED, transient=True),
     Code("output.exists", "the output exists and may not be replaced", "job", FAILED),
     Code("output.not_writable", "the output's folder is missing or cannot be written", "job", FAILED),
-    Code("output.disk_full", "the output's disk is full", "job", FAILED),
+    Code("output.disk_full", "the output's disk is full", "run", TRY_LATER),
     Code("output.mismatch", "what was written is not what was planned", "job", FAILED, transient=True),
     Code("job.timeout", "the job took longer than --timeout", "job", FAILED),
     Code("job.cancelled", "a signal ended the job", "job", FAILED),
+    Code("job.out_of_memory", "the machine or its memory limit has too little memory", "job", FAILED, transient=True),
     Code("job.poison", "the job killed the process before and is not tried again", "job", FAILED),
     Code("internal.bug", "something unforeseen; please report it", "job", BUG),
 )
@@ -112,7 +114,12 @@ WARNINGS: dict[str, str] = {
     "face.missing": "some frames show no face and stay as they are",
     "device.fallback": "the device asked for cannot be used; the CPU is",
     "result.unreadable": "the earlier result file could not be read and is replaced",
+    "run.stopped": "the run starts no more jobs; the message says why",
     "result.lost": "the result file could not be written; it stands in the message",
+    "events.lost": "stdout could not be written; the rest of the events of --json is missing",
+    "report.lost": "the log, metrics or JUnit file could not be written",
+    "on_finish.failed": "the command of --on-finish did not start, failed or took too long",
+    "monitor.failed": "a part of what the job uses could not be measured",
 }
 """What a job may remark on without failing."""
 
@@ -191,6 +198,15 @@ def as_dh_error(error: BaseException, stage: str) -> DhError:
     """`error` itself, or the `internal.bug` that wraps what nobody foresaw."""
     if isinstance(error, DhError):
         return error.at(stage)
+    if isinstance(error, MemoryError):
+        full = DhError(
+            "job.out_of_memory",
+            f"Python found too little memory: {describe(error)}",
+            hint="End other programs, raise the memory limit, or render smaller pictures.",
+            stage=stage,
+        )
+        full.__cause__ = error
+        return full
     bug = DhError("internal.bug", describe(error), hint="Please report this with the result file.", stage=stage)
     bug.__cause__ = error
     return bug

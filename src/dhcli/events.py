@@ -35,6 +35,18 @@ class JobStarted(Event):
     audio: str
     video: str
     save_path: str
+    queued_s: float = 0.0
+    """From the start of the run to the start of the job."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobDecided(Event):
+    name: ClassVar[str] = "job_decided"
+    job_id: str
+    action: str
+    """render | skip"""
+    reason: str
+    """Why the job is rendered, or "up to date"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +54,7 @@ class Progress(Event):
     name: ClassVar[str] = "progress"
     job_id: str
     stage: str
-    """analyse | listen | render | verify"""
+    """probe | listen | analyse | render | verify"""
     done: int
     total: int | None
     """Frames; None where the stage is not counted in frames."""
@@ -54,6 +66,17 @@ class Warned(Event):
     job_id: str | None
     code: str
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Retrying(Event):
+    name: ClassVar[str] = "retry"
+    job_id: str
+    attempt: int
+    """The attempt that failed; the next one follows after the wait."""
+    code: str
+    message: str
+    wait_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +95,10 @@ class JobFinished(Event):
     code: str | None = None
     message: str | None = None
     hint: str | None = None
+    attempt: int = 1
+    stage: str | None = None
+    """Where it failed."""
+    peak_rss_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +117,81 @@ class Summary(Event):
     """How often each error code ended a job."""
 
 
-EVENTS: tuple[type[Event], ...] = (BatchStarted, JobStarted, Progress, Warned, JobFinished, Summary)
+@dataclass(frozen=True, slots=True)
+class JobPlanned(Event):
+    """What a run would do with a job: `dh check` and `--dry-run`."""
+
+    name: ClassVar[str] = "job_planned"
+    job_id: str
+    action: str
+    """render | skip | fail"""
+    reason: str
+    save_path: str
+    frames: int | None = None
+    fps: str | None = None
+    """As an exact fraction, like 30000/1001."""
+    width: int | None = None
+    height: int | None = None
+    code: str | None = None
+    message: str | None = None
+    hint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlanSummary(Event):
+    """The last event of `dh check` and `--dry-run`."""
+
+    name: ClassVar[str] = "plan_summary"
+    jobs: int
+    to_render: int
+    up_to_date: int
+    bad: int
+    frames: int
+    """Frames of all jobs that would be rendered."""
+    wall_s: float
+    exit_code: int
+    codes: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Refused(Event):
+    """The only event of a run that cannot start: the manifest or this machine is to blame."""
+
+    name: ClassVar[str] = "refused"
+    code: str
+    problems: tuple[str, ...]
+    """One line a problem; at least one."""
+    hint: str
+    exit_code: int
+
+
+EVENTS: tuple[type[Event], ...] = (
+    BatchStarted,
+    JobStarted,
+    JobDecided,
+    Progress,
+    Warned,
+    Retrying,
+    JobFinished,
+    Summary,
+    JobPlanned,
+    PlanSummary,
+    Refused,
+)
 
 Listener = Callable[[Event], None]
 
 
 def as_json(event: Event) -> dict[str, Any]:
-    """The event as one JSON object."""
-    return {"event": event.name} | dataclasses.asdict(event)
+    r"""The event as one JSON object; bytes that are not UTF-8 in a path are the text `\udcNN`, as in a result."""
+    fields = {name: _readable(value) for name, value in dataclasses.asdict(event).items()}
+    return {"event": event.name} | fields
+
+
+def _readable(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_readable(item) for item in value]
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
 def event_schema() -> dict[str, Any]:

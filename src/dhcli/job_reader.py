@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from dhcli.errors import ManifestError
-from dhcli.options import Job, JobOptions, option_schemas
+from dhcli.options import LIKE, Job, JobOptions, option_schemas
 from dhcli.strict_yaml import NULLS, MappingNode, Node, ScalarNode, SequenceNode
 
 VERSION = "1"
@@ -185,7 +185,10 @@ class JobReader:
                 text = f"found {_quoted(texts[key].text)}, expected {_expected(key, detail)}"
                 self._problems.add(texts[key].line, place + key, text)
             return {}
-        return {key: getattr(options, key) for key in given}
+        values = {key: getattr(options, key) for key in given}
+        if (face := str(values.get("face", ""))).startswith(LIKE):
+            values["face"] = LIKE + os.path.normpath(self._folder / face.removeprefix(LIKE))
+        return values
 
     def _paths(self, texts: Mapping[str, ScalarNode], where: Mapping[str, str]) -> tuple[Path, Path, Path] | None:
         """Audio, video and save_path; None where one is missing or wrong."""

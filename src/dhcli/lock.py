@@ -1,4 +1,4 @@
-"""One writer per output: an advisory lock between processes that the kernel frees when its holder dies.
+"""One writer per output, and one run at a time where that is asked for: locks that the kernel frees on a kill.
 
 It knows nothing of what is written under it.
 """
@@ -12,7 +12,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from dhcli.errors import DhError
@@ -21,27 +21,35 @@ from dhcli.part import FULL, part_path
 POLL_S = 0.1
 """How often a waiting process tries again; flock itself cannot wait for a limited time."""
 HOLDER_BYTES = 1024
-"""The holder's process id and host take about 40."""
+"""The holder's process id, host and run take about 100."""
 NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP})
 
 
+def lock_path(save_path: Path) -> Path:
+    """Where the lock file of `save_path` lies while somebody holds the lock."""
+    return part_path(save_path).with_suffix(".dh-lock")
+
+
 @contextlib.contextmanager
-def output_lock(save_path: Path, *, wait_s: float = 0.0) -> Iterator[None]:
+def output_lock(
+    save_path: Path, *, run_id: str = "", wait_s: float = 0.0, check: Callable[[], None] = lambda: None
+) -> Iterator[None]:
     """Hold the only right to write `save_path`; the lock file beside it is gone afterwards.
 
-    Raises DhError env.locked where another process has it for longer than `wait_s`, and output.not_writable where the
-    folder is missing, read-only or on a file system without locks.
+    `check` is called while waiting, and ends the wait by raising. Raises DhError env.locked where another process has
+    the lock for longer than `wait_s`, and output.not_writable or output.disk_full where its folder does not take it.
     """
-    path = part_path(save_path).with_suffix(".dh-lock")
-    until = time.monotonic() + wait_s
-    while (descriptor := _try_lock(path, save_path)) is None:
-        if time.monotonic() >= until:
-            raise DhError(
-                "env.locked",
-                f"{save_path} is being written by {_holder(path)}.",
-                hint="Wait for it, use --lock-wait, or give this job another save_path.",
-            )
-        time.sleep(POLL_S)
+    path = lock_path(save_path)
+    try:
+        descriptor = _wait(path, run_id, wait_s, check, temporary=True)
+    except OSError as error:
+        raise _not_writable(save_path, error) from error
+    if descriptor is None:
+        raise DhError(
+            "env.locked",
+            f"{save_path} is being written by {_holder(path)}.",
+            hint="Wait for it, use --lock-wait, or give this job another save_path.",
+        )
     try:
         yield
     finally:
@@ -51,28 +59,71 @@ def output_lock(save_path: Path, *, wait_s: float = 0.0) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _try_lock(path: Path, save_path: Path) -> int | None:
-    """An open descriptor that holds the lock, or None where another one does."""
+@contextlib.contextmanager
+def run_lock(
+    path: Path, *, run_id: str, wait_s: float = 0.0, check: Callable[[], None] = lambda: None
+) -> Iterator[None]:
+    """Hold the right to run, of all runs that name the same lock file. The file stays: somebody else may have made it.
+
+    `check` as for an output. Raises DhError env.locked, and env.lock_unusable where the file cannot be a lock.
+    """
     try:
-        while True:
-            # Close-on-exec: a child that inherits the descriptor would hold the lock after our death.
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if _is_at(descriptor, path):
-                    os.truncate(descriptor, 0)
-                    os.write(descriptor, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
-                    return descriptor
-            except BlockingIOError:
-                os.close(descriptor)
-                return None
-            except OSError:
-                path.unlink(missing_ok=True)
-                os.close(descriptor)
-                raise
-            os.close(descriptor)
+        _refuse_other_content(path)
+        descriptor = _wait(path, run_id, wait_s, check, temporary=False)
     except OSError as error:
-        raise _not_writable(save_path, error) from error
+        raise DhError(
+            "env.lock_unusable",
+            f"The run lock {path} cannot be used: {error.strerror}.",
+            hint="Name a file in a folder that can be written and whose file system has locks.",
+        ) from error
+    if descriptor is None:
+        raise DhError(
+            "env.locked",
+            f"Another run holds {path}: {_holder(path)}.",
+            hint="Start again when it has ended, or use --lock-wait.",
+        )
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _wait(path: Path, run_id: str, wait_s: float, check: Callable[[], None], *, temporary: bool) -> int | None:
+    until = time.monotonic() + wait_s
+    while (descriptor := _try_lock(path, run_id, temporary=temporary)) is None and time.monotonic() < until:
+        check()
+        time.sleep(POLL_S)
+    return descriptor
+
+
+def _try_lock(path: Path, run_id: str, *, temporary: bool) -> int | None:
+    """An open descriptor that holds the lock, or None where another one does. Raises OSError.
+
+    A `temporary` lock file that turns out to be useless is removed.
+    """
+    while True:
+        # Close-on-exec: a child that inherits the descriptor would hold the lock after our death.
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_at(descriptor, path):
+                if os.fstat(descriptor).st_size:  # ext4 writes what was truncated to the disk at once: 1 ms a job
+                    os.truncate(descriptor, 0)
+                os.pwrite(descriptor, _introduction(run_id), 0)
+                return descriptor
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except OSError:
+            if temporary:
+                path.unlink(missing_ok=True)
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _introduction(run_id: str) -> bytes:
+    return json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "run_id": run_id}).encode()
 
 
 def _is_at(descriptor: int, path: Path) -> bool:
@@ -88,9 +139,25 @@ def _is_at(descriptor: int, path: Path) -> bool:
 def _holder(path: Path) -> str:
     try:
         written = json.loads(path.read_bytes()[:HOLDER_BYTES])
-        return f"process {int(written['pid'])} on {written['host']}"
-    except (OSError, ValueError, KeyError, TypeError):  # it just left, or has not written yet
+        run = f", run {written['run_id']}" if written["run_id"] else ""
+        return f"process {int(written['pid'])} on {written['host']}{run}"
+    except (OSError, ValueError, KeyError, TypeError):  # it just left, has not written yet, or is not dh but flock(1)
         return "another process"
+
+
+def _refuse_other_content(path: Path) -> None:
+    """A run lock is overwritten; a manifest that was named by mistake must not be."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(HOLDER_BYTES)
+    except FileNotFoundError:
+        return
+    if content and not content.startswith(b'{"pid": '):
+        raise DhError(
+            "env.lock_unusable",
+            f"{path} is no lock file: it has a content of its own.",
+            hint="Name a file that does not exist yet, or an empty one.",
+        )
 
 
 def _not_writable(save_path: Path, error: OSError) -> DhError:

@@ -17,12 +17,22 @@ from types import MappingProxyType
 from typing import Any, BinaryIO
 
 from dhcli import strict_yaml
-from dhcli.conflicts import find_conflicts, with_ids
+from dhcli.conflicts import find_conflicts, find_strays, with_ids
 from dhcli.errors import ManifestError
 from dhcli.job_reader import ID_PATTERN, OPTIONS, PATHS, VERSION, JobReader, Problems
 from dhcli.options import FaceChoice, Job, JobOptions, Trim
 
-__all__ = ["FaceChoice", "Job", "JobOptions", "Manifest", "Trim", "load_manifest", "manifest_schema", "single_job"]
+__all__ = [
+    "FaceChoice",
+    "Job",
+    "JobOptions",
+    "Manifest",
+    "Trim",
+    "check_overrides",
+    "load_manifest",
+    "manifest_schema",
+    "single_job",
+]
 
 NO_OVERRIDES: Mapping[str, str] = MappingProxyType({})
 
@@ -39,31 +49,42 @@ class Manifest:
 
 
 def load_manifest(
-    source: Path | None, *, stdin: BinaryIO | None = None, overrides: Mapping[str, str] = NO_OVERRIDES
+    source: Path | None,
+    *,
+    stdin: BinaryIO | None = None,
+    overrides: Mapping[str, str] = NO_OVERRIDES,
+    root: Path | None = None,
 ) -> Manifest:
     """Read and check a manifest. None and `-` are standard input, whose paths are relative to the current folder.
 
-    `overrides` are job options as text; they win over the jobs and the defaults. Raises ManifestError, `.unreadable`,
-    `.syntax`, `.limit`, `.invalid` or `.conflict`, with every problem of the file.
+    `overrides` are job options as text; they win over the jobs and the defaults. No path may leave `root`.
+
+    Raises ManifestError, `.unreadable`, `.syntax`, `.limit`, `.invalid` or `.conflict`, with every problem of the file.
     """
     from_stdin = source is None or str(source) == "-"
     name = "<stdin>" if from_stdin else str(source)
     path, folder, data = _read(None if from_stdin else source, stdin, name)
     try:
-        root = strict_yaml.load(data, name)
+        document = strict_yaml.load(data, name)
     except strict_yaml.StrictYamlError as error:
         raise ManifestError(f"manifest.{error.kind}", error.problems) from error
     problems = Problems(name)
     reader = JobReader(folder, problems, overrides)
-    jobs = reader.read(root)
+    jobs = reader.read(document)
     for job, key, text in find_conflicts(jobs):
         problems.add(reader.lines[job.index, key], f"jobs[{job.index}].{key}", text, conflict=True)
+    for job, key, text in find_strays(jobs, root) if root is not None else ():
+        problems.add(reader.lines.get((job.index, key), job.line), f"jobs[{job.index}].{key}", text)
     problems.raise_any()
     return Manifest(path, hashlib.sha256(data).hexdigest(), with_ids(jobs))
 
 
 def single_job(
-    audio: str | Path, video: str | Path, save_path: str | Path, overrides: Mapping[str, str] = NO_OVERRIDES
+    audio: str | Path,
+    video: str | Path,
+    save_path: str | Path,
+    overrides: Mapping[str, str] = NO_OVERRIDES,
+    root: Path | None = None,
 ) -> Manifest:
     """The manifest of one job given on the command line, checked as if it stood in a file. Raises ManifestError."""
     texts = {"audio": str(audio), "video": str(video), "save_path": str(save_path)}
@@ -71,9 +92,18 @@ def single_job(
     jobs = JobReader(_current_folder("dh"), problems, overrides).single(texts)
     for _, key, text in find_conflicts(jobs):
         problems.add(None, f"--{key.replace('_', '-')}", text, conflict=True)
+    for _, key, text in find_strays(jobs, root) if root is not None else ():
+        problems.add(None, f"--{key.replace('_', '-')}", text)
     problems.raise_any()
     content = json.dumps([texts, dict(overrides)], sort_keys=True).encode()
     return Manifest(None, hashlib.sha256(content).hexdigest(), with_ids(jobs))
+
+
+def check_overrides(overrides: Mapping[str, str]) -> None:
+    """Judge job options of the command line by themselves. Raises ManifestError, a line for each that is wrong."""
+    problems = Problems("dh")
+    JobReader(Path(), problems, overrides)
+    problems.raise_any()
 
 
 def manifest_schema() -> dict[str, Any]:

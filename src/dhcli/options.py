@@ -16,13 +16,14 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializ
 
 from dhcli.timing import Loop, snap_rate
 
-Rule = Literal["largest", "left", "right", "center", "index", "box"]
+Rule = Literal["largest", "left", "right", "center", "index", "box", "like"]
 Preset = Literal[
     "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo"
 ]
 
 MIN_FPS, MAX_FPS = 1, 240
-FACE_PATTERN = r"^(largest|left|right|center|index:[0-9]{1,4}|box:[0-9]{1,5}(,[0-9]{1,5}){3})$"
+FACE_PATTERN = r"^(largest|left|right|center|index:[0-9]{1,4}|box:[0-9]{1,5}(,[0-9]{1,5}){3}|like:.+)$"
+LIKE = "like:"
 FPS_PATTERN = r"^[0-9]{1,9}(\.[0-9]{1,9}|/[0-9]{1,9})?$"
 TIME = r"(?:(?:([0-9]{1,4}):)?([0-9]{1,4}):)?([0-9]{1,9}(?:\.[0-9]{1,9})?)"
 TRIM = re.compile(rf"(?P<start>{TIME})?\s*-\s*(?P<end>{TIME})?")
@@ -37,6 +38,8 @@ class FaceChoice:
     """With the rule "index": 0 is the leftmost face."""
     box: tuple[int, int, int, int] = (0, 0, 0, 0)
     """With the rule "box": x, y, width, height in px of the upright video; the face that overlaps it most."""
+    photo: Path | None = None
+    """With the rule "like": a picture of the person; the face that looks most like its largest one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +56,10 @@ class Trim:
 
 def parse_face(text: str) -> FaceChoice:
     """The choice that the option `face` means. Raises ValueError with the allowed forms."""
-    if not re.fullmatch(FACE_PATTERN, text):
-        raise ValueError("largest, left, right, center, index:N or box:X,Y,W,H in whole pixels")
+    if not re.fullmatch(FACE_PATTERN, text, re.DOTALL):
+        raise ValueError("largest, left, right, center, index:N, box:X,Y,W,H in whole pixels or like:PHOTO")
+    if text.startswith(LIKE):
+        return FaceChoice("like", photo=Path(text.removeprefix(LIKE)))
     rule, _, numbers = text.partition(":")
     if rule == "index":
         return FaceChoice("index", index=int(numbers))
@@ -140,7 +145,7 @@ class JobOptions(BaseModel):
     face: Face = Field(
         default="largest",
         description="which face speaks; index:N counts from 0 at the left; box:X,Y,W,H takes the face that overlaps "
-        "the box most, in pixels of the upright video",
+        "the box most, in pixels of the upright video; like:PHOTO takes the one that looks most like the photo's",
     )
     gain: Annotated[float, Field(ge=0, le=3)] = Field(
         default=1.0, description="mouth movement; 0 keeps the mouth still"

@@ -48,26 +48,44 @@ class PartFile:
             with contextlib.suppress(OSError):  # the error that brought us here is the one to report
                 self.path.unlink(missing_ok=True)
 
-    def commit(self) -> None:
-        """Flush to the disk, then rename. The old file, if any, stays whole until this moment."""
+    def write(self, data: bytes) -> None:
+        """Append; a full disk may take a part of it without an error at first. Raises DhError output.*."""
+        left = memoryview(data)
+        with translated(self.save_path, "be written"):
+            while left:
+                left = left[os.write(self.fd, left) :]
+
+    def flush(self) -> None:
+        """Everything written so far is on the disk afterwards. Raises DhError output.*; `commit` does it, too."""
         with translated(self.save_path, "be flushed to the disk"):
             os.fsync(self.fd)
-        with translated(self.save_path, "be put in place"):
+
+    def commit(self) -> None:
+        """Flush to the disk, then rename. The old file, if any, stays whole until this moment."""
+        self.flush()
+        with translated(self.save_path, "be put in place"), _folder(self.save_path.parent) as folder:
             self.path.replace(self.save_path)
             self._committed = True
-            sync_folder(self.save_path.parent)
+            _sync(folder)
 
 
-def sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` survive a power cut. Network file systems that cannot (EINVAL) are tolerated."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+@contextlib.contextmanager
+def _folder(path: Path) -> Iterator[int]:
+    """The folder, open before anything is renamed in it: afterwards it is too late to fail for lack of descriptors."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(handle)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _sync(folder: int) -> None:
+    """Make a rename in `folder` survive a power cut. Network file systems that cannot (EINVAL) are tolerated."""
+    try:
+        os.fsync(folder)
     except OSError as error:
         if error.errno not in {errno.EINVAL, errno.ENOTSUP}:
             raise
-    finally:
-        os.close(handle)
 
 
 def _refuse_special(save_path: Path) -> None:

@@ -17,12 +17,13 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import assert_never
 
-from dhcli.avatar import analyse
+from dhcli.avatar import analyse, look_of
 from dhcli.channel import Channel, EndOfStream
 from dhcli.errors import DhError
 from dhcli.facetrack import FaceTrack
 from dhcli.families.dh_base import BATCH, DhBase
 from dhcli.media.audio import read_waveform
+from dhcli.media.fence import MAX_DURATION_S
 from dhcli.media.ffmpeg import InputFile
 from dhcli.media.info import AudioInfo, VideoInfo, frame_format
 from dhcli.media.playback import check_length, play
@@ -30,10 +31,11 @@ from dhcli.media.probe import probe_audio, probe_video
 from dhcli.media.reader import read_frames
 from dhcli.media.verify import OutputInfo, verify_output
 from dhcli.media.writer import VideoWriter
-from dhcli.options import Job
+from dhcli.options import Job, parse_face
 from dhcli.part import PartFile
 from dhcli.scope import TICK_S, Scope
 from dhcli.stages.align import YuvMatrix, yuv_matrix
+from dhcli.stages.likeness import View
 from dhcli.stages.listen import ConditionTrack
 from dhcli.stages.speak import Shot
 from dhcli.timing import frame_count
@@ -42,9 +44,6 @@ from dhcli.types import Frame, FrameFormat
 CHANNEL_FRAMES = 8
 CHANNEL_BYTES = 256 << 20
 """Bound of each channel: 8 frames, fewer where those would be larger than this."""
-JOIN_S = 5.0
-"""After a failure the children are dead, so a thread that has not ended by then is stuck in a system call."""
-
 Notify = Callable[[str, int, int | None], None]
 """Called with stage, frames done, frames in all."""
 
@@ -100,12 +99,19 @@ class Plan:
 
 
 def plan_job(
-    job: Job, video_file: InputFile, audio_file: InputFile, scope: Scope, trace: Trace, limit_frames: int | None = None
+    job: Job,
+    video_file: InputFile,
+    audio_file: InputFile,
+    scope: Scope,
+    trace: Trace,
+    *,
+    limit_frames: int | None = None,
+    max_duration_s: float = MAX_DURATION_S,
 ) -> Plan:
     """Probe both inputs and say what the output will be. Raises DhError input.*, audio.too_short."""
     with trace.timed("probe"), scope.stage("probe"):
-        video = trace.video = probe_video(scope, video_file)
-        audio = trace.audio = probe_audio(scope, audio_file)
+        video = trace.video = probe_video(scope, video_file, max_duration_s=max_duration_s)
+        audio = trace.audio = probe_audio(scope, audio_file, max_duration_s=max_duration_s)
     trace.warnings.extend(video.warnings)
     options = job.options
     fmt = frame_format(video, options.fps)
@@ -132,8 +138,17 @@ def _part(job: Job) -> tuple[Fraction, Fraction | None] | None:
     return None if trim is None else (trim.start, trim.end)
 
 
-def render_job(plan: Plan, family: DhBase, scope: Scope, trace: Trace, part: PartFile, notify: Notify) -> OutputInfo:
-    """Render a planned job into `part` and read it back. The caller commits the part.
+def render_job(
+    plan: Plan,
+    family: DhBase,
+    scope: Scope,
+    trace: Trace,
+    part: PartFile,
+    notify: Notify,
+    *,
+    batch: int = BATCH,
+) -> OutputInfo:
+    """Render a planned job into `part` and read it back, `batch` frames at once. The caller commits the part.
 
     Raises the DhError that ended the job; Stopped where that error stands in `scope`.
     """
@@ -145,7 +160,7 @@ def render_job(plan: Plan, family: DhBase, scope: Scope, trace: Trace, part: Par
     with track:
         _check_faces(plan.job, track, trace)
         with trace.timed("render"):
-            _Render(plan, family, scope, trace, part, track, conditions, notify).run()
+            _Render(plan, family, scope, trace, part, track, conditions, notify, batch).run()
     with trace.timed("verify"), scope.stage("verify"):
         notify("verify", 0, None)
         verified = verify_output(scope, part.path, fmt=plan.format, frames=plan.frames, audio_duration=plan.duration)
@@ -164,6 +179,7 @@ def _listen(plan: Plan, family: DhBase, scope: Scope, trace: Trace) -> Condition
 
 
 def _analyse(plan: Plan, family: DhBase, scope: Scope, notify: Notify) -> FaceTrack:
+    wanted = _wanted_face(plan, family, scope)
     frames = read_frames(scope, plan.video_file, plan.video, plan.format, count=plan.source_frames, stage="analyse")
 
     done = itertools.count(1)
@@ -174,11 +190,26 @@ def _analyse(plan: Plan, family: DhBase, scope: Scope, notify: Notify) -> FaceTr
         notify("analyse", next(done), plan.source_frames)
 
     try:
-        return analyse(frames, plan.format, family, plan.job.options.face, progress)
+        return analyse(frames, plan.format, family, plan.job.options.face, progress, wanted=wanted)
     except DhError as error:
         if error.code.startswith("face."):  # the analysis sees pictures and does not know whose they are
             raise error.about(plan.video_file.label) from None
         raise
+
+
+def _wanted_face(plan: Plan, family: DhBase, scope: Scope) -> View | None:
+    """What the photo of the rule `like:` shows; None for other rules."""
+    photo = parse_face(plan.job.options.face).photo
+    if photo is None:
+        return None
+    with InputFile(photo, "photo", root=plan.video_file.root) as file:
+        info = probe_video(scope, file)
+        fmt = frame_format(info)
+        (picture,) = read_frames(scope, file, info, fmt, count=1, stage="analyse")
+        try:
+            return look_of(picture, fmt.colour, family)
+        except DhError as error:
+            raise error.about(file.label) from None
 
 
 def _check_faces(job: Job, track: FaceTrack, trace: Trace) -> None:
@@ -213,8 +244,9 @@ class _Render:
         track: FaceTrack,
         conditions: ConditionTrack,
         notify: Notify,
+        batch: int,
     ) -> None:
-        self._plan, self._family = plan, family
+        self._plan, self._family, self._batch = plan, family, batch
         self._scope, self._trace, self._part, self._notify = scope, trace, part, notify
         self._track, self._conditions = track, conditions
         self._yuv: YuvMatrix = yuv_matrix(plan.format.colour, plan.format.height)
@@ -238,9 +270,9 @@ class _Render:
             self._scope.fail(error, "speak")
             raise
         finally:
-            deadline = time.monotonic() + JOIN_S
+            # Without a limit of its own: the scope's watchdog ends the process where a failed job does not end.
             for thread in threads:
-                thread.join(max(0.0, deadline - time.monotonic()))
+                thread.join()
             self._trace.reader_wait_s = self._decoded.put_wait_s
             self._trace.writer_wait_s = self._rendered.get_wait_s
 
@@ -270,7 +302,7 @@ class _Render:
             match item:
                 case Frame():
                     pending.append((item, self._shot(index, item)))
-                    if len(pending) == BATCH:
+                    if len(pending) == self._batch:
                         self._flush(pending)
                 case EndOfStream():
                     self._flush(pending)

@@ -7,7 +7,6 @@ import os
 import platform
 import resource
 import shutil
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,20 +14,24 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from pydantic import JsonValue
+
 from dhcli import __version__
 from dhcli.errors import DhError
 from dhcli.media.ffmpeg import InputFile, ffmpeg_version, find_ffmpeg
 from dhcli.media.verify import OutputInfo as Finished
+from dhcli.monitor import Usage
 from dhcli.options import Job
 from dhcli.pipeline import Trace
 from dhcli.result import (
+    RENDER_VERSION,
     AudioInput,
+    EarlierAttempt,
     Environment,
     ErrorInfo,
     FrameCounts,
     Inputs,
     JobResult,
-    ModelInfo,
     OutputInfo,
     Resources,
     Status,
@@ -36,6 +39,7 @@ from dhcli.result import (
     VideoInput,
     WarningInfo,
 )
+from dhcli.uptodate import Ingredients
 
 
 def now() -> dt.datetime:
@@ -60,12 +64,17 @@ class Record:
     manifest: Path | None
     attempt: int
     queued_s: float
+    limit_frames: int | None = None
     trace: Trace = field(default_factory=Trace)
+    usage: Usage = field(default_factory=Usage)
     video: InputFile | None = None
     audio: InputFile | None = None
-    fingerprint: str | None = None
+    ingredients: Ingredients | None = None
+    earlier_attempts: tuple[EarlierAttempt, ...] = ()
+    killed_before: int = 0
+    owns_output: bool = False
+    """A file that lies at the output's path is dh's work."""
     output: Finished | None = None
-    model: ModelInfo | None = None
     provider: str | None = None
     device: str | None = None
     onnxruntime: str | None = None
@@ -77,13 +86,22 @@ class Record:
     def wall_s(self) -> float:
         return time.monotonic() - self._began_s
 
+    @property
+    def options(self) -> dict[str, JsonValue]:
+        """Every option with its value, and the limit of this run where there is one."""
+        options: dict[str, JsonValue] = self.job.options.model_dump(mode="json")
+        return options if self.limit_frames is None else {**options, "limit_frames": self.limit_frames}
+
     def result(self, status: Status, *, error: DhError | None = None, notes: Sequence[str] = ()) -> JobResult:
         """The attempt as it stands."""
         trace = self.trace
+        poison = error is not None and error.code == "job.poison"
         return JobResult(
             job_id=self.job.id,
             status=status,
             attempt=self.attempt,
+            earlier_attempts=self.earlier_attempts,
+            killed_before=self.killed_before if status == "running" or poison else 0,
             run_id=self.run_id,
             pid=os.getpid(),
             manifest=str(self.manifest) if self.manifest is not None else None,
@@ -91,8 +109,9 @@ class Record:
             warnings=tuple(WarningInfo(code=code, message=message) for code, message in trace.warnings),
             inputs=self._inputs(),
             output=self._output() if status == "succeeded" else None,
-            options=self.job.options.model_dump(mode="json"),
-            fingerprint=self.fingerprint,
+            owns_output=self.owns_output or status == "succeeded",
+            options=self.options,
+            fingerprint=self.ingredients.fingerprint if self.ingredients is not None else None,
             frames=FrameCounts(
                 planned=trace.planned,
                 decoded=trace.decoded,
@@ -115,20 +134,24 @@ class Record:
         known, file = self.trace.video, self.video
         facts: dict[str, Any] = {}
         if file is not None:
-            facts = {"bytes": file.bytes, "sha256": file.sha256()}
+            facts["bytes"] = file.bytes
         if known is not None:
             facts |= {"width": known.width, "height": known.height, "fps": _rate(known.fps)}
             facts |= {"frames": known.frames, "duration_s": float(known.duration)}
+        if self.ingredients is not None:
+            facts["sha256"] = self.ingredients.video_sha256
         return VideoInput(path=str(self.job.video), **facts)
 
     def _audio(self) -> AudioInput:
         known, file = self.trace.audio, self.audio
         facts: dict[str, Any] = {}
         if file is not None:
-            facts = {"bytes": file.bytes, "sha256": file.sha256()}
+            facts["bytes"] = file.bytes
         if known is not None:
             facts |= {"sample_rate": known.sample_rate, "channels": known.channels}
             facts |= {"duration_s": float(known.duration)}
+        if self.ingredients is not None:
+            facts["sha256"] = self.ingredients.audio_sha256
         return AudioInput(path=str(self.job.audio), **facts)
 
     def _output(self) -> OutputInfo | None:
@@ -163,23 +186,34 @@ class Record:
             free = shutil.disk_usage(self.job.save_path.parent).free
         except OSError:  # the folder is missing: that is the error, and the number is not known
             free = None
-        unit = 1 if sys.platform == "darwin" else 1024
+        usage = self.usage
         return Resources(
-            peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
+            peak_rss_bytes=usage.peak_rss_bytes,
+            peak_vram_bytes=usage.peak_vram_bytes,
             disk_free_bytes=free,
             cpu_s=_cpu_s() - self._began_cpu_s,
+            peak_open_files=usage.peak_open_files,
+            min_disk_free_bytes=usage.min_disk_free_bytes,
         )
 
     def _environment(self) -> Environment:
         return Environment(
             dh=__version__,
+            render_version=RENDER_VERSION,
             host=platform.node(),
-            ffmpeg=ffmpeg_version(find_ffmpeg()),
+            ffmpeg=_ffmpeg_version(),
             onnxruntime=self.onnxruntime,
             provider=self.provider,
             device=self.device,
-            model=self.model,
+            model=self.ingredients.model if self.ingredients is not None else None,
         )
+
+
+def _ffmpeg_version() -> str | None:
+    try:
+        return ffmpeg_version(find_ffmpeg())
+    except DhError:  # then that is the job's error, and its result is written all the same
+        return None
 
 
 def _rate(fps: Fraction) -> str:

@@ -1,24 +1,22 @@
-"""The result of one job: its fields, when two of them belong together, and whether an earlier one still holds.
+"""The result of one job: its fields, which of them belong together, and its way to the disk and back.
 
-It also brings results to the disk, whole or not at all, and back. What a job does to earn one is not known here.
+What a job does to earn one, and whether an earlier one still holds, is not known here.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import AwareDatetime, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
-from dhcli.errors import DhError, describe
-from dhcli.part import FULL, PartFile
+from dhcli.errors import describe
+from dhcli.part import PartFile
 from dhcli.result_parts import (
     READING,
     AudioInput,
+    EarlierAttempt,
     Environment,
     ErrorInfo,
     FrameCounts,
@@ -34,6 +32,7 @@ from dhcli.result_parts import (
 
 __all__ = [
     "AudioInput",
+    "EarlierAttempt",
     "Environment",
     "ErrorInfo",
     "FrameCounts",
@@ -46,19 +45,15 @@ __all__ = [
     "UnreadableResultError",
     "VideoInput",
     "WarningInfo",
-    "fingerprint",
     "read_result",
     "result_path",
     "result_schema",
-    "why_render",
     "write_result",
 ]
 
 SCHEMA_VERSION = 1
 RENDER_VERSION = 1
 """Counted up when the same inputs and options render to other pixels or sound; every output is then out of date."""
-NOT_RENDERED = frozenset({"label", "model"})
-"""Options without an effect on pixels or sound; a model counts by its hash, whatever it is called."""
 
 Status = Literal["running", "succeeded", "failed", "skipped", "cancelled"]
 
@@ -72,6 +67,14 @@ class JobResult(Part):
     job_id: str = Field(description="The job's id in the manifest.")
     status: Status = Field(description="What became of the job.")
     attempt: int = Field(default=1, ge=1, description="1 for the first attempt in this run.")
+    earlier_attempts: tuple[EarlierAttempt, ...] = Field(
+        default=(), description="How the attempts before this one ended in this run, oldest first."
+    )
+    killed_before: int = Field(
+        default=0,
+        ge=0,
+        description="How often in a row the process was killed in this job before; 2 make it `job.poison`.",
+    )
     run_id: str = Field(description="The same for all jobs of one run.")
     pid: int | None = Field(
         default=None, description="Process that wrote this; a `running` result without it was killed."
@@ -81,6 +84,9 @@ class JobResult(Part):
     warnings: tuple[WarningInfo, ...] = Field(default=(), description="What was odd but no reason to fail.")
     inputs: Inputs = Field(default=Inputs(), description="The files that were read.")
     output: OutputInfo | None = Field(default=None, description="Set exactly when succeeded or skipped.")
+    owns_output: bool = Field(
+        default=False, description="A file at the output's path was put there by dh; another run may replace it."
+    )
     options: dict[str, JsonValue] = Field(default_factory=dict, description="Every option with the value it had.")
     fingerprint: str | None = Field(default=None, description="Hash of all that decides what the output looks like.")
     frames: FrameCounts = Field(default=FrameCounts(), description="How far each part came.")
@@ -106,34 +112,6 @@ class UnreadableResultError(Exception):
     """A result file is there but says nothing: damaged, or written by a newer dh. The text says which."""
 
 
-def fingerprint(*, audio_sha256: str, video_sha256: str, model_sha256: str, options: Mapping[str, JsonValue]) -> str:
-    """Hash of all that decides pixels and sound: contents and options, never paths, times or places."""
-    content = {
-        "audio": audio_sha256,
-        "video": video_sha256,
-        "model": model_sha256,
-        "options": {name: value for name, value in options.items() if name not in NOT_RENDERED},
-        "render_version": RENDER_VERSION,
-    }
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
-
-
-def why_render(previous: JobResult | None, expected_fingerprint: str, save_path: Path) -> str | None:
-    """Why the job has to be rendered, or None where the earlier output is up to date."""
-    if previous is None:
-        return "no earlier result"
-    if previous.output is None:
-        return f"the earlier attempt is {previous.status}"
-    if previous.fingerprint != expected_fingerprint:
-        return "an input, an option, the model or dh has changed"
-    try:
-        size = save_path.stat().st_size
-    except OSError:
-        return "the output is gone"
-    return None if size == previous.output.bytes else "the output has another size than it had"
-
-
 def result_path(save_path: Path, job_id: str, results_dir: Path | None = None) -> Path:
     """`<save_path>.json`, or `<id>.json` in `results_dir`."""
     if results_dir is None:
@@ -154,16 +132,7 @@ def write_result(path: Path, result: JobResult) -> None:
     """
     text = json.dumps(result.model_dump(mode="json"), ensure_ascii=False, indent=2, allow_nan=False)
     with PartFile(path) as part:
-        try:
-            with os.fdopen(part.fd, "wb", closefd=False) as file:
-                file.write(text.encode() + b"\n")
-        except OSError as error:
-            raise DhError(
-                "output.disk_full" if error.errno in FULL else "output.not_writable",
-                f"The result {path} cannot be written: {error.strerror or describe(error)}.",
-                hint="Make room there, or choose another folder with --results-dir.",
-                stage="result",
-            ) from error
+        part.write(text.encode() + b"\n")
         part.commit()
 
 

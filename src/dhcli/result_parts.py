@@ -29,7 +29,7 @@ class Part(BaseModel):
         if not isinstance(data, dict):
             return data
         if info.context == READING:
-            data = {key: value for key, value in data.items() if key in cls.model_fields}
+            return {key: value for key, value in data.items() if key in cls.model_fields}
         return _printable(data)
 
 
@@ -62,6 +62,16 @@ class ErrorInfo(Part):
             stderr_tail=error.stderr_tail,
             traceback="".join(traceback.format_exception(error.__cause__ or error)) if bug else None,
         )
+
+
+class EarlierAttempt(Part):
+    """An attempt that was made again."""
+
+    attempt: int = Field(ge=1, description="Its number, from 1.")
+    code: str = Field(description="Its error code.")
+    stage: str | None = Field(default=None, description="What it was doing.")
+    message: str = Field(min_length=1, description="What happened.")
+    stderr_tail: tuple[str, ...] = Field(default=(), description="The last lines that ffmpeg wrote.")
 
 
 class WarningInfo(Part):
@@ -145,10 +155,16 @@ class Timings(Part):
 class Resources(Part):
     """Null stands for what could not be measured."""
 
-    peak_rss_bytes: int | None = Field(default=None, description="Highest resident memory of dh.")
-    peak_vram_bytes: int | None = Field(default=None, description="Highest memory on the GPU.")
+    peak_rss_bytes: int | None = Field(
+        default=None, description="Highest resident memory of dh and its children together."
+    )
+    peak_vram_bytes: int | None = Field(
+        default=None, description="Highest memory on the GPU that the driver names as dh's."
+    )
     disk_free_bytes: int | None = Field(default=None, description="Free space beside the output at the end.")
     cpu_s: float | None = Field(default=None, description="CPU time of dh and its ffmpeg processes, s.")
+    peak_open_files: int | None = Field(default=None, description="Most files that dh held open.")
+    min_disk_free_bytes: int | None = Field(default=None, description="Lowest free space beside the output.")
 
 
 class ModelInfo(Part):
@@ -158,6 +174,9 @@ class ModelInfo(Part):
 
 class Environment(Part):
     dh: str = Field(description="Version of dh.")
+    render_version: int | None = Field(
+        default=None, description="Counted up when dh renders the same inputs to other pixels or sound."
+    )
     host: str = Field(default="", description="Name of the machine.")
     ffmpeg: str | None = Field(default=None, description="Version of ffmpeg.")
     onnxruntime: str | None = Field(default=None, description="Version of ONNX Runtime.")

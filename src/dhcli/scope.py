@@ -18,11 +18,16 @@ from dhcli.errors import DhError, as_dh_error, describe
 TICK_S = 0.1
 """How often the watchdog looks and how long a channel waits before it looks at the stop flag."""
 SUSPEND_S = 10.0
-"""A watchdog tick that comes this late means that the machine slept: nobody is to blame for that gap."""
-STUCK_S = 2.0
-"""Grace after a stall or a signal until the job counts as stuck in a native call, which nothing can interrupt."""
+"""A watchdog tick that comes this late means that the machine slept or that we were stopped: nobody is to blame."""
+SUSPEND_SHARE = 2 / 3
+"""The same for short stall timeouts, as a share of them: a gap alone must never be long enough for an accusation."""
+STUCK_S = 1.5
+"""Grace after a stall or a signal until the job counts as stuck in a native call, which nothing can interrupt. With
+the result still to be written, a signal has to be obeyed within 2 s."""
 IMPATIENT = frozenset({"stalled", "job.cancelled", "job.timeout"})
 """Errors after which that grace is all; after others a slow call of a network may still end by itself."""
+CHILD_DIED = frozenset({"decode.failed", "encode.failed"})
+"""A service manager signals all processes of a unit: that the children obeyed first is no failure of theirs."""
 
 
 class Stopped(Exception):  # noqa: N818 - no error: the way out after one
@@ -49,6 +54,7 @@ class Scope:
         self._done = threading.Event()
         self._error: DhError | None = None
         self._failed_at = 0.0
+        self._sealed = False
         self._children: list[Child] = []
         self._beats: dict[str, float | None] = {}
         self._owner = threading.current_thread()
@@ -59,11 +65,11 @@ class Scope:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self._stop.set()
+        for child in tuple(self._children):
+            self.release(child)
         self._done.set()
         self._watchdog.join()
-        self._stop.set()
-        for child in self._children:
-            child.close()
 
     @property
     def error(self) -> DhError | None:
@@ -79,17 +85,29 @@ class Scope:
             raise Stopped
 
     def fail(self, error: BaseException, stage: str) -> None:
-        """Make `error` the job's reason, unless it has one already, and stop everything."""
+        """Make `error` the job's reason, unless it has one already, and stop everything. Too late once sealed."""
         if isinstance(error, Stopped):
             return
         with self._lock:
-            if self._error is None:
+            first = self._error
+            if first is None and not self._sealed:
                 self._error = as_dh_error(error, stage)
                 self._failed_at = time.monotonic()
-            elif error is not self._error:
+            elif first is not None and first.code in CHILD_DIED and _is_cancel(error):
+                self.notes.append(f"first, in {first.stage}: {describe(first)}")
+                self._error = as_dh_error(error, stage)
+            elif error is not first:
                 self.notes.append(f"then, in {stage}: {describe(error)}")
+            if self._error is None:
+                return
             self._stop.set()
         self.kill_children()
+
+    def seal(self) -> None:
+        """The point of no return: what fails the job from now on is what its caller raises. Raises Stopped."""
+        with self._lock:
+            self.check()
+            self._sealed = True
 
     def kill_children(self) -> None:
         """SIGKILL to every child and all that it started."""
@@ -123,7 +141,8 @@ class Scope:
 
     def release(self, child: Child) -> None:
         """Kill, reap and forget a child that is no longer needed."""
-        child.close()
+        if not child.close():
+            self.notes.append(f"{child.name}: process {child.pid} cannot be killed; it waits for a disk or a network")
         with contextlib.suppress(ValueError):
             self._children.remove(child)
 
@@ -138,6 +157,7 @@ class Scope:
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Work that must show progress by `beat(name)`; errors inside get the stage's name."""
+        outer = name in self._beats  # a stage within itself: the outer one goes on being watched
         self.beat(name)
         try:
             yield
@@ -145,49 +165,63 @@ class Scope:
             error.at(name)
             raise
         finally:
-            self._beats.pop(name, None)
+            if outer:
+                self.beat(name)
+            else:
+                self._beats.pop(name, None)
 
     def _watch(self) -> None:
         began = last = time.monotonic()
+        gap_s = min(SUSPEND_S, SUSPEND_SHARE * self.stall_timeout_s)
         while not self._done.wait(TICK_S):
             now = time.monotonic()
-            if now - last > SUSPEND_S:
+            if now - last > gap_s:
+                began += now - last
                 self._forgive(now)
             last = now
-            if self._error is None:
-                self._accuse_stalled(now)
-                self._check_timeout(now - began)
-            elif self._on_stuck is not None and now - self._failed_at > self._grace_s(self._error):
-                self._on_stuck(self._error)
+            accused = self._stalled(now) or self._overdue(now - began)
+            if accused is not None and self._error is None:
+                self.fail(accused, accused.stage or "watchdog")
+            stuck = accused if self._sealed else self._error
+            if stuck is not None and self._on_stuck is not None and self._hopeless(stuck, now):
+                self._on_stuck(stuck)
                 return
 
     def _forgive(self, now: float) -> None:
+        self._failed_at = now
         for stage, at in tuple(self._beats.items()):
             if at is not None:
                 self._beats[stage] = now
 
-    def _grace_s(self, error: DhError) -> float:
-        return STUCK_S if error.code in IMPATIENT else STUCK_S + self.stall_timeout_s
+    def _hopeless(self, error: DhError, now: float) -> bool:
+        """A native call, a thread or a disk does not come back: only the end of the process helps."""
+        if self._sealed:
+            return True
+        grace_s = STUCK_S if error.code in IMPATIENT else STUCK_S + self.stall_timeout_s
+        return now - self._failed_at > grace_s
 
-    def _check_timeout(self, spent_s: float) -> None:
-        if self.timeout_s is not None and spent_s > self.timeout_s:
-            self.fail(
-                DhError(
-                    "job.timeout",
-                    f"The job took longer than {self.timeout_s:g} s.",
-                    hint="Raise --timeout, or render a shorter part with 'trim'.",
-                ),
-                "watchdog",
-            )
+    def _overdue(self, spent_s: float) -> DhError | None:
+        if self.timeout_s is None or spent_s <= self.timeout_s or self._sealed:
+            return None
+        return DhError(
+            "job.timeout",
+            f"The job took longer than {self.timeout_s:g} s.",
+            hint="Raise --timeout, or render a shorter part with 'trim'.",
+            stage="watchdog",
+        )
 
-    def _accuse_stalled(self, now: float) -> None:
+    def _stalled(self, now: float) -> DhError | None:
         for stage, at in tuple(self._beats.items()):
             if at is not None and now - at > self.stall_timeout_s:
-                self.fail(
-                    DhError(
-                        "stalled",
-                        f"No progress in the stage '{stage}' for {now - at:.1f} s (limit {self.stall_timeout_s:g} s).",
-                        hint="A frozen disk or a damaged input is the usual cause; --stall-timeout sets the limit.",
-                    ),
-                    stage,
+                return DhError(
+                    "stalled",
+                    f"No progress in the stage '{stage}' for {now - at:.1f} s (limit {self.stall_timeout_s:g} s).",
+                    hint="A frozen disk or a damaged input is the usual cause; --stall-timeout sets the limit.",
+                    stage=stage,
                 )
+        return None
+
+
+def _is_cancel(error: BaseException) -> bool:
+    """A signal's wish, no failure."""
+    return isinstance(error, DhError) and error.code == "job.cancelled"

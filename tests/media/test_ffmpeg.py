@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
@@ -12,14 +14,18 @@ import pytest
 from dhcli.errors import DhError
 from dhcli.media import failure
 from dhcli.media.audio import waveform_argv
-from dhcli.media.ffmpeg import FORMATS, InputFile, ffmpeg_encoders, ffmpeg_version, find_ffmpeg
+from dhcli.media.fence import CODECS, FORMATS
+from dhcli.media.ffmpeg import InputFile, ffmpeg_encoders, ffmpeg_version, find_ffmpeg
 from dhcli.media.listing import parse_listing, parse_picture
 from dhcli.media.probe import AudioInfo, VideoInfo
 from dhcli.media.reader import decode_argv, filters
 from dhcli.media.writer import audio_argv, encode_argv, y4m_header
 from dhcli.types import Colour, FrameFormat
 
-FENCE = ["-protocol_whitelist", "file,pipe", "-format_whitelist", FORMATS, "-max_pixels", "67108864"]
+FENCE = [
+    *("-protocol_whitelist", "file,pipe", "-format_whitelist", FORMATS, "-codec_whitelist", CODECS),
+    *("-max_pixels", "35389440"),
+]
 
 
 @pytest.fixture
@@ -33,7 +39,8 @@ def ffmpeg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
 
 
 def base(program: str) -> list[str]:
-    return [program, "-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+warning"]
+    quiet = ["-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+warning"]
+    return [program, *quiet, "-max_alloc", "1073741824"]
 
 
 def test_the_bundled_ffmpeg_is_found_and_has_what_dh_needs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,6 +142,16 @@ def test_no_playlist_is_among_the_formats() -> None:
         names
     )
     assert len(names) == len(set(names))
+
+
+def test_every_codec_of_the_fence_is_named_once_and_most_are_there() -> None:
+    names = CODECS.split(",")
+    listing = subprocess.run([find_ffmpeg(), "-v", "error", "-decoders"], capture_output=True, text=True, check=True)
+    known = set(re.findall(r"^ [VAS][F.][S.][X.][B.][D.] (\w[\w-]*)", listing.stdout, re.MULTILINE))
+    assert len(names) == len(set(names))
+    unknown = {name for name in set(names) - known if not name.startswith("lib")}  # libraries differ by build
+    assert not unknown, "a misspelled name allows nothing"
+    assert not {"librsvg", "ansi", "tty", "bintext", "xbin", "wavesynth"} & set(names)
 
 
 def test_many_streams_are_all_listed(clip: Path, video: Callable[[Path], VideoInfo], make: Callable[..., Path]) -> None:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from dhcli.attempt import Models, Settings
 from dhcli.batch import Batch
 from dhcli.events import Event, Summary
 from dhcli.families.dh_base import DhBase
 from dhcli.inference import Device
 from dhcli.manifest import single_job
 from dhcli.result import JobResult, read_result
+from dhcli.settings import Models, Settings
 
 Render = Callable[..., JobResult]
 

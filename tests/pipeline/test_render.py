@@ -225,3 +225,29 @@ def test_gain_scales_the_movement(
         frames = decoded(tmp_path / "out.mp4", 400, 300)
         moves.append(max(np.abs(mouth(frame) - mouth(frames[0])).mean() for frame in frames))
     assert moves[0] < 0.3 * moves[1]
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_the_face_of_a_photo(
+    place: int,
+    render: Render,
+    short: Path,
+    avatar: Path,
+    repository: Path,
+    ffmpeg: Ffmpeg,
+    decoded: Decode,
+    tmp_path: Path,
+) -> None:
+    """Two people side by side; a photo of one of them, scaled and darkened, says who speaks."""
+    woman = repository / "tests/stages/track/portrait.jpg"
+    video, photo = tmp_path / "two.mkv", tmp_path / "photo.png"
+    pair = "[0:v]scale=400:300[a];[1:v]scale=-2:300,crop=300:300,loop=20:1,format=yuv420p[b];[a][b]hstack=shortest=1"
+    ffmpeg("-i", avatar, "-i", woman, "-filter_complex", pair, "-frames:v", 20, "-c:v", "ffv1", video)
+    of_whom = ["-i", woman] if place else ["-ss", 4, "-i", avatar]
+    ffmpeg(*of_whom, "-frames:v", 1, "-vf", "scale=1.4*iw:-2,eq=brightness=-0.1", photo)
+    result = succeeded(render(short, video, face=f"like:{photo}", crf=0, preset="ultrafast"))
+    new, old = decoded(tmp_path / "out.mp4", 700, 300), decoded(video, 700, 300)
+    halves = (slice(None, 400), slice(400, None))
+    assert not np.array_equal(new[10].y[:, halves[place]], old[10].y[:, halves[place]])
+    assert np.array_equal(new[10].y[:, halves[1 - place]], old[10].y[:, halves[1 - place]])
+    assert result.frames.face_missing == 0

@@ -3,10 +3,13 @@ from __future__ import annotations
 import os
 import queue
 import signal
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import psutil
 import pytest
 
 from dhcli import child as child_module
@@ -57,7 +60,7 @@ def test_input_is_fed(start: Start) -> None:
 
 def test_child_is_not_in_our_process_group(start: Start) -> None:
     child = start("decoder", ["cat"], feed=True)
-    assert os.getpgid(child.pid) == child.pid != os.getpgid(0)
+    assert os.getpgid(child.pid) != os.getpgid(0)
 
 
 def test_wait_with_a_limit_comes_back(start: Start) -> None:
@@ -70,7 +73,7 @@ def test_wait_with_a_limit_comes_back(start: Start) -> None:
 def test_kill_ends_the_grandchild_too(start: Start) -> None:
     child = start("decoder", ["sh", "-c", "sleep 100 & echo $!; wait"])
     grandchild = int(child.stdout.readline())
-    assert os.getpgid(grandchild) == child.pid
+    assert os.getpgid(grandchild) == os.getpgid(child.pid)
     child.kill()
     assert child.stdout.read() == b"", "the grandchild held the pipe; only its death ends it"
     assert child.wait() == -signal.SIGKILL
@@ -84,6 +87,46 @@ def test_kill_frees_a_reader_and_ends_what_ignores_sigterm(start: Start) -> None
     child.kill()
     assert child.stdout.read() == b""
     assert child.wait() == -signal.SIGKILL
+
+
+def test_close_ends_a_grandchild_whose_parent_is_gone(start: Start) -> None:
+    child = start("decoder", ["sh", "-c", "sleep 100 & echo started"])
+    assert child.stdout.readline() == b"started\n"
+    assert child.wait() == 0
+    assert child.close()
+    assert not child._pump.is_alive(), "the grandchild held stderr"
+
+
+def test_nothing_outlives_a_killed_parent() -> None:
+    program = """
+import os, sys, threading
+from dhcli.child import Child
+started = []
+def start(): started.append(Child("x", ["sh", "-c", "trap '' TERM; sleep 100 & wait"], on_flood=print))
+thread = threading.Thread(target=start); thread.start(); thread.join()
+print(os.getpgid(started[0].pid), flush=True)
+sys.stdin.read()
+"""
+    parent = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert parent.stdin is not None
+    assert parent.stdout is not None
+    group = int(parent.stdout.readline())
+    os.killpg(group, 0)
+    parent.kill()
+    parent.wait()
+    parent.stdin.close()
+    parent.stdout.close()
+    until = time.monotonic() + 20
+    while any(_group(process) == group for process in psutil.process_iter()) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert [process.cmdline() for process in psutil.process_iter() if _group(process) == group] == []
+
+
+def _group(process: psutil.Process) -> int | None:
+    try:
+        return None if process.status() == psutil.STATUS_ZOMBIE else os.getpgid(process.pid)
+    except (psutil.NoSuchProcess, ProcessLookupError):
+        return None
 
 
 def test_close_twice_and_kill_afterwards_are_harmless(start: Start) -> None:

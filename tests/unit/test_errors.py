@@ -56,6 +56,12 @@ def test_stage_and_frame_are_filled_in_once() -> None:
     assert (error.stage, error.frame) == ("speak", 0)
 
 
+def test_too_little_memory_is_no_bug() -> None:
+    cause = MemoryError()
+    error = as_dh_error(cause, "speak")
+    assert (error.code, error.stage, error.__cause__) == ("job.out_of_memory", "speak", cause)
+
+
 def test_what_nobody_foresaw_is_a_bug_with_its_cause() -> None:
     cause = ZeroDivisionError("division by zero")
     error = as_dh_error(cause, "blend")

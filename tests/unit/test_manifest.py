@@ -227,7 +227,7 @@ def test_face(text: str, choice: FaceChoice) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["like:photo.jpg", "index:-1", "index:", "box:1,2,3", "box:1,2,0,4", "Largest", "left\n"]
+    "text", ["like:", "index:-1", "index:", "box:1,2,3", "box:1,2,0,4", "Largest", "left\n"]
 )
 def test_no_face(text: str) -> None:
     with pytest.raises(ValueError, match=r"box:X,Y,W,H"):

@@ -66,6 +66,40 @@ def test_first_error_stays_and_later_ones_become_notes() -> None:
     assert scope.notes == ["then, in encode: BrokenPipeError (no text)"]
 
 
+def test_a_child_that_obeyed_the_same_signal_is_not_the_reason() -> None:
+    with Scope() as scope:
+        scope.fail(DhError("decode.failed", "killed by SIGTERM"), "decode")
+        scope.fail(DhError("job.cancelled", "SIGTERM"), "signal")
+    assert scope.error is not None
+    assert scope.error.code == "job.cancelled"
+    assert scope.notes == ["first, in decode: DhError: killed by SIGTERM"]
+
+
+@pytest.mark.parametrize("code", ["face.lost", "stalled", "output.disk_full"])
+def test_any_other_error_stays_the_reason_when_a_signal_comes(code: str) -> None:
+    with Scope() as scope:
+        scope.fail(DhError(code, "x"), "analyse")
+        scope.fail(DhError("job.cancelled", "SIGTERM"), "signal")
+    assert scope.error is not None
+    assert scope.error.code == code
+
+
+def test_after_the_seal_nothing_stops_the_job() -> None:
+    with Scope() as scope:
+        scope.seal()
+        scope.fail(DhError("job.cancelled", "SIGTERM"), "signal")
+        scope.check()
+        assert scope.error is None
+    assert scope.notes == ["then, in signal: DhError: SIGTERM"]
+
+
+def test_what_has_failed_cannot_be_sealed() -> None:
+    with Scope() as scope:
+        scope.fail(DhError("job.cancelled", "SIGTERM"), "signal")
+        with pytest.raises(Stopped):
+            scope.seal()
+
+
 def test_one_error_of_many_threads_wins() -> None:
     ready = threading.Barrier(8)
     with Scope() as scope:
@@ -189,6 +223,32 @@ def test_stage_that_is_over_is_no_stall(clock: Clock) -> None:
         for _ in range(4):
             clock.advance(9)
         assert scope.error is None
+
+
+def test_stage_inside_itself_goes_on_being_watched(clock: Clock) -> None:
+    with Scope(stall_timeout_s=15) as scope, scope.stage("probe"):
+        with scope.stage("probe"):
+            pass
+        clock.advance(9)
+        clock.advance(9)
+        assert _wait_for_failure(scope).stage == "probe"
+
+
+def test_stall_after_the_seal_ends_the_process(clock: Clock) -> None:
+    told: list[DhError] = []
+    over = threading.Event()
+
+    def stuck(error: DhError) -> None:
+        told.append(error)
+        over.set()
+
+    with Scope(stall_timeout_s=15, on_stuck=stuck) as scope, scope.stage("commit"):
+        scope.seal()
+        clock.advance(9)
+        clock._now += 9  # the watchdog ends with its last look: no whole look to wait for
+        assert over.wait(60)
+        assert scope.error is None
+    assert [(error.code, error.stage) for error in told] == [("stalled", "commit")]
 
 
 def test_machine_that_slept_is_nobodys_stall(clock: Clock) -> None:

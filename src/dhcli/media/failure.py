@@ -17,14 +17,29 @@ from dhcli.media.ffmpeg import InputFile
 DAMAGE = re.compile(
     r"corrupt|truncat|partial file|premature|error while decoding|concealing|invalid nal|damaged|overread|crc mismatch"
     r"|bytestream end|invalid data found|submitting packet to decoder|missing picture in access unit"
-    r"|received no packets",
+    r"|received no packets|bad vlc|error y=\d+ x=|no jpeg data|sample/frame number mismatch"
+    r"|filesize and duration do not match",
     re.IGNORECASE,
 )
 """Messages about damaged data. Other error lines, such as a missing reference after an open GOP, do no harm."""
-DAMAGED_PICTURE = re.compile(r"error while decoding|concealing|damaged|partial file|corrupt", re.IGNORECASE)
+DAMAGED_PICTURE = re.compile(
+    r"error while decoding|concealing|damaged|partial file|corrupt|bad vlc|error y=\d+ x=", re.IGNORECASE
+)
 """The same for a stream that begins in the middle: that packets before its first key frame are refused is no damage."""
-TRUNCATION = re.compile(r"partial file|truncat|premature|packet corrupt|corrupt input packet", re.IGNORECASE)
+TRUNCATION = re.compile(
+    r"partial file|truncat|premature|packet corrupt|corrupt input packet|filesize and duration do not match",
+    re.IGNORECASE,
+)
+DAMAGED_CONTAINER = re.compile(
+    r"exceeds containing master element|ebml number|went wrong during header parsing", re.IGNORECASE
+)
+"""Matroska and AVI without a piece: the demuxer goes on behind it, and what stood there is missing without a word."""
 TOO_LARGE = re.compile(r"exceeds specified max pixel count")
+REFUSED_CODEC = re.compile(r"Codec \((\w+)\) not on whitelist")
+NOT_OPENED = re.compile(r"opening decoder|could not open codec|decoder.*failed to open", re.IGNORECASE)
+"""A refused codec of a stream that nobody asked for (subtitles) is only looked at, not opened."""
+WHITELIST = re.compile(r"(not (?:on|in) whitelist) '.*")
+"""The list itself, 2 kB, is left out of messages."""
 CUT_PACKET = re.compile(r"packet corrupt|corrupt input packet", re.IGNORECASE)
 NO_SPACE = re.compile(r"no space left on device|disk quota exceeded|file too large", re.IGNORECASE)
 UNFIT = re.compile(
@@ -48,7 +63,7 @@ COPY_AGAIN = "Copy or download it again; if it still plays, convert it with anot
 
 def plain(line: str) -> str:
     """A message without ffmpeg's addresses and levels, which differ from run to run."""
-    return LEVEL.sub("", CONTEXT.sub("", line)).strip()
+    return WHITELIST.sub(r"\1", LEVEL.sub("", CONTEXT.sub("", line))).strip()
 
 
 def reason(tail: Sequence[str]) -> str:
@@ -78,6 +93,25 @@ def _open_ended_wav(head: bytes) -> bool:
         return False
     size = int.from_bytes(head[at + 4 : at + 8], "little")
     return size == 0 or size >= OPEN_ENDED_BYTES
+
+
+def refused_codec(tail: Sequence[str]) -> str:
+    """The decoder that the fence kept shut although its stream was wanted, "" where there is none."""
+    text = "\n".join(tail)
+    found = REFUSED_CODEC.findall(text)
+    return str(found[-1]) if found and NOT_OPENED.search(text) else ""
+
+
+def refusal(file: InputFile, tail: Sequence[str]) -> DhError:
+    """That the file's codec is none of those that an input may use."""
+    finding = f"has the codec {refused_codec(tail)}, which dh does not decode"
+    hint = "Convert it, to H.264 and AAC for instance."
+    return file.error("input.unsupported", finding, hint=hint, stderr_tail=shortened(tail))
+
+
+def shortened(tail: Sequence[str]) -> list[str]:
+    """The last lines for a result file, without the text of whitelists."""
+    return [WHITELIST.sub(r"\1", line) for line in tail[-20:]]
 
 
 def open_failure(file: InputFile, code: int | None, tail: Sequence[str]) -> DhError:
@@ -111,6 +145,8 @@ def decode_failure(file: InputFile, child: Child, code: int | None, finding: str
         return _died("decode.failed", f"{file.label}: {finding}", code, tail[-20:])
     if UNFIT.search("\n".join(tail)):
         return _unfit(reason(tail), tail[-20:])
+    if code and refused_codec(tail):
+        return refusal(file, tail)
     if what := damage(tail, TRUNCATION):
         return file.error("input.truncated", f"ends early: {finding} ({what})", hint=COPY_AGAIN, stderr_tail=tail[-20:])
     if what := damage(tail):
@@ -136,11 +172,11 @@ def encode_failure(child: Child, code: int | None, finding: str) -> DhError:
 def _died(kind: str, what: str, code: int | None, tail: Sequence[str]) -> DhError:
     why = reason(tail)
     message = f"{what}; ffmpeg: {exit_text(code)}" + (f", {why}" if why else "")
-    hint = (
-        "It was killed from outside; too little memory is the usual cause."
-        if code and code < 0
-        else "The last lines of ffmpeg say why."
-    )
+    hint = "The last lines of ffmpeg say why."
+    if code == -signal.SIGXCPU:
+        hint = "It took more processor time than an honest file needs; convert the input with another program."
+    elif code and code < 0:
+        hint = "It was killed from outside; too little memory is the usual cause."
     return DhError(kind, f"{message}.", hint=hint, stderr_tail=tail)
 
 

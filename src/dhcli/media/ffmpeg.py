@@ -16,7 +16,7 @@ import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -24,29 +24,20 @@ from typing import Self, TypeAlias
 
 import imageio_ffmpeg
 
+from dhcli.boundary import open_file_strays
 from dhcli.child import STDERR_LINES, Child, exit_text
 from dhcli.errors import DhError
+from dhcli.media.fence import CPU_BASE_S, MAX_ALLOC_BYTES, confine, fence_argv
 from dhcli.scope import Scope
 
 Trim: TypeAlias = tuple[Fraction, Fraction | None]
 """The part of a sound to use: start and end, s; None is the sound's own end."""
 
-MAX_PIXELS = 67_108_864
-"""8192 x 8192: a 374 kB PNG can unpack to gigabytes, so the limit is set before anything is decoded."""
 SET_VARIABLE = "Correct the variable DH_FFMPEG, or unset it to use the bundled ffmpeg."
 SOUND_FILTER = "aresample=async=1:first_pts=0"
 """Silence where the time stamps have a gap: a sound that starts late stays late, as its copy in the output does."""
 HASH_BLOCK_BYTES = 1 << 20
 VERSION_TIMEOUT_S = 30
-
-# Playlists (hls, concat, dash, sdp, image2) are absent on purpose: saved as .mp4 they make ffmpeg read other files.
-FORMATS = (
-    "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,mxf,ivf,gif,nut,dv,rm,h264,hevc,av1,obu,m4v,mjpeg,yuv4mpegpipe,"
-    "wav,w64,mp3,aac,loas,flac,aiff,caf,amr,amrnb,amrwb,ac3,eac3,dts,au,ape,tta,wv,tak,dsf,"
-    "png_pipe,jpeg_pipe,webp_pipe,webp_anim,apng,bmp_pipe,tiff_pipe,ppm_pipe,pgm_pipe,pbm_pipe,pam_pipe,pgmyuv_pipe,jpegxl_pipe,"
-    "jpegxl_anim,j2k_pipe,dpx_pipe,exr_pipe,qoi_pipe,sgi_pipe"
-)
-"""Demuxers that an input may use."""
 
 
 @functools.cache
@@ -118,13 +109,14 @@ def ffmpeg_encoders(program: str) -> frozenset[str]:
 class InputFile:
     """A regular file, opened for reading once; the descriptor stays the same file whatever happens to its name."""
 
-    def __init__(self, path: str | Path, role: str) -> None:
-        """`role` ("video", "audio") begins every message about the file.
+    def __init__(self, path: str | Path, role: str, *, root: Path | None = None) -> None:
+        """`role` ("video", "audio") begins every message about the file, which may not lie outside of `root`.
 
         Raises input.missing, input.not_regular, input.unreadable, input.empty.
         """
         self.path = Path(path)
         self.role = role
+        self.root = root
         self._sha256: str | None = None
         try:
             # A FIFO without O_NONBLOCK waits for its writer for ever.
@@ -137,6 +129,11 @@ class InputFile:
         if not stat.S_ISREG(found.st_mode) or not self.bytes:
             self.close()
             raise self._no_file(found.st_mode)
+        if root is not None and (real := open_file_strays(self.fd, self.path, root)):
+            self.close()
+            raise self.error(
+                "input.unreadable", f"leads to {real}, outside of {root}", hint="Put the file below that folder."
+            )
 
     def _cannot_open(self, error: OSError) -> DhError:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
@@ -176,8 +173,11 @@ class InputFile:
         """The error that says `finding` about this file."""
         return DhError(code, f"{self.label}: {finding}.", hint=hint, stderr_tail=stderr_tail)
 
-    def sha256(self) -> str:
-        """Hash of the whole content, hexadecimal; read once. Raises input.unreadable."""
+    def sha256(self, on_block: Callable[[], None] = lambda: None) -> str:
+        """Hash of the whole content, hexadecimal; read once. `on_block` is called after every MiB.
+
+        Raises input.unreadable, and whatever `on_block` raises.
+        """
         if self._sha256 is None:
             digest = hashlib.sha256()
             at = 0
@@ -185,6 +185,7 @@ class InputFile:
                 while block := os.pread(self.fd, HASH_BLOCK_BYTES, at):
                     digest.update(block)
                     at += len(block)
+                    on_block()
             except OSError as error:
                 raise self.error(
                     "input.unreadable", f"reading failed: {error.strerror}", hint="Check the disk."
@@ -227,13 +228,13 @@ def fd_url(fd: int, path: Path) -> str:
 
 def base_argv(level: str = "warning") -> list[str]:
     """Program and options that every run has in common."""
-    return [find_ffmpeg(), "-nostdin", "-hide_banner", "-nostats", "-loglevel", f"level+{level}"]
+    quiet = ["-nostdin", "-hide_banner", "-nostats", "-loglevel", f"level+{level}"]
+    return [find_ffmpeg(), *quiet, "-max_alloc", str(MAX_ALLOC_BYTES)]
 
 
 def input_argv(file: InputFile, *before: str) -> list[str]:
-    """One input, fenced in: which demuxers, which protocols, how many pixels. `before` are further options for it."""
-    fence = ["-protocol_whitelist", "file,pipe", "-format_whitelist", FORMATS, "-max_pixels", str(MAX_PIXELS)]
-    return [*fence, *before, "-i", file.url]
+    """One input, fenced in. `before` are further options for it."""
+    return [*fence_argv(), *before, "-i", file.url]
 
 
 def start(
@@ -244,10 +245,14 @@ def start(
     feed: bool = False,
     pass_fds: Sequence[int] = (),
     keep_lines: int = STDERR_LINES,
+    cpu_s: int | None = None,
 ) -> Child:
-    """Start ffmpeg as a child of the job. Raises env.ffmpeg_missing, env.ffmpeg_unusable, env.limits, Stopped."""
+    """Start ffmpeg as a child of the job, with `cpu_s` s of processor time at most.
+
+    Raises env.ffmpeg_missing, env.ffmpeg_unusable, env.limits, Stopped.
+    """
     try:
-        return scope.spawn(name, argv, feed=feed, pass_fds=pass_fds, keep_lines=keep_lines)
+        child = scope.spawn(name, argv, feed=feed, pass_fds=pass_fds, keep_lines=keep_lines)
     except FileNotFoundError as error:
         raise DhError("env.ffmpeg_missing", f"There is no ffmpeg at {argv[0]}.", hint=SET_VARIABLE) from error
     except OSError as error:
@@ -260,6 +265,8 @@ def start(
         raise DhError(
             "env.ffmpeg_unusable", f"{argv[0]} does not start: {error.strerror}.", hint=SET_VARIABLE
         ) from error
+    confine(child.pid, cpu_s)
+    return child
 
 
 @contextlib.contextmanager
@@ -270,9 +277,10 @@ def running(
     *,
     pass_fds: Sequence[int] = (),
     keep_lines: int = STDERR_LINES,
+    cpu_s: int = CPU_BASE_S,
 ) -> Iterator[Child]:
     """A child whose output is read, dead and reaped at the end of the block. Raises env.* as `start` does, Stopped."""
-    child = start(scope, name, argv, pass_fds=pass_fds, keep_lines=keep_lines)
+    child = start(scope, name, argv, pass_fds=pass_fds, keep_lines=keep_lines, cpu_s=cpu_s)
     try:
         yield child
     finally:

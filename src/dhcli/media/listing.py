@@ -13,7 +13,7 @@ from fractions import Fraction
 from dhcli.types import Colour
 
 INPUT = re.compile(r"^\[info\] Input #0, (.+), from '")
-DURATION = re.compile(r"^\[info\]   Duration: (\d+):(\d\d):(\d\d\.\d+)")
+DURATION = re.compile(r"^\[info\]   Duration: (\d+):(\d\d):(\d\d\.\d+)(?:, start: (-?[\d.]+))?")
 STREAM = re.compile(r"^\[info\] +Stream #0:(\d+)(?:\[\w+\])?(?:\([^)]*\))?: (\w+): (.*)$")
 SIZE = re.compile(r", (\d+)x(\d+)[, ]|, (\d+)x(\d+)$")
 RATE = re.compile(r", ([\d.]+)(k?) (fps|tbr)")
@@ -79,6 +79,8 @@ class Listing:
     estimated: bool
     """The duration is a guess from the size of the file."""
     streams: tuple[Stream, ...]
+    start: Fraction = Fraction(0)
+    """The first time stamp of all, s; ffmpeg takes it off every other one."""
 
     def of_kind(self, kind: str) -> tuple[Stream, ...]:
         """The streams of a kind, without cover pictures, the container's default stream first."""
@@ -109,13 +111,14 @@ class Picture:
 
 def parse_listing(lines: Iterable[str]) -> Listing | None:
     """The input's description, or None where ffmpeg could not open it."""
-    container, duration, estimated = "", None, False
+    container, duration, start, estimated = "", None, Fraction(0), False
     streams: list[dict[str, object]] = []
     for line in lines:
         if found := INPUT.match(line):
             container = found[1]
         elif found := DURATION.match(line):
             duration = int(found[1]) * 3600 + int(found[2]) * 60 + Fraction(found[3])
+            start = Fraction(found[4] or 0)
         elif found := STREAM.match(line):
             streams.append(_stream(int(found[1]), found[2].lower(), found[3]))
         elif streams and (found := MATRIX.match(line)):
@@ -126,7 +129,7 @@ def parse_listing(lines: Iterable[str]) -> Listing | None:
             estimated = True
     if not container:
         return None
-    return Listing(container, duration, estimated, tuple(Stream(**fields) for fields in streams))  # type: ignore[arg-type]
+    return Listing(container, duration, estimated, tuple(Stream(**fields) for fields in streams), start)  # type: ignore[arg-type]
 
 
 def parse_picture(lines: Iterable[str]) -> Picture | None:

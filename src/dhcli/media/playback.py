@@ -120,7 +120,9 @@ class _Player:
         last = source - count + 1
         while source >= last:
             begin = max(last, source - self.room + 1)
-            yield from reversed(self._chunk(begin, source + 1))
+            chunk = self._chunk(begin, source + 1)
+            while chunk:  # given away one by one: two chunks in memory would be twice the budget
+                yield chunk.pop()
             source = begin - 1
 
     def _chunk(self, begin: int, stop: int) -> list[Frame]:

@@ -11,8 +11,20 @@ from fractions import Fraction
 from dhcli.child import Child
 from dhcli.errors import DhError
 from dhcli.media import rate
-from dhcli.media.failure import COPY_AGAIN, TOO_LARGE, TRUNCATION, damage, decode_failure, open_failure, sound_damage
-from dhcli.media.ffmpeg import MAX_PIXELS, SOUND_FILTER, InputFile, base_argv, beating, input_argv, lines_of, running
+from dhcli.media.failure import (
+    COPY_AGAIN,
+    DAMAGED_CONTAINER,
+    TOO_LARGE,
+    TRUNCATION,
+    damage,
+    decode_failure,
+    open_failure,
+    refusal,
+    refused_codec,
+    sound_damage,
+)
+from dhcli.media.fence import CPU_BASE_S, CPU_PER_FRAME_S, MAX_DURATION_S, MAX_PIXELS
+from dhcli.media.ffmpeg import SOUND_FILTER, InputFile, base_argv, beating, input_argv, lines_of, running
 from dhcli.media.info import AudioInfo, VideoInfo, delivered_colour, frame_format, has_alpha, unusual
 from dhcli.media.listing import FIELDS, Listing, Picture, Stream, parse_listing, parse_picture
 from dhcli.media.packets import Timeline, read_timelines
@@ -24,38 +36,51 @@ DESCRIPTION_LINES = 4000
 """Lines of an input's description that are kept; a disc copy with 80 tracks writes about 800."""
 SHORT_S = Fraction(1, 5)
 """A sound may end this much before its header says: encoder delay and padding are not sound."""
+EXACT_S = Fraction(1, 50)
+"""Not so where nothing is delayed or padded: the header's claim is only rounded, to 10 ms."""
+LOSSLESS = ("pcm_", "flac", "alac", "wavpack", "tta", "ape")
+EXACT_CONTAINERS = ("mov,", "matroska", "avi")
+"""Their headers are written when everything else is: what they claim was once there."""
+TS_PACKET, TS_PACKET_WITH_PARITY = 188, 204
 STILL_CODECS = frozenset({"png", "mjpeg", "webp", "gif", "apng", "av1", "hevc"})
 """One frame of these in a container that could hold more is a still image: AVIF, HEIC, a GIF that does not move."""
 
 
-def probe_video(scope: Scope, file: InputFile) -> VideoInfo:
+def probe_video(scope: Scope, file: InputFile, *, max_duration_s: float = MAX_DURATION_S) -> VideoInfo:
     """Look at a video or still image.
 
-    Raises input.not_media, .no_video, .no_frames, .corrupt, .truncated, .too_large, .unsupported; decode.failed; env.*;
-    Stopped.
+    Raises input.not_media, .no_video, .no_frames, .corrupt, .truncated, .too_large, .too_long, .unsupported;
+    decode.failed; env.*; Stopped.
     """
     with scope.stage("probe"):
         listing = _list_streams(scope, file)
         stream = _choose(file, listing, "video")
+        _check_packets(file, listing)
+        _check_duration(file, listing.duration, max_duration_s)
         if stream.size and stream.size[0] * stream.size[1] > MAX_PIXELS:
             finding = f"has {stream.size[0]}x{stream.size[1]} px (limit {MAX_PIXELS} px)"
             raise file.error("input.too_large", finding, hint="Scale it down first.")
         timeline, picture = _scan_video(scope, file, listing, stream)
         plain = timeline.plain
         if not plain:
-            timeline = _decode_times(scope, file, stream)
-        return _describe(listing, stream, timeline, picture, plain=plain)
+            timeline = _decode_times(scope, file, stream, len(timeline.pts) + timeline.untimed)
+        info = _describe(listing, stream, timeline, picture, plain=plain)
+        _check_promise(file, listing, timeline, info)
+        _check_duration(file, info.duration, max_duration_s)
+        return info
 
 
-def probe_audio(scope: Scope, file: InputFile) -> AudioInfo:
+def probe_audio(scope: Scope, file: InputFile, *, max_duration_s: float = MAX_DURATION_S) -> AudioInfo:
     """Look at a sound, or the sound of a video; decodes it once.
 
-    Raises input.not_media, .no_audio, .corrupt, .truncated, .unsupported; audio.too_short; decode.failed; env.*;
-    Stopped.
+    Raises input.not_media, .no_audio, .corrupt, .truncated, .too_long, .unsupported; audio.too_short; decode.failed;
+    env.*; Stopped.
     """
     with scope.stage("probe"):
         listing = _list_streams(scope, file)
         stream = _choose(file, listing, "audio")
+        _check_packets(file, listing)
+        _check_duration(file, listing.duration, max_duration_s)
         argv = [*base_argv(), "-max_error_rate", "0", *input_argv(file), "-map", f"0:{stream.index}"]
         argv += ["-af", SOUND_FILTER, "-c:a", "pcm_s16le", "-f", "framecrc", "pipe:1"]
         with running(scope, "probe", argv, pass_fds=file.pass_fds) as child:
@@ -67,8 +92,10 @@ def probe_audio(scope: Scope, file: InputFile) -> AudioInfo:
             seconds = Fraction(samples, sample_rate)
             if code or sound_damage(file, child.tail(100)):
                 raise decode_failure(file, child, code, f"{float(seconds):.2f} s of sound could be read")
+        _check_duration(file, seconds, max_duration_s)
         promise = _promised_sound(listing)
-        if promise is not None and seconds < promise - SHORT_S:
+        slack = EXACT_S if stream.codec.startswith(LOSSLESS) else SHORT_S
+        if promise is not None and seconds < promise - slack:
             finding = f"ends after {float(seconds):.2f} of {float(promise):.2f} s"
             raise file.error("input.truncated", finding, hint=COPY_AGAIN)
         if not samples:
@@ -93,6 +120,10 @@ def _list_streams(scope: Scope, file: InputFile) -> Listing:
 
 def _choose(file: InputFile, listing: Listing, kind: str) -> Stream:
     found = listing.of_kind(kind)
+    if found and found[0].codec == "none":
+        finding = f"no codec that ffmpeg knows for its {kind} ({found[0].text})"
+        hint = "Convert it with another program; if it was made by a common one, its header is damaged."
+        raise file.error("input.unsupported", finding, hint=hint)
     if found:
         return found[0]
     what = "sound" if kind == "audio" else "a picture"
@@ -103,10 +134,39 @@ def _choose(file: InputFile, listing: Listing, kind: str) -> Stream:
     )
 
 
+def _check_duration(file: InputFile, seconds: Fraction | None, limit_s: float) -> None:
+    if seconds is not None and seconds > limit_s:
+        finding = f"has {float(seconds):.1f} s, more than the limit of {limit_s:g} s"
+        raise file.error("input.too_long", finding, hint="Cut it, or raise the limit with --max-duration.")
+
+
 def _promised_sound(listing: Listing) -> Fraction | None:
     # A container's duration is that of its longest stream, so it says something only where the sound is alone.
     alone = all(stream.kind == "audio" or stream.attached for stream in listing.streams)
     return listing.duration if alone and not listing.estimated and len(listing.of_kind("audio")) == 1 else None
+
+
+def _check_packets(file: InputFile, listing: Listing) -> None:
+    """An MPEG transport stream promises nothing, but its packets have one size: a copy that stopped shows."""
+    begins = file.head(1) == b"G"  # the sync byte; the 192-byte packets of cameras have theirs later
+    if listing.container == "mpegts" and begins and file.bytes % TS_PACKET and file.bytes % TS_PACKET_WITH_PARITY:
+        over = file.bytes % TS_PACKET
+        raise file.error("input.truncated", f"ends {over} bytes into a packet of {TS_PACKET}", hint=COPY_AGAIN)
+
+
+def _check_promise(file: InputFile, listing: Listing, timeline: Timeline, info: VideoInfo) -> None:
+    """Frames that a damaged container lost at either end leave no trace but a header that speaks of more."""
+    alone = sum(stream.kind in ("video", "audio") and not stream.attached for stream in listing.streams) == 1
+    if listing.duration is None or listing.estimated or not alone or not listing.container.startswith(EXACT_CONTAINERS):
+        return
+    last = timeline.end() * timeline.time_base
+    covered = max(last, info.pts[-1] * timeline.time_base + 1 / info.fps) - info.pts[0] * timeline.time_base
+    if info.is_image or covered + max(listing.start, Fraction(0)) >= listing.duration - max(
+        EXACT_S, Fraction(3, 2) / info.fps
+    ):
+        return
+    finding = f"holds {float(covered):.2f} of {float(listing.duration):.2f} s"
+    raise file.error("input.truncated", finding, hint=COPY_AGAIN)
 
 
 def _scan_video(scope: Scope, file: InputFile, listing: Listing, stream: Stream) -> tuple[Timeline, Picture]:
@@ -121,27 +181,34 @@ def _scan_video(scope: Scope, file: InputFile, listing: Listing, stream: Stream)
         lines = child.tail(DESCRIPTION_LINES)
         picture = parse_picture(lines)
         count = len(timeline.pts) + timeline.untimed
+        if what := damage(lines, DAMAGED_CONTAINER):
+            raise file.error("input.corrupt", f"is damaged ({what})", hint=COPY_AGAIN, stderr_tail=lines[-20:])
         if timeline.corrupt or damage(lines, TRUNCATION):
             raise _cut(file, child, code, listing, stream, count - timeline.corrupt)
+        if picture is None and (unopened := _unopened(file, stream, code, lines)):
+            raise unopened
         if count == 0:
             hint = "It is only a header; record or export it again."
             raise file.error("input.no_frames", "its video stream has no frame", hint=hint, stderr_tail=lines[-20:])
         if picture is None:
-            raise _undecodable(file, stream, code, lines)
+            raise _undecodable(file, code, lines)
     return timeline, picture
 
 
-def _undecodable(file: InputFile, stream: Stream, code: int | None, lines: list[str]) -> DhError:
-    tail = lines[-20:]
-    if code is not None and code < 0:
-        return open_failure(file, code, tail)
-    if any("no decoder found" in line.lower() or "decoder not found" in line.lower() for line in lines):
-        return file.error(
-            "input.unsupported", f"no decoder for {stream.codec}", hint="Convert it to H.264.", stderr_tail=tail
-        )
+def _unopened(file: InputFile, stream: Stream, code: int | None, lines: list[str]) -> DhError | None:
+    """Where no decoder could be opened; ffmpeg ends then before it has read a packet."""
     if damage(lines, TOO_LARGE):
         return open_failure(file, code, lines)
-    return file.error("input.corrupt", "no picture of it can be decoded", hint=COPY_AGAIN, stderr_tail=tail)
+    if any("no decoder found" in line.lower() or "decoder not found" in line.lower() for line in lines):
+        hint = "Convert it to H.264."
+        return file.error("input.unsupported", f"no decoder for {stream.codec}", hint=hint, stderr_tail=lines[-20:])
+    return refusal(file, lines) if refused_codec(lines) else None
+
+
+def _undecodable(file: InputFile, code: int | None, lines: list[str]) -> DhError:
+    if code is not None and code < 0:
+        return open_failure(file, code, lines[-20:])
+    return file.error("input.corrupt", "no picture of it can be decoded", hint=COPY_AGAIN, stderr_tail=lines[-20:])
 
 
 def _cut(file: InputFile, child: Child, code: int | None, listing: Listing, stream: Stream, count: int) -> DhError:
@@ -154,11 +221,12 @@ def _cut(file: InputFile, child: Child, code: int | None, listing: Listing, stre
     return file.error("input.corrupt", f"is damaged ({what})", hint=COPY_AGAIN, stderr_tail=child.tail())
 
 
-def _decode_times(scope: Scope, file: InputFile, stream: Stream) -> Timeline:
+def _decode_times(scope: Scope, file: InputFile, stream: Stream, packets: int) -> Timeline:
     """Times of the frames that really come out of the decoder; slower, for streams whose packets are not frames."""
     argv = [*base_argv(), *input_argv(file), "-map", f"0:{stream.index}", "-fps_mode", "passthrough"]
     argv += ["-enc_time_base", "demux", "-c:v", "wrapped_avframe", "-f", "framecrc", "pipe:1"]
-    with running(scope, "probe", argv, pass_fds=file.pass_fds) as child:
+    cpu_s = CPU_BASE_S + CPU_PER_FRAME_S * packets
+    with running(scope, "probe", argv, pass_fds=file.pass_fds, cpu_s=cpu_s) as child:
         (timeline,) = read_timelines(beating(scope, "probe", lines_of(child)), 1)
         code = child.wait()
         scope.check()

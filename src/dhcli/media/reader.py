@@ -16,6 +16,7 @@ import numpy as np
 from dhcli.child import Child
 from dhcli.errors import DhError
 from dhcli.media.failure import COPY_AGAIN, DAMAGE, DAMAGED_PICTURE, damage, decode_failure
+from dhcli.media.fence import CPU_BASE_S, CPU_PER_FRAME_S
 from dhcli.media.ffmpeg import InputFile, base_argv, input_argv, running
 from dhcli.media.info import EIGHT_BIT_420, VideoInfo
 from dhcli.scope import Scope
@@ -103,7 +104,8 @@ def read_frames(
     begin = start - lead
     seek = None if begin == 0 else _between(info, begin)
     to_end = first + len(wanted) == len(picks)
-    with running(scope, stage, decode_argv(file, info, seek=seek), pass_fds=file.pass_fds) as child:
+    cpu_s = CPU_BASE_S + CPU_PER_FRAME_S * info.decoded
+    with running(scope, stage, decode_argv(file, info, seek=seek), pass_fds=file.pass_fds, cpu_s=cpu_s) as child:
         decoder = _Decoder(scope, file, info, fmt, child, begin)
         index = first
         for at in range(begin, int(wanted[-1]) + 1):
@@ -115,6 +117,8 @@ def read_frames(
                 index += 1
         if to_end:
             decoder.finish(stage)
+        else:
+            decoder.stop()
 
 
 def _between(info: VideoInfo, decoded: int) -> Fraction:
@@ -183,6 +187,16 @@ class _Decoder:
             raise self._file.error("input.corrupt", finding, hint=COPY_AGAIN, stderr_tail=self._child.tail())
         if count != self._info.decoded or code or damage(self._child.tail(100), pattern):
             raise decode_failure(self._file, self._child, code, f"{count} of {self._info.decoded} frames")
+
+    def stop(self) -> None:
+        """No more is wanted; what came must be sound. Once the child is dead, all that it said about it is here."""
+        self._child.kill()
+        self._child.wait()
+        self._scope.check()
+        pattern = DAMAGE if self._info.packets_are_frames else DAMAGED_PICTURE
+        if what := damage(self._child.tail(100), pattern):
+            finding = f"is damaged in its first {self._got + 1} frames ({what})"
+            raise self._file.error("input.corrupt", finding, hint=COPY_AGAIN, stderr_tail=self._child.tail())
 
     def _read_header(self) -> None:
         header = self._stream.readline(HEADER_BYTES)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -44,9 +46,9 @@ def verify_output(
 ) -> OutputInfo:
     """Read `path` and compare: size, exact frame times, frame count; a sound of `audio_duration` s, or none where None.
 
-    Raises output.mismatch, input.missing and its like, env.*, Stopped.
+    Raises output.mismatch, env.*, Stopped.
     """
-    with scope.stage(stage), InputFile(path, "output") as file:
+    with scope.stage(stage), _written(path) as file:
         argv = [*base_argv(), *input_argv(file), "-map", "0:v", "-map", "0:a?"]
         argv += ["-c", "copy", "-f", "framecrc", "pipe:1"]
         with running(scope, stage, argv, pass_fds=file.pass_fds) as child:
@@ -66,8 +68,25 @@ def verify_output(
             duration=frames / fmt.fps,
             audio_codec=audio.codec or None,
             bytes=file.bytes,
-            sha256=file.sha256(),
+            sha256=file.sha256(lambda: _alive(scope, stage)),
         )
+
+
+@contextlib.contextmanager
+def _written(path: Path) -> Iterator[InputFile]:
+    """The output, opened; what is wrong with it is no fault of an input."""
+    try:
+        with InputFile(path, "output") as file:
+            yield file
+    except DhError as error:
+        if not error.code.startswith("input."):
+            raise
+        raise DhError("output.mismatch", error.message, hint=HINT) from error
+
+
+def _alive(scope: Scope, stage: str) -> None:
+    scope.check()
+    scope.beat(stage)
 
 
 def _compare_video(path: Path, video: Timeline, fmt: FrameFormat, frames: int) -> None:

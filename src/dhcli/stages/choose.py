@@ -29,3 +29,5 @@ def choose_face(faces: Sequence[Face], choice: FaceChoice, width: int, height: i
             target = Box(*choice.box)
             best = max(faces, key=lambda face: face.box.iou(target))
             return best if best.box.iou(target) > 0 else None
+        case "like":
+            return None  # boxes tell nothing of looks: the tracker compares them

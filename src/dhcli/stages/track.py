@@ -30,7 +30,7 @@ from dhcli.stages.find import (
     region_from_landmarks,
 )
 from dhcli.stages.geometry import Geometry
-from dhcli.stages.likeness import OTHER, SAME, Looks, View, view_face
+from dhcli.stages.likeness import ALIKE, OTHER, SAME, Looks, View, view_face
 from dhcli.types import F32, F64, Box, Face, Frame, FrameFormat
 
 LEAST_EYE_DISTANCE_PX = 14.0
@@ -104,10 +104,17 @@ class Tracker:
     """Follows one face; call `observe` with every frame, in order."""
 
     def __init__(
-        self, detector: Network, landmarks: Network, geometry: Geometry, fmt: FrameFormat, choice: FaceChoice
+        self,
+        detector: Network,
+        landmarks: Network,
+        geometry: Geometry,
+        fmt: FrameFormat,
+        choice: FaceChoice,
+        wanted: View | None = None,
     ) -> None:
+        """`wanted` is what the face of the rule `like:` looks like; other rules need none."""
         self._detector, self._landmarks, self._geometry = detector, landmarks, geometry
-        self._choice, self._fps = choice, float(fmt.fps)
+        self._choice, self._wanted, self._fps = choice, wanted, float(fmt.fps)
         self._yuv = yuv_matrix(fmt.colour, fmt.height)
         self._meter = ChangeMeter()
         self._target: _Target | None = None
@@ -188,14 +195,16 @@ class Tracker:
     def _choose(self, frame: Frame) -> _Sight | None:
         """The face that is asked for, as this shot's target."""
         faces = self._look_around(frame)
-        face = choose_face(faces, self._choice, frame.width, frame.height)
-        points = None if face is None else self._locate(frame, region_from_face(face))
-        if points is None:
+        if self._wanted is not None:
+            found = self._most_alike(frame, faces, [self._wanted], ALIKE)
+        else:
+            face = choose_face(faces, self._choice, frame.width, frame.height)
+            found = None if face is None else self._sight(frame, face)
+        if found is None or found.view is None:
             return None
-        view = self._view(frame, points)
-        box = landmark_box(points)
-        self._target = _Target(self._recognise(view), region_from_landmarks(points), box, frame.index, None, None, ())
-        return _Sight(points, view)
+        region, box = region_from_landmarks(found.points), landmark_box(found.points)
+        self._target = _Target(self._recognise(found.view), region, box, frame.index, None, None, ())
+        return found
 
     def _find_again(self, frame: Frame, target: _Target) -> _Sight | None:
         """The lost target: near its last place, the nearer the sooner, and not somebody else."""
@@ -205,16 +214,25 @@ class Tracker:
         centre, size = target.box.centre, max(target.box.width, target.box.height)
         reach = size * (STEP + SPEED * lost_s)
         near = [f for f in self._look_around(frame) if math.dist(f.box.centre, centre) <= reach]
-        best, best_likeness = None, SAME if self._crowd > 1 else OTHER
-        for face in sorted(near, key=lambda f: math.dist(f.box.centre, centre))[:CANDIDATES]:
-            points = self._locate(frame, region_from_face(face))
-            if points is None:
+        near.sort(key=lambda f: math.dist(f.box.centre, centre))
+        least = SAME if self._crowd > 1 else OTHER
+        return self._most_alike(frame, near[:CANDIDATES], self.people[target.person].views, least)
+
+    def _most_alike(self, frame: Frame, faces: Sequence[Face], views: list[View], least: float) -> _Sight | None:
+        """The face that looks most like one of the views, if at least `least` alike."""
+        looks, best = Looks(views), None
+        for face in faces:
+            found = self._sight(frame, face)
+            if found is None or found.view is None:
                 continue
-            view = self._view(frame, points)
-            likeness = self.people[target.person].likeness(view)
-            if likeness >= best_likeness:
-                best, best_likeness = _Sight(points, view), likeness
+            likeness = looks.likeness(found.view)
+            if likeness >= least:
+                best, least = found, likeness
         return best
+
+    def _sight(self, frame: Frame, face: Face) -> _Sight | None:
+        points = self._locate(frame, region_from_face(face))
+        return None if points is None else _Sight(points, self._view(frame, points))
 
     def _advance(self, frame: Frame, target: _Target, sight: _Sight) -> None:
         target.region, target.box = region_from_landmarks(sight.points), landmark_box(sight.points)

@@ -1,0 +1,80 @@
+"""How any call of `dh` ends: an exit code and, at most, lines on stderr. Nobody ever sees a bare traceback.
+
+It owns the edge to the shell: wrong usage, refusals, a stdout that is lost, bugs. It knows no verb.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Sequence
+
+import typer
+
+from dhcli import __version__
+from dhcli.errors import BUG, CODES, FAILED, OK, RESULTS_LOST, DhError, ManifestError, describe
+from dhcli.events import Refused
+from dhcli.streams import StdoutLostError, answer, discard_stdout, flush_stdout, open_standard_streams, say
+from dhcli.wording import refusal
+
+HELP = frozenset({"-h", "--help"})
+
+
+def run(app: typer.Typer, arguments: Sequence[str]) -> int:
+    """Call the verb that `arguments` name; its exit code, or the one for what kept it from its end."""
+    open_standard_streams()
+    code = _run(app, arguments)
+    lost = flush_stdout()
+    return _lost(lost) if lost is not None and code in {OK, FAILED} else code
+
+
+def refused(error: DhError) -> Refused:
+    """The error as the event of a run that cannot start."""
+    problems = error.problems if isinstance(error, ManifestError) else (error.message,)
+    return Refused(error.code, problems, error.hint, error.info.exit_code)
+
+
+def _run(app: typer.Typer, arguments: Sequence[str]) -> int:
+    try:
+        if arguments[:1] == ["--version"]:  # before typer builds its parser
+            answer([f"dh {__version__}"])
+            return OK
+        return int(app(arguments, prog_name="dh", standalone_mode=False) or OK)
+    except typer.TyperException as error:
+        return _wrong_usage(error)
+    except DhError as error:
+        say(refusal(refused(error)))
+        return error.info.exit_code
+    except StdoutLostError as error:
+        return _lost(error.reason)
+    except SystemExit:  # typer's own way out when the reader of its help has gone
+        discard_stdout()
+        return RESULTS_LOST
+    except KeyboardInterrupt:  # before typer could take it
+        return 130
+    except Exception as error:  # noqa: BLE001 - the last place that can turn a bug into an exit code
+        if isinstance(error, OSError) and HELP & set(arguments):  # the help is written by typer
+            return _lost(error)
+        return _bug(error)
+
+
+def _wrong_usage(error: typer.TyperException) -> int:
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "dh"
+    text = error.format_message().replace("Value error, ", "").removeprefix("Invalid value: ").strip()
+    if text:  # empty where the help was shown instead
+        say([*(f"{command}: {line}" for line in text.splitlines()), f"    Try '{command} --help'."])
+    return error.exit_code
+
+
+def _lost(reason: OSError) -> int:
+    """Stdout could not be written. Who closed a pipe knows it; a full disk must be told."""
+    discard_stdout()
+    if not isinstance(reason, BrokenPipeError):
+        say([f"dh: stdout cannot be written: {reason.strerror}; what was asked for is not whole"])
+    return RESULTS_LOST
+
+
+def _bug(error: Exception) -> int:
+    lines = "".join(traceback.format_exception(error)).splitlines()
+    say([*lines, f"dh: {CODES['internal.bug'].meaning}, with the lines above: {describe(error)} [internal.bug]"])
+    return BUG

@@ -1,0 +1,283 @@
+"""The flags that verbs share: name, metavar, help and panel, each declared once.
+
+It owns how a flag looks on the command line and in --help; docs/cli.md says the same in the same words. What a
+flag does is decided by the verb.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class IfExists(StrEnum):
+    """What to do where the output exists."""
+
+    skip = "skip"
+    overwrite = "overwrite"
+    fail = "fail"
+
+
+class ProgressKind(StrEnum):
+    """How progress is shown."""
+
+    auto = "auto"
+    bar = "bar"
+    plain = "plain"
+    none = "none"
+
+
+class SchemaKind(StrEnum):
+    """The formats that have a JSON Schema."""
+
+    manifest = "manifest"
+    result = "result"
+    model = "model"
+    event = "event"
+
+
+WHAT, HOW, WHERE, SHOW = "What to render", "How", "Where", "What to show"
+
+ManifestPath = Annotated[
+    str | None,
+    typer.Argument(metavar="MANIFEST", help="YAML file with the jobs; - reads standard input.", show_default=False),
+]
+AudioPath = Annotated[
+    str | None,
+    typer.Option(
+        "--audio", metavar="FILE", help="Speech of a single job, instead of a manifest.", rich_help_panel=WHAT
+    ),
+]
+VideoPath = Annotated[
+    str | None,
+    typer.Option("--video", metavar="FILE", help="Video or picture of a single job.", rich_help_panel=WHAT),
+]
+SavePath = Annotated[
+    str | None,
+    typer.Option("--save-path", metavar="FILE", help="Output of a single job, ending in .mp4.", rich_help_panel=WHAT),
+]
+JobIds = Annotated[
+    list[str] | None, typer.Option("--job", metavar="ID", help="Only this job; may be repeated.", rich_help_panel=WHAT)
+]
+Shard = Annotated[
+    str | None,
+    typer.Option(
+        metavar="I/N",
+        help="Only the I-th of N parts of the jobs, I from 0 to N-1; each job is in the same part in every run.",
+        rich_help_panel=WHAT,
+    ),
+]
+Model = Annotated[str | None, typer.Option(metavar="NAME", help="Model for all jobs.", rich_help_panel=HOW)]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Any job option, for all jobs; may be repeated; wins over the manifest.",
+        rich_help_panel=HOW,
+    ),
+]
+DeviceName = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        metavar="NAME",
+        help="auto, cpu, cuda or cuda:N; auto takes the GPU where it works, and else the CPU with a warning.",
+        rich_help_panel=HOW,
+    ),
+]
+ModelsDirs = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--models-dir",
+        metavar="DIR",
+        help="Another folder with models, searched first; may be repeated.",
+        rich_help_panel=WHERE,
+    ),
+]
+ResultsDir = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Folder for the result files, as ID.json; made where missing. Default: beside the outputs.",
+        rich_help_panel=WHERE,
+    ),
+]
+Stall = Annotated[
+    float,
+    typer.Option(
+        "--stall-timeout",
+        metavar="SECONDS",
+        min=1,
+        help="A job fails when nothing has moved in it for this long.",
+        rich_help_panel=HOW,
+    ),
+]
+MaxDuration = Annotated[
+    float,
+    typer.Option(
+        "--max-duration",
+        metavar="SECONDS",
+        min=1,
+        help="A job fails when one of its inputs is longer than this.",
+        rich_help_panel=HOW,
+    ),
+]
+Root = Annotated[
+    Path | None,
+    typer.Option(
+        "--root",
+        metavar="DIR",
+        exists=True,
+        file_okay=False,
+        help="The folder that no path of a job may leave, by .. or a link: for manifests of strangers.",
+        rich_help_panel=WHERE,
+    ),
+]
+Verbose = Annotated[
+    int,
+    typer.Option(
+        "--verbose",
+        "-v",
+        count=True,
+        show_default=False,
+        metavar="",
+        help="Say what is read and what happens.",
+        rich_help_panel=SHOW,
+    ),
+]
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", metavar="", help="Speak only of trouble; silent on success.", rich_help_panel=SHOW),
+]
+ModelName = Annotated[str, typer.Argument(metavar="NAME", help="The model's name.")]
+ModelNames = Annotated[
+    list[str] | None, typer.Argument(metavar="NAME...", help="The models' names; all models where none is named.")
+]
+Json = Annotated[bool, typer.Option("--json", metavar="", help="Events as JSON lines on stdout.", rich_help_panel=SHOW)]
+
+
+LogPath = Annotated[
+    Path | None,
+    typer.Option(
+        "--log-file",
+        metavar="FILE",
+        help="Append all that happens, as JSON lines, to this file.",
+        rich_help_panel=WHERE,
+    ),
+]
+MetricsPath = Annotated[
+    Path | None,
+    typer.Option(
+        "--metrics-file",
+        metavar="FILE",
+        help="How the run ended, for Prometheus' textfile collector.",
+        rich_help_panel=WHERE,
+    ),
+]
+JunitPath = Annotated[
+    Path | None,
+    typer.Option("--junit", metavar="FILE", help="The jobs as JUnit XML, for CI systems.", rich_help_panel=WHERE),
+]
+OnFinish = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COMMAND",
+        help="Run this after the run, without a shell, with DH_EXIT_CODE and others set; 60 s at most.",
+        rich_help_panel=HOW,
+    ),
+]
+MinDisk = Annotated[
+    int,
+    typer.Option(metavar="MIB", min=0, help="Stop where less than this is free beside an output.", rich_help_panel=HOW),
+]
+OnlyFailed = Annotated[
+    bool,
+    typer.Option(
+        "--only-failed",
+        metavar="",
+        help="Only jobs that were tried and not finished: failed, cancelled or killed.",
+        rich_help_panel=WHAT,
+    ),
+]
+Force = Annotated[
+    bool,
+    typer.Option("--force", metavar="", help="Render everything: --if-exists overwrite.", rich_help_panel=HOW),
+]
+Verify = Annotated[
+    bool,
+    typer.Option(
+        "--verify", metavar="", help="Skip an output only where its content has the recorded hash.", rich_help_panel=HOW
+    ),
+]
+RetryPoison = Annotated[
+    bool,
+    typer.Option(
+        "--retry-poison", metavar="", help="Try jobs once more that killed dh twice in a row.", rich_help_panel=HOW
+    ),
+]
+Retries = Annotated[
+    int,
+    typer.Option(
+        metavar="N", min=0, max=100, help="Further attempts at a job after a transient error.", rich_help_panel=HOW
+    ),
+]
+MaxFailures = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N|N%", help="Start no more jobs once N, or N % of the jobs, have failed.", rich_help_panel=HOW
+    ),
+]
+LockWait = Annotated[
+    float,
+    typer.Option(
+        metavar="SECONDS",
+        min=0,
+        help="Wait so long for another dh that writes the same output or holds the run lock.",
+        rich_help_panel=HOW,
+    ),
+]
+RunLock = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Try later (75) where another run holds this file.", rich_help_panel=HOW),
+]
+LimitFrames = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=1, help="Only the first N frames of each job: a quick look.", rich_help_panel=WHAT),
+]
+IfThere = Annotated[
+    IfExists,
+    typer.Option(
+        "--if-exists",
+        metavar="CHOICE",
+        help="skip: what is up to date stays, what dh made earlier is replaced; overwrite: everything is rendered; "
+        "fail: an existing output fails its job.",
+        rich_help_panel=HOW,
+    ),
+]
+FailFast = Annotated[
+    bool,
+    typer.Option(
+        "--fail-fast/--keep-going", metavar="", help="Stop at the first failed job, or go on.", rich_help_panel=HOW
+    ),
+]
+Timeout = Annotated[
+    float | None,
+    typer.Option(metavar="SECONDS", min=1, help="A job fails when it takes longer than this.", rich_help_panel=HOW),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", metavar="", help="Say what would be done and why; write nothing.", rich_help_panel=SHOW),
+]
+ProgressHow = Annotated[
+    ProgressKind,
+    typer.Option(
+        "--progress",
+        metavar="CHOICE",
+        help="auto: a bar on a terminal, lines elsewhere and with --json; bar, plain, none: that.",
+        rich_help_panel=SHOW,
+    ),
+]

@@ -1,0 +1,164 @@
+"""All reports of one run: which are wanted, in which order they are made, and what is said where one fails."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from dhcli.errors import FAILED, OK, RESULTS_LOST, TRY_LATER, DhError, describe
+from dhcli.events import BatchStarted, Event, JobFinished, Listener, Refused, Summary, Warned
+from dhcli.part import PartFile
+from dhcli.reports import metrics_file
+from dhcli.reports.junit import Case, case_of, case_of_refusal, junit_xml
+from dhcli.reports.log_file import LogFile
+from dhcli.reports.on_finish import run_on_finish
+
+LESS_THAN_LOST = frozenset({OK, FAILED, TRY_LATER})
+"""Exit codes that 74 replaces: a signal, a bug or an unfit machine says more than a lost report."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the user asked for; None stands for nothing."""
+
+    log_file: Path | None = None
+    metrics_file: Path | None = None
+    junit: Path | None = None
+    on_finish: str | None = None
+
+
+class Reports:
+    """The listener of a run; it passes every event on to `show`, the summary with the exit code that holds."""
+
+    def __init__(self, wanted: Wanted, show: Listener, stdout_lost: Callable[[], bool] = lambda: False) -> None:
+        self._wanted, self._show, self._stdout_lost = wanted, show, stdout_lost
+        self._began_s = time.monotonic()
+        self._log: LogFile | None = None
+        self._said_log_lost = self._lost = self._opened = False
+        self._manifest: str | None = None
+        self._cases: list[Case] = []
+        self._frames = 0
+        self._peak_rss: int | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case BatchStarted():
+                self._show(event)
+                self._manifest = event.manifest
+                self._open()
+                self._write_log(event)
+                return
+            case JobFinished():
+                self._note(event)
+                self._write_log(event)
+            case Refused():
+                self._refused(event)
+            case Summary():
+                self._show(self._end(event))
+                return
+            case _:
+                self._write_log(event)
+        self._show(event)
+
+    def exit_code(self, code: int) -> int:
+        """The exit code where `code` is the run's own: 74 where something that was asked for is lost."""
+        lost = self._lost or self._stdout_lost()
+        return RESULTS_LOST if lost and code in LESS_THAN_LOST else code
+
+    def _open(self) -> None:
+        self._opened = True
+        wanted = self._wanted
+        if wanted.log_file is not None:
+            try:
+                self._log = LogFile(wanted.log_file)
+            except OSError as error:
+                self._lose(f"The log {wanted.log_file} cannot be opened: {_reason(error)}.")
+        if wanted.metrics_file is not None:
+            self._write_metrics(wanted.metrics_file, lambda earlier: metrics_file.started(earlier, time.time()))
+
+    def _note(self, event: JobFinished) -> None:
+        self._frames += event.frames
+        if event.peak_rss_bytes is not None:
+            self._peak_rss = max(self._peak_rss or 0, event.peak_rss_bytes)
+        if self._wanted.junit is not None:
+            self._cases.append(case_of(event))
+
+    def _end(self, summary: Summary) -> Summary:
+        """Everything that is made at the end; the summary with the exit code that holds."""
+        wanted = self._wanted
+        if wanted.junit is not None:
+            self._write(wanted.junit, "JUnit file", junit_xml(self._cases, summary))
+        if wanted.metrics_file is not None:
+            self._write_metrics(wanted.metrics_file, lambda earlier: self._last_samples(earlier, summary))
+        summary = dataclasses.replace(summary, exit_code=self.exit_code(summary.exit_code))
+        if wanted.on_finish is not None:
+            trouble = run_on_finish(wanted.on_finish, summary, self._manifest)
+            if trouble is not None:
+                self._warn("on_finish.failed", f"--on-finish {wanted.on_finish}: {trouble}.")
+        self._write_log(summary)
+        return dataclasses.replace(summary, exit_code=self.exit_code(summary.exit_code))
+
+    def _refused(self, event: Refused) -> None:
+        """The run that was not to be: health must see it, too."""
+        if not self._opened:
+            self._open()
+        self._write_log(event)
+        self._cases.append(case_of_refusal(event))
+        spent_s = time.monotonic() - self._began_s
+        self._end(Summary("", 0, 0, 0, 0, 0, 0, spent_s, event.exit_code, {event.code: 1}))
+
+    def _last_samples(self, earlier: metrics_file.Samples, summary: Summary) -> metrics_file.Samples:
+        code = self.exit_code(summary.exit_code)
+        return metrics_file.ended(
+            earlier, time.time(), summary, exit_code=code, frames=self._frames, peak_rss=self._peak_rss
+        )
+
+    def _write_metrics(self, path: Path, change: Callable[[metrics_file.Samples], metrics_file.Samples]) -> None:
+        try:
+            earlier = metrics_file.read_metrics(path)
+        except OSError as error:
+            self._lose(f"The metrics file {path} cannot be read: {_reason(error)}.")
+            return
+        self._write(path, "metrics file", metrics_file.metrics_text(change(earlier)))
+
+    def _write(self, path: Path, what: str, text: str) -> None:
+        """The whole file or none: its reader may come at any moment."""
+        try:
+            with PartFile(path) as part:
+                part.write(text.encode())
+                part.commit()
+        except DhError as error:
+            self._lose(f"The {what} is not written: {error.message}")
+
+    def _write_log(self, event: Event) -> None:
+        if self._log is None:
+            return
+        self._log(event)
+        if self._log.broken is not None and not self._said_log_lost:
+            self._said_log_lost = True
+            self._lose(f"Lines of the log {self._wanted.log_file} are missing: {_reason(self._log.broken)}.")
+
+    def _lose(self, message: str) -> None:
+        self._lost = True
+        self._warn("report.lost", message)
+
+    def _warn(self, code: str, message: str) -> None:
+        warning = Warned(None, code, message)
+        self._show(warning)
+        self._write_log(warning)
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or describe(error)

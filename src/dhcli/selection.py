@@ -1,0 +1,77 @@
+"""What the command line selects: the jobs of a manifest or the one of three flags, overrides, ids, a shard.
+
+It owns what is wrong usage. It reads the manifest through its reader and opens no input.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import typer
+
+from dhcli.batch import shard_of
+from dhcli.errors import ManifestError
+from dhcli.manifest import check_overrides, load_manifest, single_job
+from dhcli.options import Job
+
+
+def chosen_jobs(
+    manifest: str | None,
+    single: tuple[str | None, str | None, str | None],
+    ids: Sequence[str] | None,
+    shard: str | None,
+    model: str | None,
+    sets: Sequence[str] | None,
+    root: Path | None = None,
+) -> tuple[Path | None, tuple[Job, ...]]:
+    overrides = {"model": model} if model is not None else {}
+    for text in sets or ():
+        key, separator, value = text.partition("=")
+        if not separator:
+            usage(f"--set {text}: expected KEY=VALUE")
+        overrides[key] = value
+    with _usage_where_invalid():
+        check_overrides(overrides)
+    audio, video, save_path = single
+    if manifest is None:
+        if audio is None or video is None or save_path is None:
+            usage("give a manifest, or --audio, --video and --save-path")
+        with _usage_where_invalid():
+            return None, single_job(audio, video, save_path, overrides, root).jobs
+    if any(path is not None for path in single):
+        usage("give a manifest or --audio, --video and --save-path, not both")
+    loaded = load_manifest(None if manifest == "-" else Path(manifest), overrides=overrides, root=root)
+    return loaded.path, _selected(loaded.jobs, ids, shard)
+
+
+def _selected(jobs: tuple[Job, ...], ids: Sequence[str] | None, shard: str | None) -> tuple[Job, ...]:
+    if unknown := set(ids or ()) - {job.id for job in jobs}:
+        near = difflib.get_close_matches(min(unknown), [job.id for job in jobs], 1)
+        usage(f"no job '{min(unknown)}' in the manifest" + (f"; did you mean '{near[0]}'?" if near else ""))
+    if ids:
+        jobs = tuple(job for job in jobs if job.id in ids)
+    if shard is None:
+        return jobs
+    part, _, parts = shard.partition("/")
+    if not (part.isdecimal() and parts.isdecimal() and int(part) < int(parts)):
+        usage(f"--shard {shard}: expected I/N with I from 0 to N-1")
+    return tuple(job for job in jobs if shard_of(job.id, int(parts)) == int(part))
+
+
+@contextlib.contextmanager
+def _usage_where_invalid() -> Iterator[None]:
+    """What stands on the command line and not in a file is usage, exit 2, even where a manifest could say it, too."""
+    try:
+        yield
+    except ManifestError as error:
+        if error.code == "manifest.unreadable":  # the current folder is gone
+            raise
+        usage("\n".join(error.problems))
+
+
+def usage(message: str) -> NoReturn:
+    raise typer.BadParameter(message)

@@ -1,0 +1,87 @@
+"""INT, TERM and HUP as wishes to end: heard at once, whatever the main thread is doing.
+
+Python runs a signal's handler only between two steps of the main thread, so a network that computes for a minute would
+delay it by a minute. The C part of Python writes the signal's number into a pipe right away, though, and a thread reads
+it there. What a wish means is decided by the caller; here are no jobs and no children.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, Self
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+REPEAT_S = 0.5
+"""A signal that follows the first this soon is the same wish: `timeout` sends two, a closing terminal HUP and TERM."""
+END = b"\0"
+"""No signal has the number 0."""
+
+
+class StopSignals:
+    """Takes the signals while the block lasts. What is ignored (nohup) stays ignored."""
+
+    def __init__(self, on_first: Callable[[int], None], on_second: Callable[[int], None]) -> None:
+        """`on_first` and `on_second` are called in another thread than the main one."""
+        self._on_first, self._on_second = on_first, on_second
+        self._first: int | None = None
+        self._first_at = 0.0
+        self._heard = threading.Event()
+        self._wanted: frozenset[int] = frozenset()
+        self._previous: dict[int, Any] = {}
+        self._thread: threading.Thread | None = None
+        self._reading = self._writing = self._previous_fd = -1
+
+    @property
+    def number(self) -> int | None:
+        """The first signal, or None."""
+        return self._first
+
+    def wait(self, seconds: float) -> bool:
+        """Pause; True as soon as a signal was heard."""
+        return self._heard.wait(seconds)
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is not threading.main_thread():
+            return self  # only the main thread may take signals; a program that has dh in a thread does it itself
+        self._reading, self._writing = os.pipe()
+        os.set_blocking(self._writing, False)
+        self._thread = threading.Thread(target=self._listen, name="signals", daemon=True)
+        self._thread.start()
+        self._wanted = frozenset(number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN)
+        self._previous_fd = signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
+        self._previous = {number: signal.signal(number, _heard_elsewhere) for number in self._wanted}
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._thread is None:
+            return
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(self._previous_fd)
+        os.write(self._writing, END)  # behind all that was heard: nothing is lost
+        self._thread.join()
+        os.close(self._reading)
+        os.close(self._writing)
+
+    def _listen(self) -> None:
+        while (byte := os.read(self._reading, 1)) not in {END, b""}:
+            self._take(byte[0])
+
+    def _take(self, number: int) -> None:
+        if number not in self._wanted:  # another handler's signal: the pipe tells of all
+            return
+        if self._first is None:
+            self._first, self._first_at = number, time.monotonic()
+            self._heard.set()
+            self._on_first(number)
+        elif time.monotonic() - self._first_at > REPEAT_S:
+            self._on_second(number)
+
+
+def _heard_elsewhere(_: int, __: FrameType | None) -> None:
+    """The handler whose presence makes Python write to the pipe."""

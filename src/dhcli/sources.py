@@ -1,0 +1,64 @@
+"""What a job is made from: its inputs, opened once for all that is done with them, and the hashes that identify them.
+
+Inputs whose hash is in the cache are not read for it. What follows from the hashes is not known here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+from dhcli.media.ffmpeg import InputFile
+from dhcli.options import Job
+from dhcli.record import Record
+from dhcli.result import ModelInfo
+from dhcli.scope import Scope
+from dhcli.settings import Settings
+from dhcli.uptodate import Ingredients
+
+
+class Sources:
+    """The inputs of one attempt. What is found out about them goes into its record."""
+
+    def __init__(self, job: Job, settings: Settings, record: Record, stack: contextlib.ExitStack) -> None:
+        """The inputs stay open until `stack` is closed."""
+        self._job, self._settings, self._record, self._stack = job, settings, record, stack
+
+    def open(self) -> tuple[InputFile, InputFile]:
+        """Video and audio. Raises DhError input.*."""
+        record, job, root = self._record, self._job, self._settings.root
+        if record.video is None or record.audio is None:
+            record.video = self._stack.enter_context(InputFile(job.video, "video", root=root))
+            record.audio = self._stack.enter_context(InputFile(job.audio, "audio", root=root))
+        return record.video, record.audio
+
+    def known(self) -> Ingredients | None:
+        """What the job is made from, where the inputs need not be read for it. Raises DhError input.*, model.*."""
+        video, audio = (self._settings.hashes.known(file.fd) for file in self.open())
+        return self._made_from(video, audio) if video is not None and audio is not None else None
+
+    def identify(self, scope: Scope) -> Ingredients:
+        """What the job is made from. Raises DhError input.*, model.*, and Stopped."""
+        if self._record.ingredients is None:
+            video, audio = self.open()
+            with scope.stage("hash"):
+                return self._made_from(self._sha256(video, scope), self._sha256(audio, scope))
+        return self._record.ingredients
+
+    def _sha256(self, file: InputFile, scope: Scope) -> str:
+        return self._settings.hashes.sha256(file.fd, lambda: content_sha256(file, scope))
+
+    def _made_from(self, video_sha256: str, audio_sha256: str) -> Ingredients:
+        bundle = self._settings.models.bundle(self._job.options.model)
+        model = ModelInfo(name=bundle.name, sha256=bundle.sha256)
+        self._record.ingredients = Ingredients(audio_sha256, video_sha256, model, self._record.options)
+        return self._record.ingredients
+
+
+def content_sha256(file: InputFile, scope: Scope) -> str:
+    """The hash of what is in a file now, read in the stage "hash"."""
+
+    def alive() -> None:
+        scope.check()
+        scope.beat("hash")
+
+    return file.sha256(alive)

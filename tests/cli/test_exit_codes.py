@@ -1,0 +1,179 @@
+"""Command line to exit code, and the last line on stderr, for every code that can be provoked without breaking dh."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dhcli import preview
+from dhcli.errors import EXIT_CODES
+from dhcli.lock import output_lock
+
+WRONG = [
+    (["rendr"], "dh: No such command 'rendr'"),
+    (["render"], "dh render: give a manifest, or --audio, --video and --save-path"),
+    (["render", "night.yaml", "--nope"], "dh render: No such option: --nope"),
+    (["render", "night.yaml", "--job", "thre"], "dh render: no job 'thre' in the manifest; did you mean 'three'?"),
+    (["render", "night.yaml", "--set", "gain"], "dh render: --set gain: expected KEY=VALUE"),
+    (["render", "night.yaml", "--set", "gian=1"], "dh render: --set gian: unknown key, did you mean 'gain'?"),
+    (["render", "night.yaml", "--set", "gain=9"], "dh render: --set gain: found '9', expected a number from 0 to 3"),
+    (["render", "night.yaml", "--shard", "3/2"], "dh render: --shard 3/2: expected I/N with I from 0 to N-1"),
+    (["render", "night.yaml", "--device", "gpu"], "dh render: --device gpu: expected auto, cpu, cuda or cuda:N"),
+    (["render", "night.yaml", "--progress", "loud"], "dh render: Invalid value for '--progress': 'loud' is not one of"),
+    (["render", "night.yaml", "--limit-frames", "0"], "dh render: Invalid value for '--limit-frames'"),
+    (["render", "night.yaml", "--on-finish", " "], "dh render: --on-finish: expected a command"),
+    (
+        ["render", "night.yaml", "--audio", "a.wav"],
+        "dh render: give a manifest or --audio, --video and --save-path, not",
+    ),
+    (["render", "--audio", "a.wav", "--video", "v.mp4"], "dh render: give a manifest, or --audio"),
+    (
+        ["render", "--audio", "a.wav", "--video", "v.mp4", "--save-path", "o.mov"],
+        "dh render: --save-path: found 'o.mov'",
+    ),
+    (["check"], "dh check: give a manifest"),
+    (["schema", "song"], "dh schema: Invalid value for 'kind': 'song' is not one of"),
+    (["models", "info"], "dh models info: Missing argument"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "says"), WRONG, ids=[" ".join(arguments) for arguments, _ in WRONG])
+def test_wrong_usage_is_2_and_says_what_and_where_to_look(
+    arguments: list[str], says: str, dh: Any, night: Path
+) -> None:
+    said = dh(*arguments)
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith(says)
+    assert said.last.startswith("    Try 'dh")
+    assert not list(night.parent.glob("*.mp4*"))
+
+
+def test_no_arguments_shows_the_help(dh: Any) -> None:
+    said = dh()
+    assert said.code == 2
+    assert "render" in said.out + said.err
+
+
+def test_0_success_and_again_up_to_date(dh: Any, good: list[str]) -> None:
+    first, second = dh("render", *good), dh("render", *good)
+    assert (first.code, first.out) == (0, "")
+    assert first.last.startswith("1 job: 1 succeeded in ")
+    assert (second.code, second.out) == (0, "")
+    assert second.last.startswith("1 job: 1 up to date in ")
+
+
+def test_1_a_failed_job_does_not_stop_the_others(dh: Any, night: Path) -> None:
+    said = dh("render", "night.yaml", "--limit-frames", "2")
+    assert (said.code, said.out) == (1, "")
+    assert said.last.startswith("3 jobs: 2 succeeded, 1 failed (input.missing) in ")
+    assert f"  two: input.missing: video {night.parent}/missing.mp4: there is no such file." in said.err
+    assert f"All that is known: {night.parent}/two.mp4.json" in said.err
+    assert json.loads((night.parent / "two.mp4.json").read_text())["error"]["code"] == "input.missing"
+    assert not (night.parent / "two.mp4").exists()
+
+
+def test_65_every_problem_of_a_manifest_and_the_code_last(dh: Any, night: Path) -> None:
+    night.write_text(night.read_text().replace("video:", "vidoe:", 1).replace("id: three", "id: '.'"))
+    said = dh("render", "night.yaml")
+    assert (said.code, said.out) == (65, "")
+    assert "night.yaml:6: jobs[0].vidoe: unknown key, did you mean 'video'?" in said.err
+    assert said.last == "dh: nothing was done: 3 problems [manifest.invalid]"
+
+
+@pytest.mark.parametrize("manifest", ["nowhere.yaml", "."])
+def test_66_no_manifest(manifest: str, dh: Any) -> None:
+    said = dh("check", manifest)
+    assert said.code == 66
+    assert said.last == "dh: nothing was done: 1 problem [manifest.unreadable]"
+
+
+def test_66_closed_standard_input(program: Any) -> None:
+    said = program("dh render - <&-")
+    assert said.code == 66
+    assert "standard input is closed" in said.err
+
+
+def test_69_no_ffmpeg(dh: Any, good: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DH_FFMPEG", "/nowhere/ffmpeg")
+    said = dh("render", *good)
+    assert said.code == 69
+    assert "Correct the variable DH_FFMPEG" in said.err
+    assert said.last.startswith("1 job: 1 failed (env.ffmpeg_missing) in ")
+
+
+def test_69_no_such_model(dh: Any, night: Path) -> None:
+    said = dh("render", str(night), "--model", "nobody")
+    assert said.code == 69
+    assert said.last.startswith("3 jobs: 1 failed (model.missing), 2 not started in ")
+
+
+def test_70_a_bug_shows_where_and_is_told_in_the_last_line(
+    dh: Any, night: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> int:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(preview, "preview", broken)
+    said = dh("check", str(night))
+    assert said.code == 70
+    assert "Traceback" in said.err
+    assert said.last.startswith("dh: something unforeseen; please report it")
+    assert said.last.endswith("[internal.bug]")
+
+
+def test_74_results_that_cannot_be_written_stand_on_stderr(dh: Any, good: list[str], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    said = dh("render", *good, "--results-dir", str(tmp_path / "file"), "-q")
+    assert said.code == 74
+    told = next(line for line in said.err.splitlines() if line.endswith("[result.lost]"))
+    result, _ = json.JSONDecoder().raw_decode(told[told.index("{") :])
+    assert result["status"] == "failed"
+    assert said.last.startswith("1 job: 1 failed")
+
+
+def test_75_locked_by_another_run(dh: Any, good: list[str], tmp_path: Path) -> None:
+    with output_lock(tmp_path / "good.mp4"):
+        said = dh("render", *good, "--retries", "0")
+    assert said.code == 75
+    assert said.last.startswith("1 job: 1 failed (env.locked) in ")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_128_n_a_signal_ends_the_run_after_clean_up(number: int, good: list[str], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "dhcli", "render", *good[:6], "--set", "preset=placebo", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if json.loads(line).get("stage") == "render":
+                break
+        process.send_signal(number)
+        events = [json.loads(line) for line in process.stdout]
+        _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 128 + number
+    assert stderr.splitlines()[-1].startswith("1 job: 1 cancelled in ")
+    assert events[-1]["event"] == "summary"
+    assert events[-1]["exit_code"] == 128 + number
+    assert [path.name for path in tmp_path.iterdir()] == ["good.mp4.json"]
+
+
+def test_130_an_interrupt_before_the_first_job_is_one_line(tmp_path: Path) -> None:
+    manifest = tmp_path / "night.yaml"
+    os.mkfifo(manifest)
+    command = [sys.executable, "-m", "dhcli", "render", str(manifest)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process, manifest.open("wb"):
+        process.send_signal(signal.SIGINT)  # the manifest opens when dh opens it, which then waits for the first byte
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert said == "dh: interrupted; nothing was done\n"
+
+
+def test_every_exit_code_has_a_test_here() -> None:
+    tested = {name.split("_")[1] for name in globals() if name.startswith("test_")} | {"2"}
+    assert {str(code) for code in EXIT_CODES} <= tested

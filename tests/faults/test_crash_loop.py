@@ -1,0 +1,109 @@
+"""SIGKILL at any moment leaves nothing, or a complete pair of video and result; the next run cleans up and finishes."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dhcli.result import read_result
+
+KILLS = int(os.environ.get("DH_TEST_KILLS", "20"))
+"""A longer loop is asked for by the variable: DH_TEST_KILLS=100 takes about 3 minutes."""
+SEED = 20
+
+
+@pytest.fixture(scope="module")
+def reference() -> dict[str, Any]:
+    """What the first, undisturbed run found out: how long it takes, and the hash of its video."""
+    return {}
+
+
+@pytest.mark.parametrize("number", range(KILLS))
+def test_kill_at_a_random_moment(
+    dh: Callable[..., subprocess.Popen[str]],
+    render: Callable[..., Any],
+    reference: dict[str, Any],
+    out: Path,
+    content: Callable[[], list[str]],
+    sha256: Callable[[Path], str],
+    number: int,
+) -> None:
+    if not reference:
+        began = time.monotonic()
+        assert dh().wait(60) == 0
+        reference.update(wall_s=time.monotonic() - began, sha256=sha256(out / "out.mp4"))
+        for path in out.iterdir():
+            path.unlink()
+    # From where the imports end to a little after the end; more of the moments towards the commit than before it.
+    share = 0.3 + 0.75 * random.Random(SEED * 1000 + number).random()  # noqa: S311 - a moment, no secret
+    process = dh("--json")
+    time.sleep(share * reference["wall_s"])
+    process.kill()
+    process.wait(60)
+    check_pair(out, reference["sha256"], sha256)
+    run = render(if_exists="skip")
+    assert run.summary.exit_code == 0
+    assert content() == ["out.mp4", "out.mp4.json"], "the leftovers of the killed run are gone"
+    assert sha256(out / "out.mp4") == run.result.output.sha256 == reference["sha256"]
+
+
+def check_pair(out: Path, whole: str, sha256: Callable[[Path], str]) -> None:
+    """A video is whole or absent, and who says that it succeeded can prove it."""
+    video, result = out / "out.mp4", read_result(out / "out.mp4.json")
+    if video.exists():
+        assert sha256(video) == whole
+    if result is not None and result.status == "succeeded":
+        assert result.output is not None
+        assert sha256(video) == result.output.sha256
+    elif result is not None:
+        assert result.status == "running"
+
+
+KILL_AT = """
+import os, signal
+import dhcli.part as part
+real, count = os.{call}, 0
+def killer(*args, **options):
+    global count
+    count += 1
+    {before}
+    answer = real(*args, **options)
+    {after}
+    return answer
+part.os.{call} = killer
+"""
+KILL = "if count == {at}: os.kill(os.getpid(), signal.SIGKILL)"
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(("call", "at"), [("replace", 1), ("replace", 2), ("replace", 3), ("fsync", 5)])
+def test_kill_around_every_step_of_the_commit(
+    dh: Callable[..., subprocess.Popen[str]],
+    render: Callable[..., Any],
+    out: Path,
+    content: Callable[[], list[str]],
+    call: str,
+    at: int,
+    when: str,
+) -> None:
+    """`running` is renamed first, then the video, then `succeeded`; each is flushed with its folder."""
+    steps = {"before": "pass", "after": "pass"} | {when: KILL.format(at=at)}
+    assert dh(program=KILL_AT.format(call=call, **steps)).wait(60) == -9
+    result = read_result(out / "out.mp4.json")
+    status = result.status if result is not None else None
+    assert status in {None, "running", "succeeded"}
+    if status == "succeeded":
+        assert (out / "out.mp4").exists()
+    run = render(if_exists="skip")
+    assert run.summary.exit_code == 0
+    assert run.result.status == "succeeded"
+    assert json.loads((out / "out.mp4.json").read_bytes())["output"]["bytes"] == (out / "out.mp4").stat().st_size
+    assert content() == ["out.mp4", "out.mp4.json"]

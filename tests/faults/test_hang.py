@@ -1,0 +1,190 @@
+"""Nothing hangs: whatever a child does not do, the job ends with its reason and nothing is left."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dhcli.families.dh_base import DhBase
+
+Render = Callable[..., Any]
+Fake = Callable[..., Path]
+
+STALL_S = 1.0
+LIMIT_S = 30.0
+"""Generous: the stall timeout and 2 s are the promise, the machine may be busy."""
+FRAMES = 400 * 300 * 3 // 2
+
+
+@pytest.mark.parametrize(
+    ("role", "nth", "stage"),
+    [
+        ("list", 1, "probe"),
+        ("scan", 1, "probe"),
+        ("sound", 1, "probe"),
+        ("listen", 1, "listen"),
+        ("listen", 2, "listen"),
+        ("decode", 1, "analyse"),
+        ("decode", 2, "decode"),
+        ("encode", 1, "encode"),
+        ("verify", 1, "verify"),
+    ],
+)
+def test_a_child_that_never_answers_is_a_stall_of_its_stage(
+    fake_ffmpeg: Fake, render: Render, content: Callable[[], list[str]], role: str, nth: int, stage: str
+) -> None:
+    fake_ffmpeg(role, "stuck()", nth)
+    began = time.monotonic()
+    run = render(stall_timeout_s=STALL_S)
+    assert time.monotonic() - began < LIMIT_S
+    assert (run.result.error.code, run.result.error.stage) == ("stalled", stage)
+    assert f"limit {STALL_S:g} s" in run.result.error.message
+    assert content() == ["out.mp4.json"]
+    assert run.summary.exit_code == 75, "a stall may be over when the scheduler tries again"
+
+
+@pytest.mark.parametrize(
+    ("role", "nth", "behaviour", "stage"),
+    [
+        pytest.param("decode", 1, f"pass_on({4 * FRAMES})\nspin()", "analyse", id="decoder spins midway, ignores TERM"),
+        pytest.param("decode", 2, f"pass_on({4 * FRAMES})\nspin()", "decode", id="the same while rendering"),
+        pytest.param("decode", 2, f"pass_on({4 * FRAMES})\nos.fork() or spin()\nstuck()", "decode", id="with a fork"),
+        pytest.param(
+            "decode", 2, f"pass_on({4 * FRAMES})\nos.fork() or stuck()", "decode", id="wrapper ends, grandchild stays"
+        ),
+        pytest.param("decode", 1, "pass_on(-1)\nos.close(1)\nstuck()", "analyse", id="stdout closed, process alive"),
+        pytest.param("verify", 1, "pass_on(-1)\nos.close(1)\nstuck()", "verify", id="the same while verifying"),
+        pytest.param("encode", 1, f"take({2 * FRAMES})\nstuck()", "encode", id="encoder stops reading"),
+        pytest.param("encode", 1, "take()\nstuck()", "encode", id="encoder never ends after the end"),
+        pytest.param("encode", 1, f"take({2 * FRAMES})\nos.close(0)\nstuck()", "encode", id="encoder closes its stdin"),
+    ],
+)
+def test_a_child_that_stops_midway(
+    fake_ffmpeg: Fake,
+    render: Render,
+    content: Callable[[], list[str]],
+    role: str,
+    nth: int,
+    behaviour: str,
+    stage: str,
+) -> None:
+    fake_ffmpeg(role, behaviour, nth)
+    began = time.monotonic()
+    run = render(stall_timeout_s=STALL_S)
+    assert time.monotonic() - began < LIMIT_S
+    assert (run.result.error.code, run.result.error.stage) == ("stalled", stage)
+    assert content() == ["out.mp4.json"]
+
+
+@pytest.mark.parametrize(
+    ("role", "nth", "code"),
+    [("decode", 1, "decode.failed"), ("decode", 2, "decode.failed"), ("encode", 1, "encode.failed")],
+)
+def test_a_flood_of_messages_ends_the_job_without_filling_the_memory(
+    fake_ffmpeg: Fake, render: Render, content: Callable[[], list[str]], role: str, nth: int, code: str
+) -> None:
+    fake_ffmpeg(role, "while True: os.write(2, b'[error] no frame!\\n' * 4000)", nth)
+    run = render()
+    assert run.result.error.code == code
+    assert "4 MiB of messages" in run.result.error.message
+    assert set(run.result.error.stderr_tail) == {"[error] no frame!"}
+    assert content() == ["out.mp4.json"]
+
+
+def test_much_on_stderr_is_no_fault(fake_ffmpeg: Fake, render: Render) -> None:
+    """Three times what an unread pipe holds: without a pump the child would stand."""
+    fake_ffmpeg("decode", "os.write(2, b'[warning] odd\\n' * 14_000)\nsys.exit(pass_on(-1))", 0)
+    assert render(stall_timeout_s=10).result.status == "succeeded"
+
+
+def test_a_job_has_its_own_time_limit(fake_ffmpeg: Fake, render: Render, content: Callable[[], list[str]]) -> None:
+    fake_ffmpeg("decode", "stuck()", 2)
+    run = render(timeout_s=1.5)
+    assert run.result.error.code == "job.timeout"
+    assert run.summary.exit_code == 1
+    assert content() == ["out.mp4.json"]
+
+
+def test_a_decoder_that_really_hangs(
+    shared_media: Path, fake_ffmpeg: Fake, render: Render, content: Callable[[], list[str]]
+) -> None:
+    """With `-err_detect explode` ffmpeg spins on this file for ever, ignores SIGTERM and writes 20 MB/s."""
+    explode = 'os.execv(REAL, [REAL, "-err_detect", "explode", "-i", argv[argv.index("-i") + 1], "-f", "null", "-"])'
+    fake_ffmpeg("scan", explode)
+    run = render(video=shared_media / "hang_sample.mp4", stall_timeout_s=STALL_S)
+    assert run.result.error.code in {"decode.failed", "stalled"}
+    assert content() == ["out.mp4.json"]
+
+
+def test_the_same_file_is_refused_without_a_hang(
+    shared_media: Path, render: Render, content: Callable[[], list[str]]
+) -> None:
+    run = render(video=shared_media / "hang_sample.mp4", stall_timeout_s=5)
+    assert run.result.status == "failed"
+    assert run.result.error.code in {"input.corrupt", "input.truncated"}
+    assert content() == ["out.mp4.json"]
+
+
+STUCK = """
+import os, time
+from dhcli.inference import Network
+def stuck(self, outputs, feeds):
+    open("stuck.now", "w").close()
+    while True: time.sleep(60)
+Network.run = stuck
+"""
+"""A call that does not come back to Python, as a hanging driver would."""
+LOADING = """
+import time
+from dhcli.families.dh_base import DhBase
+def stuck(*args):
+    open("stuck.now", "w").close()
+    while True: time.sleep(60)
+DhBase.__init__ = stuck
+"""
+
+
+@pytest.mark.parametrize(("program", "stage"), [(STUCK, "listen"), (LOADING, "load")], ids=["network", "loading"])
+def test_a_call_that_never_returns_ends_the_process_with_its_result(
+    dh: Callable[..., subprocess.Popen[str]],
+    content: Callable[[], list[str]],
+    stored: Callable[[], dict[str, Any]],
+    program: str,
+    stage: str,
+) -> None:
+    process = dh("--stall-timeout", "1", program=program)
+    _, stderr = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 75
+    result = stored()
+    assert result["status"] == "failed"
+    assert (result["error"]["code"], result["error"]["stage"]) == ("stalled", stage)
+    assert content() == ["out.mp4.json"], "neither part nor lock"
+    assert "1 job: 1 failed (stalled)" in stderr.splitlines()[-1]
+
+
+def test_a_terminal_that_hangs_does_not_keep_a_stuck_process(
+    dh: Callable[..., subprocess.Popen[str]], stored: Callable[[], dict[str, Any]]
+) -> None:
+    """Nobody reads stderr: a pipe that is full blocks whoever writes the summary."""
+    fill = "import os\nos.set_blocking(2, False)\ntry:\n    while os.write(2, bytes(4096)): pass\n"
+    fill += "except BlockingIOError: os.set_blocking(2, True)\n"
+    process = dh("--stall-timeout", "1", program=fill + STUCK)
+    assert process.wait(LIMIT_S) == 75
+    assert stored()["error"]["code"] == "stalled"
+
+
+def test_a_slow_network_is_no_stall_while_frames_come(render: Render, dh_base: DhBase, monkeypatch: Any) -> None:
+    """Each batch takes half the limit, all together twice the limit."""
+    speak = type(dh_base).speak
+
+    def slow(*args: Any) -> Any:
+        time.sleep(0.6)
+        return speak(*args)
+
+    monkeypatch.setattr(type(dh_base), "speak", slow)
+    assert render(stall_timeout_s=1.5).result.status == "succeeded"

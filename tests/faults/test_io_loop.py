@@ -1,0 +1,180 @@
+"""The N-th write, flush, rename or open of our own files fails, for every N until a run passes unharmed."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import json
+import os
+import resource
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dhcli.events import Warned
+from dhcli.result import JobResult
+
+Render = Callable[..., Any]
+
+OPERATIONS = ("open", "write", "pwrite", "fsync", "replace")
+
+
+class Disk:
+    """The calls that reach our files, counted; the `at`-th call of one operation fails."""
+
+    def __init__(self, folders: tuple[Path, ...], operation: str, number: int, at: int) -> None:
+        self.failed = ""
+        """The file at which it failed, "" where it did not."""
+        self._folders = tuple(map(str, folders))
+        self._operation, self._errno, self._left = operation, number, at
+        self._names: dict[int, str] = {}
+        self._real = {name: getattr(os, name) for name in OPERATIONS}
+
+    def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(os, "open", self._open)
+        monkeypatch.setattr(os, "replace", self._replace)
+        for name in ("write", "pwrite", "fsync"):
+            monkeypatch.setattr(os, name, self._on_descriptor(name))
+
+    def _ours(self, path: Any) -> bool:
+        return isinstance(path, (str, bytes, os.PathLike)) and os.fsdecode(path).startswith(self._folders)
+
+    def _count(self, operation: str, name: str) -> None:
+        if operation != self._operation:
+            return
+        self._left -= 1
+        if self._left == 0:
+            self.failed = name
+            raise OSError(self._errno, os.strerror(self._errno), name)
+
+    def _open(self, path: Any, *args: Any, **options: Any) -> int:
+        if self._ours(path):
+            self._count("open", os.fsdecode(path))
+        descriptor: int = self._real["open"](path, *args, **options)
+        self._names.pop(descriptor, None)
+        if self._ours(path):
+            self._names[descriptor] = os.fsdecode(path)
+        return descriptor
+
+    def _replace(self, old: Any, new: Any, **options: Any) -> None:
+        if self._ours(new):
+            self._count("replace", os.fsdecode(new))
+        self._real["replace"](old, new, **options)
+
+    def _on_descriptor(self, operation: str) -> Callable[..., Any]:
+        def call(descriptor: int, *args: Any) -> Any:
+            if descriptor in self._names:
+                self._count(operation, self._names[descriptor])
+            return self._real[operation](descriptor, *args)
+
+        return call
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EDQUOT], ids=["ENOSPC", "EIO", "EDQUOT"])
+def test_every_call_fails_once(
+    render: Render,
+    out: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    content: Callable[[], list[str]],
+    operation: str,
+    number: int,
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    for at in itertools.count(1):
+        (out / "out.mp4").write_bytes(b"the old video")
+        (out / "out.mp4.json").unlink(missing_ok=True)
+        with monkeypatch.context() as patch:
+            disk = Disk((out, temporary), operation, number, at)
+            disk.install(patch)
+            run = render(limit_frames=4)
+        assert not list(temporary.iterdir()), "the face track has no name"
+        assert content() in (["out.mp4", "out.mp4.json"], ["out.mp4"]), "neither part nor lock"
+        if not disk.failed:
+            assert (run.summary.exit_code, run.summary.succeeded) == (0, 1)
+            break
+        assert at < 30
+        check_told(run, Path(disk.failed), out, number, operation)
+    assert at > 1, "nothing was provoked"
+
+
+def check_told(run: Any, failed: Path, out: Path, number: int, operation: str) -> None:
+    """What the run says is true of what is on the disk."""
+    video, lost = (out / "out.mp4").read_bytes(), lost_result(run.events)
+    if lost is not None and lost.status == "succeeded":
+        assert lost.output is not None
+        assert run.summary.exit_code == 74
+        assert len(video) == lost.output.bytes
+        return
+    told: Any = run.result if lost is None else lost
+    assert told.status == "failed"
+    assert told.error.code == code(told.error.stage, failed, out, number)
+    assert os.strerror(number) in told.error.message
+    assert run.summary.exit_code in ({1, 75} if lost is None else {74})
+    # A folder is flushed after the rename: the new name is there, but a power cut may take it back.
+    assert video == b"the old video" or (failed == out and operation == "fsync")
+
+
+def code(stage: str, failed: Path, out: Path, number: int) -> str:
+    """What is said of a call that failed with this number at this file."""
+    if out not in {failed, failed.parent}:
+        return "env.disk_full"  # the face track, in the folder for temporary files
+    if stage == "verify":
+        return "output.mismatch"  # it cannot be read back
+    return "output.disk_full" if number in {errno.ENOSPC, errno.EDQUOT} else "output.not_writable"
+
+
+def lost_result(events: list[Any]) -> JobResult | None:
+    """The result that went to stderr because its file could not be written."""
+    lost = [event.message for event in events if isinstance(event, Warned) and event.code == "result.lost"]
+    return JobResult.model_validate(json.loads(lost[0].partition("It says: ")[2])) if lost else None
+
+
+def test_results_that_cannot_be_written_at_all_go_to_stderr(
+    dh: Callable[..., subprocess.Popen[str]], out: Path, tmp_path: Path
+) -> None:
+    blocked = tmp_path / "results"
+    blocked.write_text("a file where the folder should be")
+    process = dh("--results-dir", str(blocked), "--quiet")
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 74
+    line = next(line for line in stderr.splitlines() if "It says: " in line)
+    told = json.loads(line.partition("It says: ")[2].rpartition(" [")[0])
+    assert told["status"] == "failed"
+    assert told["error"]["code"] == "output.not_writable"
+    assert not list(out.iterdir())
+
+
+def test_a_limit_on_file_sizes_is_a_full_disk(
+    dh: Callable[..., subprocess.Popen[str]], content: Callable[[], list[str]], stored: Callable[[], dict[str, Any]]
+) -> None:
+    """The encoder dies of SIGXFSZ; the result, which is smaller, still fits."""
+    limit = 128 << 10
+    process = dh("--set", "crf=0", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode in {1, 75}, stderr
+    assert stored()["error"]["code"] == "output.disk_full"
+    assert content() == ["out.mp4.json"]
+
+
+def test_a_disk_that_is_really_full(dh: Callable[..., subprocess.Popen[str]], out: Path, tmp_path: Path) -> None:
+    """A file system of 48 KiB in a mount namespace of the test: the video does not fit, its result does."""
+    if shutil.which("unshare") is None or subprocess.run(["unshare", "-Ur", "-m", "true"], check=False).returncode:
+        pytest.skip("this system gives no mount namespace to an ordinary user")
+    saved = tmp_path / "saved"
+    script = f'mount -t tmpfs -o size=48k tmpfs "{out}" && {{ "$@"; code=$?; cp -a "{out}/." "{saved}"; exit $code; }}'
+    saved.mkdir()
+    under = ("unshare", "-Ur", "-m", "sh", "-c", script, "sh")
+    _, stderr = (process := dh("--set", "crf=0", "--min-disk", "0", under=under)).communicate(timeout=60)
+    assert process.returncode in {1, 75}, stderr
+    assert sorted(path.name for path in saved.iterdir()) == ["out.mp4.json"]
+    result = json.loads((saved / "out.mp4.json").read_bytes())
+    assert (result["status"], result["error"]["code"]) == ("failed", "output.disk_full")
+    assert result["error"]["hint"]

@@ -1,0 +1,321 @@
+"""A batch that ended early is run again: what is missing is made, all else is left as it is, and why is said."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dhcli.batch import Batch, Policy
+from dhcli.events import Event, JobDecided, JobFinished, Summary
+from dhcli.hashes import HashCache
+from dhcli.manifest import load_manifest
+from dhcli.media.ffmpeg import InputFile
+from dhcli.result import JobResult, read_result
+from dhcli.settings import Models, Settings
+
+FakeFfmpeg = Callable[..., Path]
+Until = Callable[..., bool]
+RUN = [sys.executable, "-m", "dhcli", "render", "night.yaml", "--device", "cpu", "--retries", "0"]
+
+
+class Night:
+    """A manifest with jobs named after their outputs, and what was rendered in a run of it."""
+
+    def __init__(self, folder: Path, models: Models, audio: Path, video: Path) -> None:
+        self.folder, self._models = folder, models
+        shutil.copyfile(audio, folder / "words.wav")
+        shutil.copyfile(video, folder / "clip.mp4")
+        self.jobs: dict[str, dict[str, Any]] = {name: {} for name in ("a", "b", "c")}
+        self.events: list[Event] = []
+
+    def write(self) -> None:
+        common = {"audio": "words.wav", "video": "clip.mp4", "preset": "ultrafast"}
+        jobs = [common | {"save_path": f"{name}.mp4"} | options for name, options in self.jobs.items()]
+        (self.folder / "night.yaml").write_text(json.dumps({"version": 1, "jobs": jobs}))
+
+    def run(self, *, only_failed: bool = False, **how: Any) -> dict[str, str]:
+        """Job and status, in the order of the run."""
+        self.write()
+        self.events = []
+        settings = Settings(self._models, **{"limit_frames": 2} | how)
+        loaded = load_manifest(self.folder / "night.yaml")
+        Batch(settings, self.events.append, Policy(only_failed=only_failed)).run(loaded.jobs, loaded.path)
+        return {event.job_id: event.status for event in self.events if isinstance(event, JobFinished)}
+
+    @property
+    def exit_code(self) -> int:
+        assert isinstance(self.events[-1], Summary)
+        return self.events[-1].exit_code
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        return {event.job_id: event.reason for event in self.events if isinstance(event, JobDecided)}
+
+    def result(self, name: str) -> JobResult:
+        found = read_result(self.folder / f"{name}.mp4.json")
+        assert found is not None
+        return found
+
+    def tree(self) -> dict[str, tuple[int, int]]:
+        """Every output and result, with inode and time: any touch shows."""
+        found = {
+            path.name: path.stat() for path in self.folder.iterdir() if ".mp4" in path.name and path.name[0] != "."
+        }
+        return {name: (stat.st_ino, stat.st_mtime_ns) for name, stat in found.items()}
+
+
+@pytest.fixture
+def night(tmp_path: Path, models: Models, words: Path, clip: Path) -> Night:
+    folder = tmp_path / "night"
+    folder.mkdir()
+    return Night(folder, models, words, clip)
+
+
+@pytest.fixture
+def kill(night: Night, fake_ffmpeg: FakeFfmpeg, until: Until, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Run the manifest in a process that is killed by SIGKILL in its nth encode."""
+
+    def run(nth: int, *flags: str) -> None:
+        night.write()
+        mark = fake_ffmpeg("encode", "stuck()", nth)
+        mark.unlink(missing_ok=True)
+        now = Path(f"{mark}.now")
+        now.unlink(missing_ok=True)
+        how: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        process = subprocess.Popen([*RUN, "--limit-frames", "2", *flags], cwd=night.folder, **how)
+        try:
+            assert until(now.exists)
+        finally:
+            process.kill()
+            process.wait()
+        monkeypatch.delenv("DH_FFMPEG")
+
+    return run
+
+
+def test_a_killed_batch_renders_only_what_is_missing(night: Night, kill: Callable[..., None]) -> None:
+    kill(2)
+    assert (night.result("a").status, night.result("b").status) == ("succeeded", "running")
+    before = night.tree()
+    assert list(night.run().items()) == [("a", "skipped"), ("c", "succeeded"), ("b", "succeeded")], "b killed, so last"
+    assert night.reasons == {"a": "up to date", "b": "the last attempt was killed", "c": "no earlier result"}
+    after = night.tree()
+    assert all(after[name] == before[name] for name in ("a.mp4", "a.mp4.json"))
+    assert sorted(path.name for path in night.folder.iterdir() if path.name[0] == ".") == [], "no part, no lock"
+
+
+def test_a_second_run_touches_nothing(night: Night) -> None:
+    night.run()
+    before = night.tree()
+    assert set(night.run().values()) == {"skipped"}
+    assert night.tree() == before
+    assert night.exit_code == 0
+
+
+def test_a_job_that_killed_the_process_twice_is_poison_until_somebody_says_otherwise(
+    night: Night, kill: Callable[..., None]
+) -> None:
+    night.jobs = {"a": {}}
+    kill(1)
+    assert night.result("a").killed_before == 0
+    kill(1)
+    assert night.result("a").killed_before == 1
+    night.jobs = {"a": {}, "b": {}}
+    for _ in range(2):
+        assert list(night.run().items())[-1] == ("a", "failed")
+        error = night.result("a").error
+        assert error is not None
+        assert (error.code, night.result("a").killed_before, night.exit_code) == ("job.poison", 2, 1)
+        assert "--retry-poison" in error.hint
+    assert night.run(retry_poison=True)["a"] == "succeeded"
+    assert night.result("a").killed_before == 0
+
+
+def test_a_changed_job_is_not_poison(night: Night, kill: Callable[..., None]) -> None:
+    night.jobs = {"a": {}}
+    kill(1)
+    kill(1)
+    night.jobs = {"a": {"crf": "30"}}
+    assert night.run() == {"a": "succeeded"}
+
+
+def test_a_kill_that_is_followed_by_an_end_does_not_count(night: Night, kill: Callable[..., None]) -> None:
+    night.jobs = {"a": {}}
+    kill(1)
+    night.run()
+    kill(1, "--force")
+    assert night.run() == {"a": "succeeded"}
+
+
+def test_what_failed_runs_last_and_alone_where_asked_for(night: Night) -> None:
+    night.jobs["a"] = {"video": "later.mp4"}
+    assert night.run() == {"a": "failed", "b": "succeeded", "c": "succeeded"}
+    night.jobs["d"] = {}
+    assert list(night.run().items()) == [("b", "skipped"), ("c", "skipped"), ("d", "succeeded"), ("a", "failed")]
+    shutil.copyfile(night.folder / "clip.mp4", night.folder / "later.mp4")
+    assert night.run(only_failed=True) == {"a": "succeeded"}
+    assert night.run(only_failed=True) == {}
+    assert night.exit_code == 0
+
+
+def test_a_reordered_manifest_and_a_moved_folder_are_up_to_date(night: Night, tmp_path: Path) -> None:
+    night.run()
+    night.jobs = dict(reversed(night.jobs.items()))
+    moved = tmp_path / "elsewhere"
+    night.folder.rename(moved)
+    night.folder = moved
+    before = night.tree()
+    assert night.run() == {"c": "skipped", "b": "skipped", "a": "skipped"}
+    assert night.tree() == before
+
+
+@pytest.mark.parametrize("change", ["audio", "video", "option", "limit", "gone", "cut", "label", "touched"])
+def test_what_changed_is_rendered_and_named(night: Night, change: str) -> None:
+    night.jobs = {"a": {}, "b": {"audio": "other.wav", "video": "other.mp4"}}
+    words, clip = (night.folder / name for name in ("words.wav", "clip.mp4"))
+    shutil.copyfile(words, night.folder / "other.wav")
+    shutil.copyfile(clip, night.folder / "other.mp4")
+    night.run()
+    reason = "up to date"
+    match change:
+        case "audio":
+            words.write_bytes(words.read_bytes()[:-2] + b"\x01\x01")
+            reason = "stale: the audio has changed"
+        case "video":
+            clip.write_bytes(clip.read_bytes() + b"\x00\x00\x00\x08free")
+            reason = "stale: the video has changed"
+        case "option":
+            night.jobs["a"]["gain"] = "1.5"
+            reason = "stale: gain 1.0 -> 1.5"
+        case "gone":
+            (night.folder / "a.mp4").unlink()
+            reason = "stale: the output is gone"
+        case "cut":
+            os.truncate(night.folder / "a.mp4", 100)
+            reason = f"stale: the output has 100 bytes, and had {(night.folder / 'b.mp4').stat().st_size}"
+        case "label":
+            night.jobs["a"]["label"] = "for Anna"
+        case "touched":
+            words.touch()
+    other = "up to date"
+    if change == "limit":
+        reason = other = "stale: limit_frames 2 -> 3"
+    statuses = night.run(limit_frames=3 if change == "limit" else 2)
+    assert night.reasons == {"a": reason, "b": other}
+    assert statuses["a"] == ("skipped" if reason == "up to date" else "succeeded")
+
+
+def test_dry_run_says_why_and_writes_nothing(night: Night) -> None:
+    night.run()
+    night.jobs["b"]["crf"] = "30"
+    night.jobs["d"] = {}
+    night.write()
+    before = sorted((path.name, path.stat().st_mtime_ns) for path in night.folder.iterdir())
+    done = subprocess.run(
+        [*RUN, "--limit-frames", "2", "--dry-run", "--json"],
+        cwd=night.folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    planned = {line["job_id"]: (line["action"], line["reason"]) for line in lines if "action" in line}
+    assert planned == {
+        "a": ("skip", "up to date"),
+        "b": ("render", "stale: crf 18 -> 30"),
+        "c": ("skip", "up to date"),
+        "d": ("render", "no earlier result"),
+    }
+    assert sorted((path.name, path.stat().st_mtime_ns) for path in night.folder.iterdir()) == before
+
+
+def test_verify_reads_the_output(night: Night) -> None:
+    night.run()
+    output = night.folder / "b.mp4"
+    content = output.read_bytes()
+    output.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert night.run()["b"] == "skipped", "the size is all that is looked at"
+    assert night.run(verify=True) == {"a": "skipped", "b": "succeeded", "c": "skipped"}
+    assert night.reasons["b"] == "stale: the output's content is not what was rendered"
+    assert output.read_bytes() == content
+
+
+def test_force_renders_everything(night: Night) -> None:
+    night.run()
+    assert set(night.run(if_exists="overwrite").values()) == {"succeeded"}
+    assert set(night.reasons.values()) == {"asked for"}
+
+
+def test_a_file_that_dh_did_not_make_survives_every_run(night: Night) -> None:
+    night.jobs = {"a": {}}
+    output = night.folder / "a.mp4"
+    output.write_bytes(b"precious")
+    for _ in range(3):  # the first refusal leaves a result beside the file: that does not make the file dh's
+        assert night.run() == {"a": "failed"}
+        error = night.result("a").error
+        assert error is not None
+        assert error.code == "output.exists"
+        assert output.read_bytes() == b"precious"
+
+
+def test_an_old_output_stays_dhs_through_a_failure(night: Night) -> None:
+    night.jobs = {"a": {}}
+    night.run()
+    old = (night.folder / "a.mp4").read_bytes()
+    night.jobs = {"a": {"video": "nowhere.mp4"}}
+    for _ in range(2):
+        assert night.run() == {"a": "failed"}
+        assert (night.folder / "a.mp4").read_bytes() == old
+    night.jobs = {"a": {"crf": "30"}}
+    assert night.run() == {"a": "succeeded"}
+
+
+def test_unchanged_media_is_not_read_again(
+    night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, until: Until
+) -> None:
+    cache = tmp_path / "cache"
+    night.run()
+    assert until(lambda: HashCacheProbe(cache, night).settled()), "files younger than 2 s are not trusted"
+
+    def read(*_: object) -> str:
+        pytest.fail("the media was read")
+
+    monkeypatch.setattr(InputFile, "sha256", read)
+    assert set(night.run(hashes=HashCache(cache)).values()) == {"skipped"}
+
+
+class HashCacheProbe:
+    """Fills a cache as soon as the inputs are old enough."""
+
+    def __init__(self, cache: Path, night: Night) -> None:
+        self._cache, self._night = cache, night
+
+    def settled(self) -> bool:
+        assert set(self._night.run(hashes=HashCache(self._cache)).values()) == {"skipped"}
+        return (self._cache / "hashes").is_file()
+
+
+@pytest.mark.parametrize("cache", ["a file", "garbage", "/proc/1/nowhere", "~"])
+def test_a_useless_cache_does_no_harm(night: Night, tmp_path: Path, cache: str) -> None:
+    folder = tmp_path / "cache"
+    if cache == "a file":
+        folder.write_bytes(b"")
+    elif cache == "garbage":
+        folder.mkdir()
+        (folder / "hashes").write_bytes(os.urandom(1000))
+    night.run()
+    night.write()
+    where = str(folder) if cache[0] in "ag" else cache
+    environment = os.environ | {"DH_CACHE_DIR": where}
+    done = subprocess.run(
+        [*RUN, "--limit-frames", "2"], cwd=night.folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, "3 up to date" in done.stderr, "Traceback" in done.stderr) == (0, True, False)
