@@ -20,7 +20,8 @@ from dhcli.media.ffmpeg import InputFile
 from dhcli.monitor import Monitor
 from dhcli.options import Job
 from dhcli.part import PartFile, part_path, translated
-from dhcli.pipeline import Plan, plan_job, render_job
+from dhcli.pipeline import render_job
+from dhcli.plan import Plan, plan_job
 from dhcli.record import Record
 from dhcli.result import (
     JobResult,

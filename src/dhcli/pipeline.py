@@ -1,4 +1,4 @@
-"""One job from inputs to a finished file: probe, analyse, listen, then reader thread, networks here, writer thread.
+"""A planned job to a finished file: listen, analyse, then reader thread, networks here, writer thread.
 
     video ─ decode ─▶ [reader] ─▶ channel ─▶ speak, blend ─▶ channel ─▶ [writer] ─▶ encode ─▶ part file
 
@@ -8,13 +8,10 @@ failure.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from fractions import Fraction
+from collections.abc import Callable
 from typing import assert_never
 
 from dhcli.avatar import analyse, look_of
@@ -23,119 +20,29 @@ from dhcli.errors import DhError
 from dhcli.facetrack import FaceTrack
 from dhcli.families.dh_base import BATCH, DhBase
 from dhcli.media.audio import read_waveform
-from dhcli.media.fence import MAX_DURATION_S
 from dhcli.media.ffmpeg import InputFile
-from dhcli.media.info import AudioInfo, VideoInfo, frame_format
-from dhcli.media.playback import check_length, play
-from dhcli.media.probe import probe_audio, probe_video
+from dhcli.media.info import frame_format
+from dhcli.media.playback import play
+from dhcli.media.probe import probe_video
 from dhcli.media.reader import read_frames
 from dhcli.media.verify import OutputInfo, verify_output
 from dhcli.media.writer import VideoWriter
 from dhcli.options import Job, parse_face
 from dhcli.part import PartFile
+from dhcli.plan import Plan, Trace, wanted_part
 from dhcli.scope import TICK_S, Scope
 from dhcli.stages.align import YuvMatrix, yuv_matrix
 from dhcli.stages.likeness import View
 from dhcli.stages.listen import ConditionTrack
 from dhcli.stages.speak import Shot
-from dhcli.timing import frame_count
-from dhcli.types import Frame, FrameFormat
+from dhcli.types import Frame
 
 CHANNEL_FRAMES = 8
 CHANNEL_BYTES = 256 << 20
 """Bound of each channel: 8 frames, fewer where those would be larger than this."""
+
 Notify = Callable[[str, int, int | None], None]
 """Called with stage, frames done, frames in all."""
-
-
-@dataclass(slots=True)
-class Trace:
-    """What a job did so far."""
-
-    video: VideoInfo | None = None
-    audio: AudioInfo | None = None
-    warnings: list[tuple[str, str]] = field(default_factory=list)
-    planned: int | None = None
-    decoded: int = 0
-    rendered: int = 0
-    encoded: int = 0
-    face_missing: int = 0
-    face_missing_ranges: list[tuple[int, int]] = field(default_factory=list)
-    timings_s: dict[str, float] = field(default_factory=dict)
-    stages_s: dict[str, float] = field(default_factory=dict)
-    reader_wait_s: float = 0.0
-    writer_wait_s: float = 0.0
-
-    @contextlib.contextmanager
-    def timed(self, phase: str) -> Iterator[None]:
-        """Add the time of the block to a phase."""
-        began = time.monotonic()
-        try:
-            yield
-        finally:
-            self.timings_s[phase] = self.timings_s.get(phase, 0.0) + time.monotonic() - began
-
-    def warn(self, code: str, message: str) -> None:
-        """Note something that the user should know and that does not stop the job."""
-        self.warnings.append((code, message))
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What is going to be rendered, known before anything is."""
-
-    job: Job
-    video_file: InputFile
-    audio_file: InputFile
-    video: VideoInfo
-    audio: AudioInfo
-    format: FrameFormat
-    frames: int
-    """Frames of the output."""
-    source_frames: int
-    """Frames of the video that are needed for it."""
-    duration: Fraction
-    """Seconds of sound that go into the output."""
-
-
-def plan_job(
-    job: Job,
-    video_file: InputFile,
-    audio_file: InputFile,
-    scope: Scope,
-    trace: Trace,
-    *,
-    limit_frames: int | None = None,
-    max_duration_s: float = MAX_DURATION_S,
-) -> Plan:
-    """Probe both inputs and say what the output will be. Raises DhError input.*, audio.too_short."""
-    with trace.timed("probe"), scope.stage("probe"):
-        video = trace.video = probe_video(scope, video_file, max_duration_s=max_duration_s)
-        audio = trace.audio = probe_audio(scope, audio_file, max_duration_s=max_duration_s)
-    trace.warnings.extend(video.warnings)
-    options = job.options
-    fmt = frame_format(video, options.fps)
-    available = video.frames_at(fmt.fps)
-    duration = audio.used(_part(job))
-    if duration * fmt.fps < 1:
-        raise DhError(
-            "audio.too_short",
-            f"audio {job.audio}: {float(duration) * 1000:.1f} ms of sound is less than one video frame "
-            f"({1000 / float(fmt.fps):.1f} ms).",
-            hint="Give a longer sound" + (", or widen 'trim'." if options.trim else "."),
-            stage="probe",
-        )
-    frames = frame_count(duration, fmt.fps)
-    if limit_frames is not None and limit_frames < frames:
-        frames, duration = limit_frames, limit_frames / fmt.fps
-    check_length(video_file, video, fmt, frames, options.loop)
-    trace.planned = frames
-    return Plan(job, video_file, audio_file, video, audio, fmt, frames, min(available, frames), duration)
-
-
-def _part(job: Job) -> tuple[Fraction, Fraction | None] | None:
-    trim = job.options.trim
-    return None if trim is None else (trim.start, trim.end)
 
 
 def render_job(
@@ -171,7 +78,7 @@ def render_job(
 
 def _listen(plan: Plan, family: DhBase, scope: Scope, trace: Trace) -> ConditionTrack:
     conditions, loudness = family.listen(
-        lambda: read_waveform(scope, plan.audio_file, plan.audio, rate=family.sample_rate, trim=_part(plan.job))
+        lambda: read_waveform(scope, plan.audio_file, plan.audio, rate=family.sample_rate, trim=wanted_part(plan.job))
     )
     if loudness.silent:
         trace.warn("audio.silent", f"audio {plan.job.audio}: nobody speaks in it; the mouth stays closed.")
@@ -350,7 +257,7 @@ class _Render:
             audio=plan.audio_file,
             audio_info=plan.audio,
             audio_codec=options.audio_codec,
-            trim=_part(plan.job),
+            trim=wanted_part(plan.job),
             duration=plan.duration,
         )
         with writer:

@@ -22,7 +22,7 @@ from dhcli.media.ffmpeg import InputFile, ffmpeg_version, find_ffmpeg
 from dhcli.media.verify import OutputInfo as Finished
 from dhcli.monitor import Usage
 from dhcli.options import Job
-from dhcli.pipeline import Trace
+from dhcli.plan import Trace
 from dhcli.result import (
     RENDER_VERSION,
     AudioInput,

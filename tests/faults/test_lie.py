@@ -158,6 +158,23 @@ def test_a_network_that_fails(
     assert (out / "out.mp4").read_bytes() == b"the old video"
 
 
+def test_the_encoder_of_a_failed_job_never_sees_the_end_of_its_input(
+    fake_ffmpeg: Fake, render: Render, dh_base: DhBase, monkeypatch: pytest.MonkeyPatch, until: Any
+) -> None:
+    """At the end of its input ffmpeg would complete a short video, and say that all is well."""
+    seen = "take(5)\nopen(MARK + '.now', 'w').close()\ntake()\nopen(MARK + '.end', 'w').close()"
+    mark = fake_ffmpeg("encode", seen)
+
+    def fail(_: list[Any]) -> list[Any]:
+        assert until(Path(f"{mark}.now").exists)
+        raise ValueError("shape mismatch")
+
+    monkeypatch.setattr(dh_base._face, "_session", Session(dh_base._face._session, 2, fail))
+    assert render().result.status == "failed"
+    assert Path(f"{mark}.now").exists()
+    assert not Path(f"{mark}.end").exists()
+
+
 @pytest.mark.parametrize("where", ["speak", "blend", "encode"])
 def test_what_nobody_foresaw_is_told_with_its_place(
     render: Render, monkeypatch: pytest.MonkeyPatch, content: Callable[[], list[str]], where: str
