@@ -39,15 +39,6 @@ def speech() -> Path:
 
 
 @pytest.fixture(scope="session")
-def shared_media() -> Path:
-    """Media that may be tested with but not shipped."""
-    folder = ROOT.parent / "shared/media"
-    if not folder.is_dir():
-        pytest.skip(f"{folder} is not there: its clips may not be part of the project")
-    return folder
-
-
-@pytest.fixture(scope="session")
 def golden() -> dict[str, F64]:
     """What the model's reference computes from the avatar and the speech."""
     with np.load(ROOT / "tests/golden/golden.npz", allow_pickle=False) as archive:

@@ -1,21 +1,23 @@
 """One attempt at one job: lock, skip or render, commit, and the result file that tells the truth about it.
 
-The order is the promise: `running` is on the disk before anything starts, the output is renamed only after it was read
-back, and `succeeded` is written last.
+The order is the promise: what is up to date or refused is left as it is; otherwise `running` is on the disk before
+anything is rendered, the output is renamed only after it was read back, and `succeeded` is written last. How frames and
+sound are made, which job comes next and whether there will be another attempt is not known here.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
-from dhcli.errors import DhError, as_dh_error
+from dhcli.errors import DhError, as_dh_error, describe
 from dhcli.events import JobDecided, Listener, Progress
 from dhcli.inference import runtime_version
-from dhcli.lock import lock_path, output_lock
+from dhcli.lock import lock_path, output_lock, refuse_locked, refuse_unwritable
 from dhcli.media.ffmpeg import InputFile
 from dhcli.monitor import Monitor
 from dhcli.options import Job
@@ -25,6 +27,7 @@ from dhcli.plan import Plan, plan_job
 from dhcli.record import Record
 from dhcli.result import (
     JobResult,
+    PutInPlace,
     UnreadableResultError,
     read_result,
     write_result,
@@ -32,8 +35,10 @@ from dhcli.result import (
 from dhcli.scope import Scope
 from dhcli.settings import Settings
 from dhcli.sources import Sources, content_sha256
-from dhcli.uptodate import killed_in_a_row, made_by_dh, why_render
+from dhcli.uptodate import killed_in_a_row, legacy, why_render
 
+SLOW_DISK_BYTES_S = 5 << 20
+"""A file that is put on the disk shows no progress; slower than this it counts as stuck, not as slow."""
 POISON_AFTER = 2
 """Once may be the power, an update or an impatient person; twice in a row is the job."""
 
@@ -80,13 +85,26 @@ class Attempt:
         cannot be ended: with what writes the job's result.
         """
         try:
-            wait_s, run_id = self._settings.lock_wait_s, self._record.run_id
-            with output_lock(self._job.save_path, run_id=run_id, wait_s=wait_s, check=check):
+            with self._locked(check):
                 return self._run_locked(publish, abandon)
         except DhError as error:
             if error.code in {"env.locked", "job.cancelled"}:  # the lock's holder is writing the result file too
                 return Outcome(self._record.result(_status(error), error=error), foreign=True)
             return self._failed(error)
+
+    @contextlib.contextmanager
+    def _locked(self, check: Callable[[], None]) -> Iterator[None]:
+        """Hold the output, and then its result where other jobs can have the same one.
+
+        All runs take them in this order, one of each, so that none can wait for another in a circle.
+        """
+        how, run_id = self._settings, self._record.run_id
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(output_lock(self._job.save_path, run_id=run_id, wait_s=how.lock_wait_s, check=check))
+            if how.results_dir is not None:
+                self._make_results_dir(how.results_dir)
+                stack.enter_context(output_lock(self._result_path, run_id=run_id, wait_s=how.lock_wait_s, check=check))
+            yield
 
     def preview(self) -> Preview:
         """What `run` would do, found out without writing anything."""
@@ -94,6 +112,9 @@ class Attempt:
         scope = Scope(stall_timeout_s=self._settings.stall_timeout_s)
         try:
             with contextlib.ExitStack() as stack, scope:
+                refuse_unwritable(job.save_path)
+                for path in (job.save_path, self._result_path):
+                    refuse_locked(path)
                 previous = self._previous()
                 self._refuse_foreign_output(previous)
                 sources = Sources(job, self._settings, self._record, stack)
@@ -122,7 +143,11 @@ class Attempt:
                     return self._skipped(previous)
                 with scope:
                     publish(scope)
-                    return self._skip_or_render(previous, scope, sources)
+                    try:
+                        return self._skip_or_render(previous, scope, sources)
+                    except Exception as error:  # noqa: BLE001 - as below, and the scope still watches what is written
+                        scope.fail(error, "job")
+                        return self._failed(scope.error or as_dh_error(error, "job"), scope.notes)
             except Exception as error:  # noqa: BLE001 - whatever ends a job ends in its result
                 return self._failed(scope.error or as_dh_error(error, "job"), scope.notes)
 
@@ -138,6 +163,8 @@ class Attempt:
 
     def _skipped(self, previous: JobResult) -> Outcome:
         self._emit(JobDecided(self._job.id, "skip", UP_TO_DATE))
+        if previous.output is None:  # it tells of an attempt that rendered nothing, and would do so for ever
+            return self._finish(self._record.result("skipped"))
         return Outcome(previous.model_copy(update={"status": "skipped"}))
 
     def _skip_or_render(self, previous: JobResult | None, scope: Scope, sources: Sources) -> Outcome:
@@ -149,7 +176,8 @@ class Attempt:
         self._refuse_poison(previous)
         self._emit(JobDecided(self._job.id, "render", reason))
         self._render(scope, sources)
-        return self._finish(self._record.result("succeeded"))
+        with scope.stage("commit"):
+            return self._finish(self._record.result("succeeded"))
 
     def _previous(self) -> JobResult | None:
         try:
@@ -167,17 +195,18 @@ class Attempt:
             return "asked for"
         reason = why_render(previous, ingredients, self._job.save_path)
         if reason is None and self._settings.verify:
-            return self._why_content(previous, scope)
+            return self._why_content(scope)
         return reason
 
-    def _why_content(self, previous: JobResult, scope: Scope) -> str | None:
-        assert previous.output is not None
+    def _why_content(self, scope: Scope) -> str | None:
+        success = self._record.last_success
+        assert success is not None
         try:
             with InputFile(self._job.save_path, "output") as output, scope.stage("hash"):
                 found = content_sha256(output, scope)
         except DhError as error:
             return f"stale: {error.message}"
-        return None if found == previous.output.sha256 else "stale: the output's content is not what was rendered"
+        return None if found == success.output.sha256 else "stale: the output's content is not what was rendered"
 
     def _refuse_poison(self, previous: JobResult | None) -> None:
         record, ingredients = self._record, self._record.ingredients
@@ -194,24 +223,36 @@ class Attempt:
 
     def _refuse_foreign_output(self, previous: JobResult | None) -> None:
         """An existing output is replaced only where dh made it, or where the user says so."""
-        choice, save_path = self._settings.if_exists, self._job.save_path
-        self._record.owns_output = made_by_dh(previous)
-        if choice == "overwrite" or not os.path.lexists(save_path):
+        how, record, save_path = self._settings, self._record, self._job.save_path
+        left = legacy(previous, save_path, beside=how.results_dir is None)
+        record.last_success, record.put_in_place, record.owns_output = (
+            left.last_success,
+            left.put_in_place,
+            left.owns_output,
+        )
+        if how.if_exists == "overwrite" or not os.path.lexists(save_path):
             return
-        if choice == "skip" and self._record.owns_output:
+        success = left.last_success
+        if how.if_exists == "fail":
+            found = "is there already"
+        elif not left.owns_output:
+            found = "is there already, and no result says that dh made it as it is now"
+        elif how.limit_frames is not None and success is not None and success.limit_frames is None:
+            found = f"is whole, and a render with --limit-frames {how.limit_frames} would replace it"
+        else:
             return
         raise DhError(
             "output.exists",
-            f"The output {save_path} is there already"
-            + (", without a result file that says dh made it." if choice == "skip" else "."),
-            hint="Move it away, name another save_path, or use --force.",
+            f"The output {save_path} {found}.",
+            hint="Move it away, name another save_path, or use --force (--if-exists overwrite).",
             stage="output",
         )
 
     def _render(self, scope: Scope, sources: Sources) -> None:
         job, record = self._job, self._record
-        with self._monitor(scope), PartFile(job.save_path) as part:
-            self._write(record.result("running"))
+        with self._monitor(scope), PartFile(job.save_path) as part, self._putting_in_place(part):
+            with scope.stage("commit"):
+                self._write(record.result("running"))
             self._notify("probe", 0, None)
             plan = self._plan(sources, scope)
             with scope.stage("load"):
@@ -223,10 +264,24 @@ class Attempt:
             record.output = render_job(
                 plan, family, scope, record.trace, part, self._notify, batch=self._settings.batch
             )
-            part.flush()  # minutes on a slow disk without a sign of progress: no stall, but a signal ends the job
-            scope.seal()
-            record.owns_output = True
-            part.commit()
+            sources.check_photo()
+            with scope.stage("commit", limit_s=os.fstat(part.fd).st_size / SLOW_DISK_BYTES_S):
+                part.flush()  # it may take minutes, in which a signal still ends the job
+                scope.seal()
+                record.owns_output = True
+                part.commit()
+
+    @contextlib.contextmanager
+    def _putting_in_place(self, part: PartFile) -> Iterator[None]:
+        """Results written meanwhile tell the part's inode: killed after the rename, it proves whose the output is."""
+        record, before = self._record, self._record.put_in_place
+        inodes = (*(before.inodes if before is not None else ()), os.fstat(part.fd).st_ino)
+        record.put_in_place = PutInPlace(path=str(self._job.save_path), inodes=inodes)
+        try:
+            yield
+        finally:
+            if not part.committed:  # its inode is free for any file now
+                record.put_in_place = before
 
     def _notify(self, stage: str, done: int, total: int | None) -> None:
         self._emit(Progress(self._job.id, stage, done, total))
@@ -250,9 +305,21 @@ class Attempt:
 
     def _abandoned(self, error: DhError) -> Outcome:
         """The end of a job that hangs: nobody will leave the blocks that remove its files."""
-        part_path(self._job.save_path).unlink(missing_ok=True)
-        outcome = self._failed(error)
+        record = self._record
+        with contextlib.suppress(OSError):  # its disk may be the reason
+            part_path(self._job.save_path).unlink()
+            record.put_in_place = None  # it was still there, so that it is not the output
+        try:
+            record.trace = record.trace.snapshot()  # threads that cannot be ended go on writing into the other one
+            outcome = self._failed(error)
+        except Exception as trouble:  # noqa: BLE001 - less of a result is better than none
+            self._record = Record(self._job, record.run_id, record.manifest, record.attempt, record.queued_s)
+            self._record.owns_output, self._record.last_success = record.owns_output, record.last_success
+            self._record.put_in_place = record.put_in_place
+            outcome = self._failed(error, (f"then, in the result: {describe(trouble)}",))
         lock_path(self._job.save_path).unlink(missing_ok=True)
+        if self._settings.results_dir is not None:
+            lock_path(self._result_path).unlink(missing_ok=True)
         return outcome
 
     def _failed(self, error: DhError, notes: Sequence[str] = ()) -> Outcome:
@@ -267,9 +334,12 @@ class Attempt:
 
     def _write(self, result: JobResult) -> None:
         if self._settings.results_dir is not None:
-            with translated(self._settings.results_dir, "be created"):
-                self._settings.results_dir.mkdir(parents=True, exist_ok=True)
+            self._make_results_dir(self._settings.results_dir)
         write_result(self._result_path, result)
+
+    def _make_results_dir(self, folder: Path) -> None:
+        with translated(folder, "be created"):
+            folder.mkdir(parents=True, exist_ok=True)
 
 
 def _status(error: DhError) -> Literal["cancelled", "failed"]:

@@ -65,18 +65,19 @@ def analyse(
     face: str,
     on_frame: Callable[[], None],
     *,
+    save_path: Path,
     wanted: View | None = None,
-    store_path: Path | None = None,
+    alive: Callable[[], None] = lambda: None,
 ) -> FaceTrack:
     """Follow the face that the rule `face` means (see `options.parse_face`) through all frames, in order from frame 0.
 
-    The rule `like:` needs `wanted`, which `look_of` makes of its photo. `on_frame` is called after each frame. With
-    `store_path` the track is kept there; `load_track` reads it. Raises DhError face.not_found or face.too_small if no
-    frame can be used, model.* and device.* from the networks, env.disk_full, whatever `frames` and `on_frame` raise,
-    and ValueError where `face` is no rule.
+    The rule `like:` needs `wanted`, which `look_of` makes of its photo. `on_frame` is called after each frame, and
+    `alive` now and then after the last one. The track lies without a name beside the output `save_path`. Raises DhError
+    face.not_found or face.too_small if no frame can be used, model.* and device.* from the networks, output.disk_full,
+    output.not_writable, whatever `frames`, `on_frame` and `alive` raise, and ValueError where `face` is no rule.
     """
     tracker = Tracker(model.detect, model.landmarks, model.geometry, fmt, parse_face(face), wanted)
-    file = TrackFile(store_path)
+    file = TrackFile(save_path)
     try:
         people = _People(model.geometry, yuv_matrix(fmt.colour, fmt.height), file)
         smoother = Smoother(float(fmt.fps))
@@ -91,7 +92,7 @@ def analyse(
         if not people.widest:
             raise _nobody(count, small, tracker, face)
         totals = Totals(tracker.searched, tracker.most_faces, tuple(tracker.cuts), tuple(people.missing))
-        return file.seal(people.persons(), totals, model.geometry)
+        return file.seal(people.persons(alive), totals, model.geometry)
     finally:
         file.discard()
 
@@ -129,8 +130,8 @@ def _nobody(frames: int, small: int, tracker: Tracker, face: str) -> DhError:
         )
     return DhError(
         "face.not_found",
-        f"No face can be followed in any of the {frames} frames; the most face-like spot scored "
-        f"{tracker.best_score:.2f}, 0.5 is a face.",
+        f"No face can be followed in any of the {frames} frames; the most face-like spot has {tracker.best_score:.2f} "
+        "points of 1, a face 0.5 or more and eyes, nose and mouth in their places.",
         hint="Give a video that shows a person's face from the front or the side.",
     )
 
@@ -209,12 +210,13 @@ class _People:
         else:
             self.missing.append((index, index))
 
-    def persons(self) -> tuple[Person, ...]:
+    def persons(self, alive: Callable[[], None]) -> tuple[Person, ...]:
         """Every person's rest shape and reference picture, once all frames are settled."""
         limits = np.array([np.quantile(o, CLOSED_SHARE) for o in self._openings])
         total, count = np.zeros((len(limits), 106, 3)), np.zeros(len(limits))
         self._file.flush()
         for first in range(0, self._file.frames, BLOCK):
+            alive()  # four hours of video take half a minute here
             for record in read_records(self._file.fd, first, min(BLOCK, self._file.frames - first)):
                 person = int(record["person"])
                 if record["state"] == SEEN and record["opening"] <= limits[person]:

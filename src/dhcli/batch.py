@@ -33,6 +33,7 @@ from dhcli.retry import FailureLimit, Retry
 from dhcli.scope import Scope
 from dhcli.settings import Settings
 from dhcli.signals import StopSignals
+from dhcli.threads import start_thread
 
 DEVICE_FALLBACK, RUN_STOPPED = "device.fallback", "run.stopped"
 KEPT_OF_ERROR = {"code", "stage", "message", "stderr_tail"}
@@ -56,8 +57,16 @@ class Policy:
 class Batch:
     """One run over some jobs. `run` may be called once."""
 
-    def __init__(self, settings: Settings, emit: Listener, policy: Policy | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        emit: Listener,
+        policy: Policy | None = None,
+        on_signal: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        """`on_signal` is called with every signal's number, from another thread: nothing may wait for long any more."""
         self._settings, self._emit, self._policy = settings, emit, policy or Policy()
+        self._on_signal = on_signal
         now = dt.datetime.now(dt.UTC)
         self.run_id = f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
         self._began_s = time.monotonic()
@@ -72,8 +81,8 @@ class Batch:
     def run(self, jobs: Sequence[Job], manifest: Path | None = None) -> Summary:
         """Every job. What is wrong with a job ends in its result; raises DhError where the run may not start."""
         with contextlib.ExitStack() as stack:
-            stack.callback(self._settings.hashes.save)
             stack.enter_context(self._signals)
+            stack.callback(self._settings.hashes.save)
             self._alone(stack)
             chosen = in_order(jobs, self._settings.result_path, only_failed=self._policy.only_failed)
             self._emit(BatchStarted(self.run_id, str(manifest) if manifest else None, len(chosen)))
@@ -81,9 +90,9 @@ class Batch:
                 if self._must_stop(len(chosen)):
                     break
                 self._job(job, index, len(chosen))
-        summary = self._summary(len(chosen))
-        self._emit(summary)
-        return summary
+            summary = self._summary(len(chosen))
+            self._emit(summary)
+        return dataclasses.replace(summary, exit_code=self._exit_code())  # a signal may have come meanwhile
 
     def _alone(self, stack: contextlib.ExitStack) -> None:
         """Take the run lock, where there is one."""
@@ -148,15 +157,15 @@ class Batch:
 
         def abandon(end: Callable[[], Outcome]) -> None:
             self._abandoned = True
-            code = self._exit_code()
-            last_words = threading.Timer(LAST_WORDS_S, os._exit, (code,))  # the disk or the terminal may hang, too
+            # The disk or the terminal may hang, too.
+            last_words = threading.Timer(LAST_WORDS_S, lambda: os._exit(self._exit_code()))
             last_words.daemon = True
-            last_words.start()
             try:
+                start_thread(last_words)
                 self._finished(job, end(), record)
                 self._emit(self._summary(jobs))
             finally:
-                os._exit(code)
+                os._exit(self._exit_code())
 
         attempt = Attempt(job, settings, record, self._emit)
         return attempt.run(self._publish, abandon, self._check_signals), record
@@ -170,7 +179,8 @@ class Batch:
                     continue
                 self._said_device = True
             self._emit(Warned(job.id, warning.code, warning.message))
-        if outcome.lost is not None:
+        if outcome.lost is not None and (error is None or error.code != "output.not_writable"):
+            # A folder that takes no output takes no result either: the error says so, and that is all that there is.
             self._lost = True
             text = json.dumps(result.model_dump(mode="json"))
             self._emit(Warned(job.id, "result.lost", f"{outcome.lost.message} It says: {text}"))
@@ -217,12 +227,12 @@ class Batch:
         """The gravest that applies: signal, bug, lost results, environment, failed for good, nothing."""
         if self._signals.number is not None:
             return 128 + self._signals.number
-        if self._abandoned:
-            return TRY_LATER
         if "internal.bug" in self._codes:
             return BUG
         if self._lost:
             return RESULTS_LOST
+        if self._abandoned:
+            return TRY_LATER
         if self._stopped_by is not None:
             return self._stopped_by.info.exit_code
         if not self._codes:
@@ -239,11 +249,13 @@ class Batch:
             raise _cancelled(self._signals.number)
 
     def _cancel(self, number: int) -> None:
+        self._on_signal(number)
         if (scope := self._scope) is not None:
             scope.fail(_cancelled(number), "signal")
 
     def _die(self, number: int) -> None:
         """At once: nothing stays behind but a part file, a lock file that locks nothing and a result `running`."""
+        self._on_signal(number)
         if (scope := self._scope) is not None:
             scope.kill_children()
         os._exit(128 + number)

@@ -141,14 +141,16 @@ def search_path(models_dirs: Sequence[Path] = ()) -> tuple[Path, ...]:
     """Where models are looked for: `models_dirs`, DH_MODELS_DIR (entries as in PATH), then what came with dh."""
     named = [Path(entry) for entry in os.environ.get("DH_MODELS_DIR", "").split(os.pathsep) if entry]
     package = Path(__file__).parent
-    return (*models_dirs, *named, package / "models", package.parents[1] / "models")  # the last: a source checkout
+    checkout = package.parents[1]  # where dh is installed, this is a folder of other people's
+    ours = [checkout / "models"] if (checkout / "pyproject.toml").is_file() else []
+    return (*models_dirs, *named, package / "models", *ours)
 
 
 def available_models(models_dirs: Sequence[Path] = ()) -> tuple[str, ...]:
     """Names of all folders with a descriptor on the search path, sorted; whether they are sound is not looked at."""
     names: set[str] = set()
     for folder in search_path(models_dirs):
-        if folder.is_dir():
+        if os.path.isdir(folder):  # noqa: PTH112 - Path.is_dir raises where a folder may not be entered
             names.update(path.parent.name for path in folder.glob(f"*/{DESCRIPTOR}"))
     return tuple(sorted(names))
 
@@ -158,7 +160,7 @@ def load_bundle(name: str, models_dirs: Sequence[Path] = ()) -> Bundle:
     places = search_path(models_dirs)
     if re.fullmatch(NAME, name):  # "../x" names no model
         for place in places:
-            if (place / name / DESCRIPTOR).is_file():
+            if os.path.isfile(place / name / DESCRIPTOR):  # noqa: PTH113 - as above: such a folder has no model
                 return _load(place / name)
     known = ", ".join(available_models(models_dirs)) or "none"
     raise DhError(

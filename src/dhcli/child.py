@@ -15,15 +15,19 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import IO
 
 from dhcli.errors import DhError
+from dhcli.threads import start_thread
 
 STDERR_LINES = 200
 """Lines of stderr that are kept where nobody asks for more; the last of them go into the error."""
 STDERR_BYTES = 4 << 20
-"""A child that writes more than this to stderr is broken: a damaged H.264 file made one write 20 MB/s for ever."""
+STDERR_RATE = 1 << 20
+"""A child that writes more than this a second to stderr, and STDERR_BYTES besides, is broken: a damaged H.264 file made
+one write 20 MB/s for ever. Never a total: one harmless warning a frame comes to more in an hour."""
 LINE_BYTES = 4096
 """A longer stderr line is cut: a flood without line ends must not grow in memory either."""
 
@@ -32,6 +36,20 @@ GUARD = ("/bin/sh", "-c", "trap '' HUP INT TERM; read -r _; kill -KILL 0")
 """It ignores the signals that a service manager sends to all processes at once, because it is to be the last."""
 REAP_S = 2.0
 """A killed process that is not gone by then waits for a dead disk inside the kernel; nobody can end it."""
+
+
+class Room:
+    """What may still be written to stderr: STDERR_BYTES at first, and STDERR_RATE more every second up to that."""
+
+    def __init__(self, now: float) -> None:
+        """`now` is any clock's time, s."""
+        self._left, self._at = float(STDERR_BYTES), now
+
+    def takes(self, count: int, now: float) -> bool:
+        """Whether `count` more bytes fit."""
+        self._left = min(self._left + (now - self._at) * STDERR_RATE, STDERR_BYTES) - count
+        self._at = now
+        return self._left >= 0
 
 
 class Child:
@@ -49,7 +67,8 @@ class Child:
     ) -> None:
         """Start `argv`. With `feed` its stdin is a pipe, else its stdout is one.
 
-        The last `keep_lines` lines of stderr are kept. Raises OSError where the program cannot be started.
+        The last `keep_lines` lines of stderr are kept. Raises OSError where the program cannot be started, and DhError
+        env.limits where no thread can be.
         """
         self.name = name
         self.argv = tuple(argv)
@@ -73,7 +92,11 @@ class Child:
             raise
         self._lines: collections.deque[str] = collections.deque(maxlen=keep_lines)
         self._pump = threading.Thread(target=self._pump_stderr, name=f"{name}-stderr", daemon=True)
-        self._pump.start()
+        try:
+            start_thread(self._pump)
+        except DhError:
+            self.close()  # nobody else knows the process yet
+            raise
 
     @property
     def pid(self) -> int:
@@ -92,10 +115,10 @@ class Child:
     def _pump_stderr(self) -> None:
         # Without a pump a full stderr pipe (64 KiB) stops the child for good.
         assert self._process.stderr is not None
-        rest, total, flooded = b"", 0, False
+        rest, flooded = b"", False
+        room = Room(time.monotonic())
         while block := self._process.stderr.read(65536):
-            total += len(block)
-            if total > STDERR_BYTES:
+            if not room.takes(len(block), time.monotonic()):
                 if not flooded:
                     flooded = True
                     self._on_flood(self._flood())
@@ -109,7 +132,7 @@ class Child:
     def _flood(self) -> DhError:
         return DhError(
             "decode.failed" if self._process.stdin is None else "encode.failed",
-            f"{self.name} wrote more than {STDERR_BYTES >> 20} MiB of messages; it was stopped.",
+            f"{self.name} wrote more than {STDERR_RATE >> 20} MiB of messages a second; it was stopped.",
             hint="The input is probably damaged; convert it with another program and try again.",
             stderr_tail=self.tail(),
         )
@@ -141,7 +164,8 @@ class Child:
             self._process.wait(REAP_S)
         except subprocess.TimeoutExpired:
             return False
-        self._pump.join(REAP_S)
+        if self._pump.ident is not None:
+            self._pump.join(REAP_S)
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 with contextlib.suppress(OSError):  # what a dead child did not read is of no use

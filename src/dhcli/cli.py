@@ -65,7 +65,6 @@ if TYPE_CHECKING:
     from dhcli.settings import Settings
 
 app = typer.Typer(
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -137,9 +136,11 @@ def render(
 
     if on_finish is not None and not on_finish.strip():
         usage("--on-finish: expected a command")
+    if force and if_exists is IfExists.fail:
+        usage("give --force or --if-exists fail, not both")
     audience = Audience(as_json=json_, progress=progress.value, verbosity=-1 if quiet else verbose)
     files = Wanted() if dry_run else Wanted(log_file, metrics_file, junit, on_finish)
-    with Reports(files, audience, audience.stdout_lost) as reports, _refusal_told(reports):
+    with Reports(files, audience, audience.stdout_lost) as reports, _refusal_told(reports, lambda: reports.began):
         path, jobs = chosen_jobs(manifest, (audio, video, save_path), job, shard, model, set_, root)
         exists = IfExists.overwrite if force else if_exists
         settings = _settings(path, device, models_dir, results_dir, exists, limit_frames, stall_timeout, timeout)
@@ -151,7 +152,12 @@ def render(
         if dry_run:
             jobs = in_order(jobs, settings.result_path, only_failed=only_failed)
             raise typer.Exit(reports.exit_code(preview(settings, jobs, audience)))
-        summary = Batch(settings, reports, policy).run(jobs, path)
+
+        def signalled(number: int) -> None:
+            audience.hurry()
+            reports.signalled(number)
+
+        summary = Batch(settings, reports, policy, signalled).run(jobs, path)
         raise typer.Exit(reports.exit_code(summary.exit_code))
 
 
@@ -218,12 +224,12 @@ def schema(kind: Annotated[SchemaKind, typer.Argument(help="Which format.")]) ->
 
 
 @contextlib.contextmanager
-def _refusal_told(listener: Listener) -> Iterator[None]:
+def _refusal_told(listener: Listener, began: Callable[[], bool] = lambda: False) -> Iterator[None]:
     """With --json, a run that cannot start says so to programs, too. An interrupt before the first job is one line."""
     try:
         yield
     except KeyboardInterrupt:
-        say(["dh: interrupted; nothing was done"])
+        say(["dh: interrupted" if began() else "dh: interrupted; nothing was done"])
         raise
     except DhError as error:
         listener(refused(error))
@@ -234,6 +240,8 @@ def _failure_limit(text: str | None, *, fail_fast: bool) -> FailureLimit | None:
     from dhcli.retry import FailureLimit, parse_failure_limit
     from dhcli.selection import usage
 
+    if fail_fast and text is not None:
+        usage("give --fail-fast or --max-failures, not both")
     if fail_fast:
         return FailureLimit(1)
     try:

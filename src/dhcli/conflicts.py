@@ -40,7 +40,9 @@ def find_conflicts(jobs: Sequence[Job]) -> Iterator[Conflict]:
             written.update(dict.fromkeys(identities, (job, path)))
     read: set[Path] = set()
     for job in jobs:
-        for key, path in (("audio", job.audio), ("video", job.video)):
+        photo = parse_face(job.options.face).photo
+        inputs = [("audio", job.audio), ("video", job.video), *([("photo", photo)] if photo is not None else [])]
+        for key, path in inputs:
             if path in read:
                 continue
             read.add(path)

@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from typing import Never, TextIO
+from typing import Never, TextIO, cast
 
 from rich import box
 from rich.console import Console
@@ -32,7 +32,7 @@ from dhcli.events import (
     Warned,
     as_json,
 )
-from dhcli.streams import printable, tolerant
+from dhcli.streams import PatientStream, printable, tolerant
 from dhcli.wording import (
     STAGES,
     duration,
@@ -49,7 +49,7 @@ PLAIN_EVERY_S = 10.0
 """A log gets a line this often while a job runs."""
 JSON_EVERY_S = 1.0
 EVENTS_LOST = "events.lost"
-LOST = frozenset({"result.lost", EVENTS_LOST})
+LOST = frozenset({"result.lost", "report.lost", "on_finish.failed", EVENTS_LOST})
 """Warnings that are shown even with -q: what they tell of changes the exit code and stands nowhere else."""
 
 
@@ -224,20 +224,29 @@ class Audience:
     def __init__(self, *, as_json: bool, progress: str, verbosity: int) -> None:
         """`progress` is auto, bar, plain or none; `verbosity` as for People."""
         stderr = tolerant(sys.stderr)
-        self._lines = JsonLines(sys.stdout) if as_json else None
+        self._stdout, self._stderr = PatientStream(sys.stdout), PatientStream(stderr)
+        self._lines = JsonLines(cast("TextIO", self._stdout)) if as_json else None
         # With --json, what the reader of stdout prints often lands on the same terminal and would tear the bar.
         terminal = stderr.isatty() and os.environ.get("TERM") != "dumb" and not as_json
         wanted = progress != "none" and verbosity >= 0
         bar = wanted and (progress == "bar" or (progress == "auto" and terminal))
-        self._people = People(stderr, bar=bar, progress=wanted, verbosity=verbosity)
+        self._people = People(cast("TextIO", self._stderr), bar=bar, progress=wanted, verbosity=verbosity)
 
     def __call__(self, event: Event) -> None:
-        if self._lines is not None and self._lines.broken is None:
+        # Progress that a pausing reader has no room for is old when there is room; every other event waits for it.
+        passing = isinstance(event, Progress)
+        if self._lines is not None and self._lines.broken is None and not (passing and not self._stdout.ready()):
             self._lines(event)
             if self._lines.broken is not None:
                 text = f"stdout cannot be written: {self._lines.broken.strerror}; the run goes on without events."
                 self._people(Warned(None, EVENTS_LOST, text))
-        self._people(event)
+        if not passing or self._stderr.ready():
+            self._people(event)
+
+    def hurry(self) -> None:
+        """The run is to end: wait no longer for readers that pause. From any thread."""
+        self._stdout.hurry()
+        self._stderr.hurry()
 
     def stdout_lost(self) -> bool:
         """A program missed events."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dhcli.bundle import available_models, load_bundle
-from dhcli.errors import DhError
+from dhcli.errors import DhError, describe
 from dhcli.inference import parse_device, runtime_version
 from dhcli.media.ffmpeg import ffmpeg_encoders, ffmpeg_version, find_ffmpeg
 from dhcli.settings import Models
@@ -35,7 +35,7 @@ def examine(device: str, models_dirs: tuple[Path, ...]) -> Iterator[Finding]:
     for name in available_models(models_dirs):
         yield _try(f"model {name}", lambda name=name: _model(name, models_dirs))  # type: ignore[misc]
     yield _try(f"device {device}", lambda: _device(device, models_dirs))
-    yield _try("disk", lambda: f"{shutil.disk_usage(Path.cwd()).free >> 20} MiB free in {Path.cwd()}")
+    yield _try("disk", _disk)
     yield _try("open files", _open_files)
 
 
@@ -44,6 +44,19 @@ def _try(what: str, look: Callable[[], str]) -> Finding:
         return Finding(what, look())
     except DhError as error:
         return Finding(what, error.code, error)
+    except OSError as error:  # the system refuses to answer: the current folder is gone, no process may be started
+        refusal = DhError(
+            "env.limits",
+            f"The check of {what} could not be made: {describe(error)}.",
+            hint="Start dh in a folder that is there, as a user who may read it and start processes.",
+        )
+        return Finding(what, refusal.code, refusal)
+
+
+def _disk() -> str:
+    """Room in the current folder; where outputs go to is known to manifests only."""
+    folder = Path.cwd()
+    return f"{shutil.disk_usage(folder).free >> 20} MiB free in {folder}, the current folder"
 
 
 def _ffmpeg() -> str:

@@ -5,6 +5,8 @@ It owns the edge to the shell: wrong usage, refusals, a stdout that is lost, bug
 
 from __future__ import annotations
 
+import contextlib
+import io
 import traceback
 from collections.abc import Sequence
 
@@ -17,6 +19,8 @@ from dhcli.streams import StdoutLostError, answer, discard_stdout, flush_stdout,
 from dhcli.wording import refusal
 
 HELP = frozenset({"-h", "--help"})
+NO_VERB = "Missing command."
+"""What typer says of `dh` or `dh models` alone: the verbs are the answer."""
 
 
 def run(app: typer.Typer, arguments: Sequence[str]) -> int:
@@ -61,9 +65,17 @@ def _wrong_usage(error: typer.TyperException) -> int:
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "dh"
     text = error.format_message().replace("Value error, ", "").removeprefix("Invalid value: ").strip()
-    if text:  # empty where the help was shown instead
-        say([*(f"{command}: {line}" for line in text.splitlines()), f"    Try '{command} --help'."])
+    if context is not None and text == NO_VERB:
+        say(_help(context).splitlines())
+    say([*(f"{command}: {line}" for line in text.splitlines()), f"    Try '{command} --help'."])
     return error.exit_code
+
+
+def _help(context: typer.Context) -> str:
+    """The help as text: typer itself would print it on stdout, where only what was asked for may be."""
+    with contextlib.redirect_stdout(io.StringIO()) as page:
+        unprinted = context.get_help()
+    return page.getvalue() or unprinted
 
 
 def _lost(reason: OSError) -> int:

@@ -1,18 +1,12 @@
 """The followed face of a whole video, on disk: records of fixed size, so that memory stays flat however long it is.
 
-The file is a header, the records in frame order, and a trailer (.npz) with the persons and the totals. It is written to
-a temporary name and renamed when whole, or has no name at all. This module knows the format, not how a face is found.
+The file holds the records in frame order. It has no name, lies beside the output and is gone when closed. This module
+knows the format, not how a face is found.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
-import struct
-import tempfile
-import zipfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -20,14 +14,10 @@ from typing import Self
 import numpy as np
 
 from dhcli.errors import DhError
-from dhcli.stages.geometry import CROP_SIDE, Geometry, pose_free
+from dhcli.part import open_scratch, translated
+from dhcli.stages.geometry import Geometry, pose_free
 from dhcli.types import F64, U8, FaceRow, Pose
 
-MAGIC = b"dhFaces\n"
-VERSION = 1
-"""Of the file and of what the numbers in it mean; another one is analysed again."""
-HEADER = struct.Struct("<8sIIQQ")
-"""Magic, version, record size, records, offset of the trailer."""
 MISSING, SEEN, BRIDGED = 0, 1, 2
 RECORD = np.dtype(
     [
@@ -92,7 +82,7 @@ class FaceTrack:
         self.close()
 
     def close(self) -> None:
-        """Give the file back; a nameless one is gone with that."""
+        """Give the file back; it is gone with that."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -127,7 +117,7 @@ def record_pose(record: np.void) -> Pose:
 
 def read_records(fd: int, first: int, count: int) -> np.typing.NDArray[np.void]:
     """`count` records from `first` on."""
-    data = os.pread(fd, count * RECORD.itemsize, HEADER.size + first * RECORD.itemsize)
+    data = os.pread(fd, count * RECORD.itemsize, first * RECORD.itemsize)
     if len(data) != count * RECORD.itemsize:
         raise DhError(
             "internal.bug",
@@ -140,28 +130,16 @@ def read_records(fd: int, first: int, count: int) -> np.typing.NDArray[np.void]:
 class TrackFile:
     """A face track while it is written."""
 
-    def __init__(self, path: Path | None) -> None:
-        """`path` is where the finished file shall be; None makes a nameless one. Raises DhError env.disk_full."""
-        self._path = path
-        self._part: Path | None = None
+    def __init__(self, save_path: Path) -> None:
+        """The file lies beside the output `save_path`. Raises DhError output.disk_full, output.not_writable."""
+        self._save_path = save_path
         self._buffer = bytearray()
-        self._at = HEADER.size
+        self._at = 0
         self.frames = 0
-        with _disk_errors(path):
-            self.fd = self._open()
-
-    def _open(self) -> int:
-        if self._path is None:
-            fd, name = tempfile.mkstemp(prefix="dh-faces-")
-            Path(name).unlink()
-            return fd
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        fd, name = tempfile.mkstemp(prefix=f".{self._path.name}.", dir=self._path.parent)
-        self._part = Path(name)
-        return fd
+        self.fd = open_scratch(save_path)
 
     def append(self, record: np.typing.NDArray[np.void]) -> None:
-        """Write one record, shape (1,)."""
+        """Write one record, shape (1,). Raises DhError output.*, like `flush`."""
         self._buffer += record.tobytes()
         self.frames += 1
         if len(self._buffer) >= BLOCK * RECORD.itemsize:
@@ -169,30 +147,16 @@ class TrackFile:
 
     def flush(self) -> None:
         """Everything appended can be read with `read_records` from now on."""
-        with _disk_errors(self._path):
-            _write(self.fd, bytes(self._buffer), self._at)
-        self._at += len(self._buffer)
+        left = memoryview(bytes(self._buffer))
+        with translated(self._save_path, f"have the face track ({RECORD.itemsize} bytes a frame) beside it"):
+            while left:  # a full disk may take a part of it without an error at first
+                done = os.pwrite(self.fd, left, self._at)
+                left, self._at = left[done:], self._at + done
         self._buffer.clear()
 
     def seal(self, persons: tuple[Person, ...], totals: Totals, geometry: Geometry) -> FaceTrack:
-        """Write header and trailer, give the file its name, and open it for reading."""
+        """The same file for reading; it is the track's from now on."""
         self.flush()
-        trailer = io.BytesIO()
-        np.savez(
-            trailer,
-            rest=np.array([p.rest for p in persons]).reshape(-1, 106, 3),
-            reference=np.array([p.reference for p in persons], np.uint8).reshape(-1, CROP_SIDE, CROP_SIDE, 3),
-            totals=np.array([totals.searched, totals.most_faces]),
-            cuts=np.array(totals.cuts, np.int64),
-            missing=np.array(totals.missing_ranges, np.int64).reshape(-1, 2),
-        )
-        with _disk_errors(self._path):
-            _write(self.fd, trailer.getvalue(), self._at)
-            _write(self.fd, HEADER.pack(MAGIC, VERSION, RECORD.itemsize, self.frames, self._at), 0)
-            if self._part is not None and self._path is not None:
-                os.fsync(self.fd)  # a name must never stand for a file whose content the disk does not have
-                self._part.replace(self._path)
-                self._part = None
         fd, self.fd = self.fd, -1
         return FaceTrack(fd, self.frames, persons, totals, geometry)
 
@@ -201,53 +165,3 @@ class TrackFile:
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
-        if self._part is not None:
-            self._part.unlink(missing_ok=True)
-            self._part = None
-
-
-def load_track(path: Path, geometry: Geometry) -> FaceTrack | None:
-    """The face track in a file; None if there is none, or not a whole one of this version: then analyse again."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        return _load(fd, geometry)
-    except (ValueError, KeyError, OSError, EOFError, struct.error, zipfile.BadZipFile):
-        os.close(fd)
-        return None
-
-
-def _load(fd: int, geometry: Geometry) -> FaceTrack:
-    magic, version, size, frames, end = HEADER.unpack(os.pread(fd, HEADER.size, 0))
-    if (magic, version, size, end) != (MAGIC, VERSION, RECORD.itemsize, HEADER.size + frames * size):
-        raise ValueError("another format")
-    trailer = os.pread(fd, os.fstat(fd).st_size - end, end)
-    with np.load(io.BytesIO(trailer), allow_pickle=False) as data:
-        persons = tuple(Person(r, p) for r, p in zip(data["rest"], data["reference"], strict=True))
-        searched, most = data["totals"].tolist()
-        missing = tuple((int(first), int(last)) for first, last in data["missing"])
-        totals = Totals(searched, most, tuple(data["cuts"].tolist()), missing)
-    return FaceTrack(fd, frames, persons, totals, geometry)
-
-
-def _write(fd: int, data: bytes, offset: int) -> None:
-    """All of `data`; a full disk may take a part of it without an error at first."""
-    view = memoryview(data)
-    while view:
-        done = os.pwrite(fd, view, offset)
-        view, offset = view[done:], offset + done
-
-
-@contextlib.contextmanager
-def _disk_errors(path: Path | None) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        where = tempfile.gettempdir() if path is None else path.parent
-        raise DhError(
-            "env.disk_full",
-            f"The face track cannot be written in {where}: {error.strerror}.",
-            hint="It takes 1.4 kB a frame. Make room there, or set TMPDIR to another folder.",
-        ) from error

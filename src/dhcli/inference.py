@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import functools
 import io
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -206,6 +207,9 @@ def _has_driver() -> bool:
 
 @functools.cache
 def _runtime() -> Any:
+    # Otherwise ONNX Runtime 1.31 keeps an identity in the user's cache folder and, in runs of some 20 s, sends events
+    # to its maker. It looks at this once, when it is loaded.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     try:
         import onnxruntime
     except ImportError as error:

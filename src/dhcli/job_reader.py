@@ -37,6 +37,8 @@ TOP_KEYS = ("version", "defaults", "jobs")
 JOB_KEYS = ("id", *PATHS, *OPTIONS)
 MAX_PATH_BYTES = 4095
 """Linux takes no longer path."""
+MAX_NAME_BYTES = 250
+"""Of an output: file systems take 255, and the result's name has `.json` more."""
 MAX_PROBLEMS = 100
 """A key misspelled in 10 000 jobs is understood before."""
 
@@ -218,6 +220,8 @@ def _path_problem(key: str, text: str) -> str | None:
         return f"found a path of {size} bytes, expected at most {MAX_PATH_BYTES}"
     if key == "save_path" and Path(text).suffix.lower() != ".mp4":
         return f"found {_quoted(text)}, expected a name that ends in .mp4; dh writes MP4 files"
+    if key == "save_path" and (size := len(os.fsencode(Path(text).name))) > MAX_NAME_BYTES:
+        return f"found a file name of {size} bytes, expected at most {MAX_NAME_BYTES}"
     return None
 
 

@@ -45,11 +45,7 @@ def output_lock(
     except OSError as error:
         raise _not_writable(save_path, error) from error
     if descriptor is None:
-        raise DhError(
-            "env.locked",
-            f"{save_path} is being written by {_holder(path)}.",
-            hint="Wait for it, use --lock-wait, or give this job another save_path.",
-        )
+        raise _locked(save_path)
     try:
         yield
     finally:
@@ -57,6 +53,45 @@ def output_lock(
         with contextlib.suppress(OSError):  # one that stays locks nothing
             path.unlink()
         os.close(descriptor)
+
+
+def refuse_unwritable(save_path: Path) -> None:
+    """Raise what `output_lock` would raise, and change nothing: its folder is not there, or may not be written."""
+    folder = save_path.parent
+    try:
+        os.close(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+    except PermissionError:  # a folder need not be readable to be written
+        pass
+    except OSError as error:
+        raise _not_writable(save_path, error) from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        number = errno.EROFS if os.statvfs(folder).f_flag & os.ST_RDONLY else errno.EACCES
+        raise _not_writable(save_path, OSError(number, os.strerror(number)))
+
+
+def refuse_locked(save_path: Path) -> None:
+    """Raise env.locked where another process has the lock at this moment; nothing is written for it."""
+    path = lock_path(save_path)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:  # mostly: nobody has ever locked it
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise _locked(save_path) from None
+    except OSError:  # no locks there: the run says so
+        return
+    finally:
+        os.close(descriptor)
+
+
+def _locked(save_path: Path) -> DhError:
+    return DhError(
+        "env.locked",
+        f"{save_path} is being written by {_holder(lock_path(save_path))}.",
+        hint="Wait for it, use --lock-wait, or give this job another save_path (with --results-dir, another id).",
+    )
 
 
 @contextlib.contextmanager

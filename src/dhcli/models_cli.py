@@ -16,7 +16,7 @@ from dhcli.wording import error_lines
 if TYPE_CHECKING:
     from dhcli.bundle import Bundle
 
-models_app = typer.Typer(no_args_is_help=True, help="The models that are installed.")
+models_app = typer.Typer(help="The models that are installed.")
 
 
 @models_app.command("list")

@@ -1,4 +1,4 @@
-"""The part file: what is written beside the output until it is whole, then renamed over it in one step."""
+"""What is written beside the output: the part file, renamed over it in one step when it is whole, and scratch data."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from dhcli.errors import DhError
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What the system says where a disk, a quota or a limit is full."""
 
+NO_TMPFILE = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT})
+"""What file systems (NFS) and kernels that know no files without a name say to O_TMPFILE."""
+
 
 def part_path(save_path: Path) -> Path:
     """Where the part of `save_path` lies: the same folder, hidden, short enough for any file system's 255 bytes."""
@@ -23,6 +26,28 @@ def part_path(save_path: Path) -> Path:
     digest = hashlib.sha256(name).hexdigest()[:8]
     readable = name[:40].decode("utf-8", "ignore")
     return save_path.parent / f".{readable}.{digest}.dh-part"
+
+
+def open_scratch(save_path: Path) -> int:
+    """A descriptor of a new file beside `save_path` that has no name and is gone when closed. Under the output's lock.
+
+    Not in the folder for temporary files, which is memory on many machines. Raises DhError output.not_writable and
+    output.disk_full.
+    """
+    flags = os.O_RDWR | os.O_CLOEXEC
+    with translated(save_path, "have scratch data beside it"):
+        if hasattr(os, "O_TMPFILE"):
+            try:
+                return os.open(save_path.parent, flags | os.O_TMPFILE, 0o600)
+            except OSError as error:
+                if error.errno not in NO_TMPFILE:
+                    raise
+        path = part_path(save_path)
+        path = path.with_name(f"{path.name}-scratch")
+        path.unlink(missing_ok=True)  # a run was killed between the next two calls
+        fd = os.open(path, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        path.unlink()
+        return fd
 
 
 class PartFile:
@@ -60,6 +85,11 @@ class PartFile:
         with translated(self.save_path, "be flushed to the disk"):
             os.fsync(self.fd)
 
+    @property
+    def committed(self) -> bool:
+        """The file is at `save_path` now, under no other name."""
+        return self._committed
+
     def commit(self) -> None:
         """Flush to the disk, then rename. The old file, if any, stays whole until this moment."""
         self.flush()
@@ -91,7 +121,7 @@ def _sync(folder: int) -> None:
 def _refuse_special(save_path: Path) -> None:
     try:
         mode = save_path.lstat().st_mode
-    except FileNotFoundError:
+    except OSError:  # nothing there yet, or no way to it: opening the part says which
         return
     if stat.S_ISREG(mode):
         return

@@ -25,16 +25,17 @@ from dhcli.media.info import frame_format
 from dhcli.media.playback import play
 from dhcli.media.probe import probe_video
 from dhcli.media.reader import read_frames
-from dhcli.media.verify import OutputInfo, verify_output
+from dhcli.media.verify import VerifiedOutput, verify_output
 from dhcli.media.writer import VideoWriter
 from dhcli.options import Job, parse_face
 from dhcli.part import PartFile
-from dhcli.plan import Plan, Trace, wanted_part
+from dhcli.plan import Plan, Trace, unchanged
 from dhcli.scope import TICK_S, Scope
 from dhcli.stages.align import YuvMatrix, yuv_matrix
 from dhcli.stages.likeness import View
 from dhcli.stages.listen import ConditionTrack
 from dhcli.stages.speak import Shot
+from dhcli.threads import start_thread
 from dhcli.types import Frame
 
 CHANNEL_FRAMES = 8
@@ -54,31 +55,34 @@ def render_job(
     notify: Notify,
     *,
     batch: int = BATCH,
-) -> OutputInfo:
+) -> VerifiedOutput:
     """Render a planned job into `part` and read it back, `batch` frames at once. The caller commits the part.
 
     Raises the DhError that ended the job; Stopped where that error stands in `scope`.
     """
-    with trace.timed("listen"), scope.stage("listen"):
-        notify("listen", 0, None)
+    inputs = (plan.video_file, plan.audio_file)
+    with trace.timed("listen"), scope.stage("listen"), unchanged(*inputs):
+        with scope.waiting("listen"):
+            notify("listen", 0, None)
         conditions = _listen(plan, family, scope, trace)
-    with trace.timed("analyse"), scope.stage("analyse"):
+    with trace.timed("analyse"), scope.stage("analyse"), unchanged(*inputs):
         track = _analyse(plan, family, scope, notify)
     with track:
         _check_faces(plan.job, track, trace)
         with trace.timed("render"):
             _Render(plan, family, scope, trace, part, track, conditions, notify, batch).run()
     with trace.timed("verify"), scope.stage("verify"):
-        notify("verify", 0, None)
+        with scope.waiting("verify"):
+            notify("verify", 0, None)
         verified = verify_output(scope, part.path, fmt=plan.format, frames=plan.frames, audio_duration=plan.duration)
-        plan.video_file.check_unchanged()
-        plan.audio_file.check_unchanged()
+        for file in inputs:
+            file.check_unchanged()
     return verified
 
 
 def _listen(plan: Plan, family: DhBase, scope: Scope, trace: Trace) -> ConditionTrack:
     conditions, loudness = family.listen(
-        lambda: read_waveform(scope, plan.audio_file, plan.audio, rate=family.sample_rate, trim=wanted_part(plan.job))
+        lambda: read_waveform(scope, plan.audio_file, plan.audio, rate=family.sample_rate, trim=plan.job.options.trim)
     )
     if loudness.silent:
         trace.warn("audio.silent", f"audio {plan.job.audio}: nobody speaks in it; the mouth stays closed.")
@@ -91,13 +95,18 @@ def _analyse(plan: Plan, family: DhBase, scope: Scope, notify: Notify) -> FaceTr
 
     done = itertools.count(1)
 
-    def progress() -> None:
+    def alive() -> None:
         scope.check()
         scope.beat("analyse")
-        notify("analyse", next(done), plan.source_frames)
+
+    def progress() -> None:
+        scope.check()
+        with scope.waiting("analyse"):
+            notify("analyse", next(done), plan.source_frames)
 
     try:
-        return analyse(frames, plan.format, family, plan.job.options.face, progress, wanted=wanted)
+        face, save_path = plan.job.options.face, plan.job.save_path
+        return analyse(frames, plan.format, family, face, progress, save_path=save_path, wanted=wanted, alive=alive)
     except DhError as error:
         if error.code.startswith("face."):  # the analysis sees pictures and does not know whose they are
             raise error.about(plan.video_file.label) from None
@@ -164,9 +173,9 @@ class _Render:
     def run(self) -> None:
         """Raises the job's error, or Stopped where another thread has put it into the scope."""
         threads = [self._thread("decode", self._read), self._thread("encode", self._write)]
-        for thread in threads:
-            thread.start()
         try:
+            for thread in threads:
+                start_thread(thread)
             with self._scope.stage("speak"):
                 self._speak()
             while threads[1].is_alive():
@@ -179,14 +188,15 @@ class _Render:
         finally:
             # Without a limit of its own: the scope's watchdog ends the process where a failed job does not end.
             for thread in threads:
-                thread.join()
+                if thread.ident is not None:
+                    thread.join()
             self._trace.reader_wait_s = self._decoded.put_wait_s
             self._trace.writer_wait_s = self._rendered.get_wait_s
 
     def _thread(self, stage: str, work: Callable[[], None]) -> threading.Thread:
         def guarded() -> None:
             try:
-                with self._scope.stage(stage):
+                with self._scope.stage(stage), unchanged(self._plan.video_file, self._plan.audio_file):
                     work()
             except BaseException as error:  # noqa: BLE001 - a thread must not die without a word
                 self._scope.fail(error, stage)
@@ -257,14 +267,15 @@ class _Render:
             audio=plan.audio_file,
             audio_info=plan.audio,
             audio_codec=options.audio_codec,
-            trim=wanted_part(plan.job),
+            trim=options.trim,
             duration=plan.duration,
         )
         with writer:
             while isinstance(item := self._rendered.get("encode"), Frame):
                 writer.write(item)
                 self._trace.encoded += 1
-                self._notify("render", self._trace.encoded, plan.frames)
+                with self._scope.waiting("encode"):
+                    self._notify("render", self._trace.encoded, plan.frames)
             self._expect(self._trace.encoded, item.count, "encode")
             writer.finish()
 

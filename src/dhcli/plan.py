@@ -8,12 +8,12 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from dhcli.errors import DhError
 from dhcli.media.fence import MAX_DURATION_S
-from dhcli.media.ffmpeg import InputFile, Trim
+from dhcli.media.ffmpeg import InputFile
 from dhcli.media.info import AudioInfo, VideoInfo, frame_format
 from dhcli.media.playback import check_length
 from dhcli.media.probe import probe_audio, probe_video
@@ -50,6 +50,16 @@ class Trace:
         finally:
             self.timings_s[phase] = self.timings_s.get(phase, 0.0) + time.monotonic() - began
 
+    def snapshot(self) -> Trace:
+        """A copy that no other thread writes to. `list` and `dict` copy in one step of the interpreter."""
+        return replace(
+            self,
+            warnings=list(self.warnings),
+            face_missing_ranges=list(self.face_missing_ranges),
+            timings_s=dict(self.timings_s),
+            stages_s=dict(self.stages_s),
+        )
+
     def warn(self, code: str, message: str) -> None:
         """Note something that the user should know and that does not stop the job."""
         self.warnings.append((code, message))
@@ -84,14 +94,14 @@ def plan_job(
     max_duration_s: float = MAX_DURATION_S,
 ) -> Plan:
     """Probe both inputs and say what the output will be. Raises DhError input.*, audio.too_short."""
-    with trace.timed("probe"), scope.stage("probe"):
+    with trace.timed("probe"), scope.stage("probe"), unchanged(video_file, audio_file):
         video = trace.video = probe_video(scope, video_file, max_duration_s=max_duration_s)
         audio = trace.audio = probe_audio(scope, audio_file, max_duration_s=max_duration_s)
     trace.warnings.extend(video.warnings)
     options = job.options
     fmt = frame_format(video, options.fps)
     available = video.frames_at(fmt.fps)
-    duration = audio.used(wanted_part(job))
+    duration = audio.used(options.trim)
     if duration * fmt.fps < 1:
         raise DhError(
             "audio.too_short",
@@ -108,7 +118,13 @@ def plan_job(
     return Plan(job, video_file, audio_file, video, audio, fmt, frames, min(available, frames), duration)
 
 
-def wanted_part(job: Job) -> Trim | None:
-    """The part of the sound that the job asks for; None is all of it."""
-    trim = job.options.trim
-    return None if trim is None else (trim.start, trim.end)
+@contextlib.contextmanager
+def unchanged(*files: InputFile) -> Iterator[None]:
+    """What the block says of its inputs holds only where they are what was opened. Raises DhError input.changed."""
+    try:
+        yield
+    except DhError as error:
+        if error.code.startswith(("input.", "decode.")):  # half of a copy that still goes on looks damaged
+            for file in files:
+                file.check_unchanged()
+        raise

@@ -7,11 +7,12 @@ console's.
 from __future__ import annotations
 
 import collections
+import functools
 import time
 from collections.abc import Sequence
 
 from dhcli.attempt import Attempt, Preview
-from dhcli.errors import FAILED, OK
+from dhcli.errors import CODES, FAILED, OK, TRY_LATER, DhError
 from dhcli.events import JobPlanned, Listener, PlanSummary
 from dhcli.options import Job
 from dhcli.record import Record
@@ -24,9 +25,23 @@ def preview(settings: Settings, jobs: Sequence[Job], emit: Listener) -> int:
     actions: collections.Counter[str] = collections.Counter()
     codes: collections.Counter[str] = collections.Counter()
     frames, exit_code = 0, OK
+    device = settings.models.device
+
+    @functools.cache
+    def unusable(model: str) -> DhError | None:
+        """Why a GPU that was asked for cannot run the model: found out by opening it, once."""
+        try:
+            settings.models.family(model)
+        except DhError as error:
+            return error
+        return None
+
     for job in jobs:
         record = Record(job, "preview", settings.manifest, 1, 0.0, settings.limit_frames)
         found = Attempt(job, settings, record, lambda *_: None).preview()
+        if found.action == "render" and device.kind == "cuda" and device.required:
+            error = unusable(job.options.model)
+            found = Preview(job, "fail", error.message, error=error) if error is not None else found
         actions[found.action] += 1
         if found.plan is not None:
             frames += found.plan.frames
@@ -35,6 +50,8 @@ def preview(settings: Settings, jobs: Sequence[Job], emit: Listener) -> int:
             stops_run = found.error.info.stops == "run"
             exit_code = found.error.info.exit_code if stops_run and exit_code in {OK, FAILED} else exit_code or FAILED
         emit(_planned(found))
+    if exit_code == FAILED and all(CODES[code].transient for code in codes):
+        exit_code = TRY_LATER
     emit(
         PlanSummary(
             jobs=len(jobs),

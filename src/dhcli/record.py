@@ -19,9 +19,9 @@ from pydantic import JsonValue
 from dhcli import __version__
 from dhcli.errors import DhError
 from dhcli.media.ffmpeg import InputFile, ffmpeg_version, find_ffmpeg
-from dhcli.media.verify import OutputInfo as Finished
+from dhcli.media.verify import VerifiedOutput
 from dhcli.monitor import Usage
-from dhcli.options import Job
+from dhcli.options import Job, parse_face
 from dhcli.plan import Trace
 from dhcli.result import (
     RENDER_VERSION,
@@ -32,13 +32,17 @@ from dhcli.result import (
     FrameCounts,
     Inputs,
     JobResult,
+    LastSuccess,
     OutputInfo,
+    PhotoInput,
+    PutInPlace,
     Resources,
     Status,
     Timings,
     VideoInput,
     WarningInfo,
 )
+from dhcli.result_parts import printable
 from dhcli.uptodate import Ingredients
 
 
@@ -69,12 +73,18 @@ class Record:
     usage: Usage = field(default_factory=Usage)
     video: InputFile | None = None
     audio: InputFile | None = None
+    photo: InputFile | None = None
+    """The photo that the option `face` names."""
     ingredients: Ingredients | None = None
     earlier_attempts: tuple[EarlierAttempt, ...] = ()
     killed_before: int = 0
     owns_output: bool = False
     """A file that lies at the output's path is dh's work."""
-    output: Finished | None = None
+    last_success: LastSuccess | None = None
+    """An earlier success, whose output lies where it was as long as this attempt has put none in place."""
+    put_in_place: PutInPlace | None = None
+    """Of an earlier attempt that was killed, and of this one as long as it may still put its file in place."""
+    output: VerifiedOutput | None = None
     provider: str | None = None
     device: str | None = None
     onnxruntime: str | None = None
@@ -96,6 +106,7 @@ class Record:
         """The attempt as it stands."""
         trace = self.trace
         poison = error is not None and error.code == "job.poison"
+        ended_well = status in {"succeeded", "skipped"}
         return JobResult(
             job_id=self.job.id,
             status=status,
@@ -108,8 +119,10 @@ class Record:
             error=ErrorInfo.from_error(error, notes=notes) if error is not None else None,
             warnings=tuple(WarningInfo(code=code, message=message) for code, message in trace.warnings),
             inputs=self._inputs(),
-            output=self._output() if status == "succeeded" else None,
-            owns_output=self.owns_output or status == "succeeded",
+            output=self._output(status),
+            owns_output=self.owns_output or ended_well,
+            last_success=None if ended_well else self.last_success,
+            put_in_place=None if ended_well else self.put_in_place,
             options=self.options,
             fingerprint=self.ingredients.fingerprint if self.ingredients is not None else None,
             frames=FrameCounts(
@@ -128,7 +141,15 @@ class Record:
         )
 
     def _inputs(self) -> Inputs:
-        return Inputs(video=self._video(), audio=self._audio())
+        return Inputs(video=self._video(), audio=self._audio(), photo=self._photo())
+
+    def _photo(self) -> PhotoInput | None:
+        path = parse_face(self.job.options.face).photo
+        if path is None:
+            return None
+        size = self.photo.bytes if self.photo is not None else None
+        sha256 = self.ingredients.photo_sha256 if self.ingredients is not None else None
+        return PhotoInput(path=str(path), bytes=size, sha256=sha256)
 
     def _video(self) -> VideoInput:
         known, file = self.trace.video, self.video
@@ -154,9 +175,11 @@ class Record:
             facts["sha256"] = self.ingredients.audio_sha256
         return AudioInput(path=str(self.job.audio), **facts)
 
-    def _output(self) -> OutputInfo | None:
+    def _output(self, status: Status) -> OutputInfo | None:
+        if status == "skipped" and self.last_success is not None:
+            return self.last_success.output.model_copy(update={"path": printable(str(self.job.save_path))})
         found = self.output
-        if found is None:
+        if found is None or status != "succeeded":
             return None
         return OutputInfo(
             path=str(self.job.save_path),

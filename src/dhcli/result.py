@@ -5,7 +5,11 @@ What a job does to earn one, and whether an earlier one still holds, is not know
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
+import os
+import stat
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -21,9 +25,12 @@ from dhcli.result_parts import (
     ErrorInfo,
     FrameCounts,
     Inputs,
+    LastSuccess,
     ModelInfo,
     OutputInfo,
     Part,
+    PhotoInput,
+    PutInPlace,
     Resources,
     Timings,
     VideoInput,
@@ -38,20 +45,27 @@ __all__ = [
     "FrameCounts",
     "Inputs",
     "JobResult",
+    "LastSuccess",
     "ModelInfo",
     "OutputInfo",
+    "PhotoInput",
+    "PutInPlace",
     "Resources",
     "Timings",
     "UnreadableResultError",
     "VideoInput",
     "WarningInfo",
     "read_result",
+    "result_bytes",
     "result_path",
     "result_schema",
     "write_result",
 ]
 
 SCHEMA_VERSION = 1
+MAX_NAME_BYTES = 250
+"""Of an id that names a file: every file system takes 255 bytes, and `.json` is five."""
+ID_BYTES_KEPT = 200
 RENDER_VERSION = 1
 """Counted up when the same inputs and options render to other pixels or sound; every output is then out of date."""
 
@@ -87,6 +101,13 @@ class JobResult(Part):
     owns_output: bool = Field(
         default=False, description="A file at the output's path was put there by dh; another run may replace it."
     )
+    last_success: LastSuccess | None = Field(
+        default=None,
+        description="The success before, where this attempt left its output alone; it may still be up to date.",
+    )
+    put_in_place: PutInPlace | None = Field(
+        default=None, description="Set while an output is put in place; after a kill it tells whose file is there."
+    )
     options: dict[str, JsonValue] = Field(default_factory=dict, description="Every option with the value it had.")
     fingerprint: str | None = Field(default=None, description="Hash of all that decides what the output looks like.")
     frames: FrameCounts = Field(default=FrameCounts(), description="How far each part came.")
@@ -113,10 +134,14 @@ class UnreadableResultError(Exception):
 
 
 def result_path(save_path: Path, job_id: str, results_dir: Path | None = None) -> Path:
-    """`<save_path>.json`, or `<id>.json` in `results_dir`."""
+    """`<save_path>.json`, or `<id>.json` in `results_dir`; an id too long for a name is cut, and gets a hash."""
     if results_dir is None:
         return save_path.with_name(f"{save_path.name}.json")
-    return results_dir / f"{job_id.replace('%', '%25').replace('/', '%2F')}.json"
+    name = os.fsencode(job_id.replace("%", "%25").replace("/", "%2F"))
+    if len(name) > MAX_NAME_BYTES:
+        start = name[:ID_BYTES_KEPT].decode("utf-8", "ignore")
+        return results_dir / f"{start}.{hashlib.sha256(name).hexdigest()[:16]}.json"
+    return results_dir / f"{os.fsdecode(name)}.json"
 
 
 def result_schema() -> dict[str, Any]:
@@ -136,10 +161,22 @@ def write_result(path: Path, result: JobResult) -> None:
         part.commit()
 
 
+def result_bytes(path: Path) -> bytes:
+    """What is written at `path`. Raises OSError, also for what is no file: opening a pipe would wait for its writer."""
+    with open(path, "rb", opener=_without_waiting) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        return file.read()
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 def read_result(path: Path) -> JobResult | None:
     """The result at `path`, None where there is none. Raises UnreadableResultError."""
     try:
-        data = json.loads(path.read_bytes())
+        data = json.loads(result_bytes(path))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as error:

@@ -30,7 +30,7 @@ class Part(BaseModel):
             return data
         if info.context == READING:
             return {key: value for key, value in data.items() if key in cls.model_fields}
-        return _printable(data)
+        return printable(data)
 
 
 class ErrorInfo(Part):
@@ -103,16 +103,25 @@ class AudioInput(Part):
     duration_s: float | None = Field(default=None, description="Length of the sound, s.")
 
 
+class PhotoInput(Part):
+    """The photo of `face: like:`; null stands for what was not known yet when the job ended."""
+
+    path: str = Field(description="Absolute path; bytes that are not UTF-8 are written as \\udcNN.")
+    bytes: int | None = Field(default=None, description="Size of the file.")
+    sha256: str | None = Field(default=None, description="SHA-256 of the file, in hex.")
+
+
 class Inputs(Part):
     video: VideoInput | None = Field(default=None, description="The person's video.")
     audio: AudioInput | None = Field(default=None, description="The speech.")
+    photo: PhotoInput | None = Field(default=None, description="The photo that `face: like:` names, where it does.")
 
 
 class OutputInfo(Part):
     """What was read back from the finished file."""
 
     path: str = Field(description="Absolute path.")
-    bytes: int = Field(description="Size of the file; an output of another size is rendered again.")
+    bytes: int = Field(description="Size of the file; a file of another size is not dh's.")
     sha256: str = Field(description="SHA-256 of the file, in hex.")
     width: int = Field(description="Width, px.")
     height: int = Field(description="Height, px.")
@@ -120,6 +129,21 @@ class OutputInfo(Part):
     frames: int = Field(description="Frames in the file.")
     duration_s: float = Field(description="Length, s.")
     audio_codec: str | None = Field(description="Codec of the sound, in ffmpeg's words.")
+
+
+class LastSuccess(Part):
+    """An earlier success that later attempts did not touch."""
+
+    fingerprint: str | None = Field(default=None, description="Its fingerprint.")
+    limit_frames: int | None = Field(default=None, description="The limit of frames that it was rendered with.")
+    output: OutputInfo = Field(description="What it left on the disk.")
+
+
+class PutInPlace(Part):
+    """Files that become the output by a rename, which a kill may separate from the result."""
+
+    path: str = Field(description="Absolute path of the output.")
+    inodes: tuple[int, ...] = Field(description="Their inodes: an output with one of them is dh's work.")
 
 
 class FrameCounts(Part):
@@ -143,7 +167,7 @@ class Timings(Part):
     queued: float = Field(default=0.0, description="From the start of the run to the start of the job.")
     wall: float = Field(default=0.0, description="From the start of the job to its end.")
     probe: float = Field(default=0.0, description="Looking at the inputs.")
-    analyse: float = Field(default=0.0, description="Finding and following the face; 0 where the cache knew it.")
+    analyse: float = Field(default=0.0, description="Finding and following the face.")
     listen: float = Field(default=0.0, description="Speech to mouth codes.")
     render: float = Field(default=0.0, description="From the first frame to the encoder's end.")
     verify: float = Field(default=0.0, description="Reading the output back.")
@@ -185,12 +209,12 @@ class Environment(Part):
     model: ModelInfo | None = Field(default=None, description="The model.")
 
 
-def _printable(value: Any) -> Any:
+def printable(value: Any) -> Any:
     """Texts without the lone surrogates that stand for invalid UTF-8 in file names: many JSON readers refuse them."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, dict):
-        return {_printable(key): _printable(item) for key, item in value.items()}
+        return {printable(key): printable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_printable(item) for item in value]
+        return [printable(item) for item in value]
     return value

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dhcli.options import Job
+from dhcli.result import result_bytes
 
 UNFINISHED = frozenset({"failed", "cancelled", "running"})
 """Tried, and without an output; `running` was killed, or is another run's work right now."""
@@ -27,7 +28,7 @@ def in_order(jobs: Sequence[Job], result_path: Callable[[Job], Path], *, only_fa
 def _last_status(path: Path) -> str | None:
     """What the result says, without a look at the rest of it: whether it is sound is seen when the job runs."""
     try:
-        result = json.loads(path.read_bytes())
+        result = json.loads(result_bytes(path))
     except (OSError, ValueError, RecursionError):
         return None
     status = result.get("status") if isinstance(result, dict) else None

@@ -14,6 +14,7 @@ from typing import Self
 
 from dhcli.child import STDERR_LINES, Child
 from dhcli.errors import DhError, as_dh_error, describe
+from dhcli.threads import start_thread
 
 TICK_S = 0.1
 """How often the watchdog looks and how long a channel waits before it looks at the stop flag."""
@@ -54,14 +55,17 @@ class Scope:
         self._done = threading.Event()
         self._error: DhError | None = None
         self._failed_at = 0.0
+        self._wish: DhError | None = None
+        self._wished_at = 0.0
         self._sealed = False
         self._children: list[Child] = []
         self._beats: dict[str, float | None] = {}
+        self._limits: dict[str, float] = {}
         self._owner = threading.current_thread()
         self._watchdog = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
     def __enter__(self) -> Self:
-        self._watchdog.start()
+        start_thread(self._watchdog)
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -85,10 +89,15 @@ class Scope:
             raise Stopped
 
     def fail(self, error: BaseException, stage: str) -> None:
-        """Make `error` the job's reason, unless it has one already, and stop everything. Too late once sealed."""
+        """Make `error` the job's reason, unless it has one already, and stop everything.
+
+        Once sealed, only a signal still counts: it ends a job that does not end by itself.
+        """
         if isinstance(error, Stopped):
             return
         with self._lock:
+            if _is_cancel(error) and self._wish is None:
+                self._wish, self._wished_at = as_dh_error(error, stage), time.monotonic()
             first = self._error
             if first is None and not self._sealed:
                 self._error = as_dh_error(error, stage)
@@ -155,9 +164,22 @@ class Scope:
         self._beats[stage] = None
 
     @contextlib.contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Work that must show progress by `beat(name)`; errors inside get the stage's name."""
+    def waiting(self, stage: str) -> Iterator[None]:
+        """`stage` waits for somebody outside the job, a reader of events for instance, as long as that one likes."""
+        self.idle(stage)
+        try:
+            yield
+        finally:
+            self.beat(stage)
+
+    @contextlib.contextmanager
+    def stage(self, name: str, limit_s: float = 0.0) -> Iterator[None]:
+        """Work that must show progress by `beat(name)`; errors inside get the stage's name.
+
+        It may be silent for `limit_s` where that is more than the stall timeout.
+        """
         outer = name in self._beats  # a stage within itself: the outer one goes on being watched
+        self._limits[name] = max(limit_s, self._limits.get(name, 0.0) if outer else 0.0, self.stall_timeout_s)
         self.beat(name)
         try:
             yield
@@ -182,23 +204,27 @@ class Scope:
             accused = self._stalled(now) or self._overdue(now - began)
             if accused is not None and self._error is None:
                 self.fail(accused, accused.stage or "watchdog")
-            stuck = accused if self._sealed else self._error
-            if stuck is not None and self._on_stuck is not None and self._hopeless(stuck, now):
+            stuck = accused if self._sealed and accused is not None else self._hopeless(now)
+            if stuck is not None and self._on_stuck is not None:
                 self._on_stuck(stuck)
                 return
 
     def _forgive(self, now: float) -> None:
-        self._failed_at = now
+        self._failed_at = self._wished_at = now
         for stage, at in tuple(self._beats.items()):
             if at is not None:
                 self._beats[stage] = now
 
-    def _hopeless(self, error: DhError, now: float) -> bool:
-        """A native call, a thread or a disk does not come back: only the end of the process helps."""
-        if self._sealed:
-            return True
+    def _hopeless(self, now: float) -> DhError | None:
+        """Why the job should have ended, where a native call, a thread or a disk does not come back for too long."""
+        with self._lock:
+            error, wish = self._error, self._wish
+        if wish is not None and now - self._wished_at > STUCK_S:
+            return error or wish
+        if error is None:
+            return None
         grace_s = STUCK_S if error.code in IMPATIENT else STUCK_S + self.stall_timeout_s
-        return now - self._failed_at > grace_s
+        return error if now - self._failed_at > grace_s else None
 
     def _overdue(self, spent_s: float) -> DhError | None:
         if self.timeout_s is None or spent_s <= self.timeout_s or self._sealed:
@@ -212,10 +238,11 @@ class Scope:
 
     def _stalled(self, now: float) -> DhError | None:
         for stage, at in tuple(self._beats.items()):
-            if at is not None and now - at > self.stall_timeout_s:
+            limit_s = self._limits.get(stage, self.stall_timeout_s)
+            if at is not None and now - at > limit_s:
                 return DhError(
                     "stalled",
-                    f"No progress in the stage '{stage}' for {now - at:.1f} s (limit {self.stall_timeout_s:g} s).",
+                    f"No progress in the stage '{stage}' for {now - at:.1f} s (limit {limit_s:g} s).",
                     hint="A frozen disk or a damaged input is the usual cause; --stall-timeout sets the limit.",
                     stage=stage,
                 )

@@ -40,6 +40,8 @@ def chosen_jobs(
     if manifest is None:
         if audio is None or video is None or save_path is None:
             usage("give a manifest, or --audio, --video and --save-path")
+        if ids or shard is not None:
+            usage("--job and --shard choose among the jobs of a manifest; there is none")
         with _usage_where_invalid():
             return None, single_job(audio, video, save_path, overrides, root).jobs
     if any(path is not None for path in single):

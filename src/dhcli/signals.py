@@ -15,6 +15,9 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, Self
 
+from dhcli.errors import DhError
+from dhcli.threads import start_thread
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 REPEAT_S = 0.5
 """A signal that follows the first this soon is the same wish: `timeout` sends two, a closing terminal HUP and TERM."""
@@ -50,8 +53,14 @@ class StopSignals:
             return self  # only the main thread may take signals; a program that has dh in a thread does it itself
         self._reading, self._writing = os.pipe()
         os.set_blocking(self._writing, False)
-        self._thread = threading.Thread(target=self._listen, name="signals", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._listen, name="signals", daemon=True)
+        try:
+            start_thread(thread)
+        except DhError:
+            os.close(self._reading)
+            os.close(self._writing)
+            raise
+        self._thread = thread
         self._wanted = frozenset(number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN)
         self._previous_fd = signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
         self._previous = {number: signal.signal(number, _heard_elsewhere) for number in self._wanted}

@@ -6,9 +6,10 @@ Inputs whose hash is in the cache are not read for it. What follows from the has
 from __future__ import annotations
 
 import contextlib
+import os
 
 from dhcli.media.ffmpeg import InputFile
-from dhcli.options import Job
+from dhcli.options import Job, parse_face
 from dhcli.record import Record
 from dhcli.result import ModelInfo
 from dhcli.scope import Scope
@@ -29,28 +30,50 @@ class Sources:
         if record.video is None or record.audio is None:
             record.video = self._stack.enter_context(InputFile(job.video, "video", root=root))
             record.audio = self._stack.enter_context(InputFile(job.audio, "audio", root=root))
+            if (photo := parse_face(job.options.face).photo) is not None:
+                record.photo = self._stack.enter_context(InputFile(photo, "photo", root=root))
         return record.video, record.audio
 
     def known(self) -> Ingredients | None:
         """What the job is made from, where the inputs need not be read for it. Raises DhError input.*, model.*."""
         video, audio = (self._settings.hashes.known(file.fd) for file in self.open())
-        return self._made_from(video, audio) if video is not None and audio is not None else None
+        photo = self._record.photo
+        photo_sha256 = self._settings.hashes.known(photo.fd) if photo is not None else None
+        if video is None or audio is None or (photo is not None and photo_sha256 is None):
+            return None
+        return self._made_from(video, audio, photo_sha256)
 
     def identify(self, scope: Scope) -> Ingredients:
         """What the job is made from. Raises DhError input.*, model.*, and Stopped."""
         if self._record.ingredients is None:
             video, audio = self.open()
+            photo = self._record.photo
             with scope.stage("hash"):
-                return self._made_from(self._sha256(video, scope), self._sha256(audio, scope))
+                photo_sha256 = self._sha256(photo, scope) if photo is not None else None
+                return self._made_from(self._sha256(video, scope), self._sha256(audio, scope), photo_sha256)
         return self._record.ingredients
+
+    def check_photo(self) -> None:
+        """Raise input.changed where the photo, which the analysis opens by its name, is not the one that was hashed."""
+        photo = self._record.photo
+        if photo is None:
+            return
+        photo.check_unchanged()
+        try:
+            same = os.path.samestat(os.fstat(photo.fd), photo.path.stat())
+        except OSError:
+            same = False
+        if not same:
+            raise photo.error("input.changed", "was replaced while it was read", hint="Render again.")
 
     def _sha256(self, file: InputFile, scope: Scope) -> str:
         return self._settings.hashes.sha256(file.fd, lambda: content_sha256(file, scope))
 
-    def _made_from(self, video_sha256: str, audio_sha256: str) -> Ingredients:
+    def _made_from(self, video_sha256: str, audio_sha256: str, photo_sha256: str | None) -> Ingredients:
         bundle = self._settings.models.bundle(self._job.options.model)
         model = ModelInfo(name=bundle.name, sha256=bundle.sha256)
-        self._record.ingredients = Ingredients(audio_sha256, video_sha256, model, self._record.options)
+        options = self._record.options
+        self._record.ingredients = Ingredients(audio_sha256, video_sha256, model, options, photo_sha256)
         return self._record.ingredients
 
 

@@ -6,10 +6,21 @@ said, and imports nothing heavy: a refusal is printed in the 0.1 s that reading 
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import select
 import sys
+import threading
+import time
 from collections.abc import Iterable
-from typing import TextIO
+from typing import Any, TextIO
+
+CHUNK = 1000
+"""Characters at a time: 4000 bytes at most. A pipe that is ready takes 4096 without waiting."""
+POLL_MS = 50
+HURRY_S = 0.5
+"""For readers, after a signal: the run is to end within 2 s of it."""
 
 
 class StdoutLostError(Exception):
@@ -61,6 +72,58 @@ def discard_stdout() -> None:
 def printable(text: str) -> str:
     """The text in one line, without anything that a terminal would obey: names and messages come from strangers."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+class PatientStream:
+    """A stream whose reader may pause: `ready` tells it, and once `hurry` was called no write waits for long.
+
+    A terminal after Ctrl-S and a pipe that nobody reads block the writer for ever, deep in the kernel where nothing
+    reaches it. So nothing is written before there is room for it.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._known = False
+        self._until_s: float | None = None
+        self._poll = select.poll()
+        self._lock = threading.Lock()  # one poll at a time, and no line of one thread inside a line of another
+        with contextlib.suppress(OSError, ValueError):  # no file of the system's: it takes everything at once
+            self._poll.register(stream.fileno(), select.POLLOUT)
+            self._known = True
+
+    def ready(self) -> bool:
+        """A short write would not wait now."""
+        if not self._lock.acquire(blocking=False):
+            return False  # another thread waits for the reader
+        try:
+            return self._room(0)
+        finally:
+            self._lock.release()
+
+    def hurry(self) -> None:
+        """From now on, give the reader `HURRY_S` in all."""
+        if self._until_s is None:
+            self._until_s = time.monotonic() + HURRY_S
+
+    def write(self, text: str) -> int:
+        """The whole text, when there is room for it. Raises OSError, and TimeoutError where nobody reads in time."""
+        with self._lock:
+            for start in range(0, len(text), CHUNK):
+                while not self._room(POLL_MS):
+                    if self._until_s is not None and time.monotonic() > self._until_s:
+                        raise TimeoutError(errno.ETIMEDOUT, "nobody reads it")
+                self._stream.write(text[start : start + CHUNK])
+                self._stream.flush()
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing is ever held back."""
+
+    def _room(self, wait_ms: int) -> bool:
+        return not self._known or bool(self._poll.poll(wait_ms))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def tolerant(stream: TextIO) -> TextIO:

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import JsonValue
 
-from dhcli.result import RENDER_VERSION, JobResult, ModelInfo
+from dhcli.options import LIKE
+from dhcli.result import RENDER_VERSION, JobResult, LastSuccess, ModelInfo, PutInPlace
+from dhcli.result_parts import printable
 
 NOT_RENDERED = frozenset({"label", "model"})
 """Options without an effect on pixels or sound; a model counts by its hash, whatever it is called."""
@@ -29,15 +32,20 @@ class Ingredients:
     video_sha256: str
     model: ModelInfo
     options: Mapping[str, JsonValue]
+    photo_sha256: str | None = None
+    """Of the photo that the option `face` names: its content stands for its path."""
 
     @property
     def fingerprint(self) -> str:
         """One hash for all of them, and for the version of dh's way to render."""
+        options = {name: value for name, value in self.options.items() if name not in NOT_RENDERED}
+        if self.photo_sha256 is not None:
+            options["face"] = LIKE + self.photo_sha256
         content = {
             "audio": self.audio_sha256,
             "video": self.video_sha256,
             "model": self.model.sha256,
-            "options": {name: value for name, value in self.options.items() if name not in NOT_RENDERED},
+            "options": options,
             "render_version": RENDER_VERSION,
         }
         text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -46,17 +54,22 @@ class Ingredients:
 
 def why_render(previous: JobResult, ingredients: Ingredients, save_path: Path) -> str | None:
     """Why the job has to be rendered again, or None where the earlier output is up to date."""
-    if previous.output is None:
-        return _how_it_ended(previous)
-    if previous.fingerprint != ingredients.fingerprint:
+    output = previous.output
+    if output is None:  # an attempt that rendered nothing does not make an earlier output worse
+        success = previous.last_success
+        killed = previous.status == "running"
+        if killed or success is None or success.fingerprint != ingredients.fingerprint:
+            return _how_it_ended(previous)
+        output = success.output
+    elif previous.fingerprint != ingredients.fingerprint:
         changes = "; ".join(_changes(previous, ingredients))
         return f"stale: {changes or 'what decides its content has changed'}"
     try:
         size = save_path.stat().st_size
     except OSError:
         return "stale: the output is gone"
-    if size != previous.output.bytes:
-        return f"stale: the output has {size} bytes, and had {previous.output.bytes}"
+    if size != output.bytes:
+        return f"stale: the output has {size} bytes, and had {output.bytes}"
     return None
 
 
@@ -73,10 +86,13 @@ def _changes(previous: JobResult, now: Ingredients) -> Iterator[str]:
     for name, old, new in (
         ("audio", inputs.audio, now.audio_sha256),
         ("video", inputs.video, now.video_sha256),
+        ("photo", inputs.photo, now.photo_sha256),
     ):
-        if old is not None and old.sha256 != new:
+        if old is not None and new is not None and old.sha256 != new:
             yield f"the {name} has changed"
-    for name in sorted((previous.options.keys() | now.options.keys()) - NOT_RENDERED):
+    both_photos = inputs.photo is not None and now.photo_sha256 is not None
+    unnamed = NOT_RENDERED | {"face"} if both_photos else NOT_RENDERED
+    for name in sorted((previous.options.keys() | now.options.keys()) - unnamed):
         before, after = previous.options.get(name), now.options.get(name)
         if before != after:
             yield f"{name} {json.dumps(before)} -> {json.dumps(after)}"
@@ -97,8 +113,48 @@ def killed_in_a_row(previous: JobResult | None, fingerprint: str) -> int:
     return previous.killed_before + (previous.status == "running")
 
 
-def made_by_dh(previous: JobResult | None) -> bool:
-    """An output that exists is dh's own and may be replaced."""
+@dataclass(frozen=True, slots=True)
+class Legacy:
+    """What earlier attempts left behind that later ones have to know."""
+
+    last_success: LastSuccess | None = None
+    put_in_place: PutInPlace | None = None
+    """Set where an attempt was killed after it put the output in place, before its result said so."""
+    owns_output: bool = False
+    """The file at the output's path is dh's own, as dh left it, and may be replaced."""
+
+
+def legacy(previous: JobResult | None, save_path: Path, *, beside: bool) -> Legacy:
+    """What `previous` and the file at `save_path` tell together.
+
+    A file is dh's where a result tells of this path and of a file of this size, or of this inode. `beside`: the result
+    lies beside the output, and both may have been moved together, so that the name alone counts.
+    """
     if previous is None:
-        return False
-    return previous.output is not None or previous.owns_output or previous.status == "running"
+        return Legacy()
+    success = previous.last_success
+    if previous.output is not None:
+        limit = previous.options.get("limit_frames")
+        success = LastSuccess(
+            fingerprint=previous.fingerprint,
+            limit_frames=limit if isinstance(limit, int) else None,
+            output=previous.output,
+        )
+    try:
+        found = save_path.lstat()
+    except OSError:
+        return Legacy(success)
+    put = previous.put_in_place
+    if put is not None and found.st_ino in put.inodes and _same_place(put.path, save_path, beside):
+        return Legacy(None, put, owns_output=True)
+    owns = (
+        success is not None
+        and found.st_size == success.output.bytes
+        and _same_place(success.output.path, save_path, beside)
+    )
+    return Legacy(success, owns_output=owns)
+
+
+def _same_place(recorded: str, save_path: Path, beside: bool) -> bool:
+    now = printable(os.fspath(save_path))
+    return Path(recorded).name == Path(now).name if beside else os.path.normpath(recorded) == os.path.normpath(now)

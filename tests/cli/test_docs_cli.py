@@ -88,7 +88,7 @@ def test_every_event_is_documented_with_its_fields() -> None:
 def test_every_variable_that_is_read_is_documented() -> None:
     read: set[str] = set()
     for source in (ROOT / "src").rglob("*.py"):
-        read |= set(re.findall(r"environ(?:\.get\(|\[)\"([A-Z_]+)\"", source.read_text(encoding="utf-8")))
+        read |= set(re.findall(r"environ(?:\.get\(|\[)\"([A-Z_]+)\"(?!\] = )", source.read_text(encoding="utf-8")))
     assert {"DH_FFMPEG", "TERM"} <= read
     assert read <= {line.split("`")[1] for line in _table("Environment")}
 
@@ -107,3 +107,13 @@ def test_flags_in_the_pages_are_there(page: str) -> None:
     calls = re.findall(r"\bdh (?:render|check|doctor|models|schema)[^\n`|>;]*", text)
     used = {flag for call in calls for flag in re.findall(r"(?<!\S)--[a-z-]+", call)}
     assert used <= known | {"--help"}
+
+
+def test_every_module_has_its_row_in_the_table_of_rooms() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("| `")]
+    named = [name for row in rows for name in re.findall(r"`([a-z_]+/?)`", row.split(" | ")[0])]
+    package = ROOT / "src" / "dhcli"
+    modules = {path.stem for path in package.glob("[a-z]*.py")}
+    rooms = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
+    assert sorted(named) == sorted(modules | rooms)

@@ -38,6 +38,22 @@ WRONG = [
         ["render", "--audio", "a.wav", "--video", "v.mp4", "--save-path", "o.mov"],
         "dh render: --save-path: found 'o.mov'",
     ),
+    (
+        ["render", "--audio", "a.wav", "--video", "v.mp4", "--save-path", "o.mp4", "--job", "o"],
+        "dh render: --job and --shard choose among the jobs of a manifest",
+    ),
+    (
+        ["render", "--audio", "a.wav", "--video", "v.mp4", "--save-path", "o.mp4", "--shard", "1/2"],
+        "dh render: --job and --shard choose among the jobs of a manifest",
+    ),
+    (
+        ["render", "night.yaml", "--force", "--if-exists", "fail"],
+        "dh render: give --force or --if-exists fail, not both",
+    ),
+    (
+        ["render", "night.yaml", "--fail-fast", "--max-failures", "2"],
+        "dh render: give --fail-fast or --max-failures, not both",
+    ),
     (["check"], "dh check: give a manifest"),
     (["schema", "song"], "dh schema: Invalid value for 'kind': 'song' is not one of"),
     (["models", "info"], "dh models info: Missing argument"),
@@ -55,10 +71,13 @@ def test_wrong_usage_is_2_and_says_what_and_where_to_look(
     assert not list(night.parent.glob("*.mp4*"))
 
 
-def test_no_arguments_shows_the_help(dh: Any) -> None:
-    said = dh()
-    assert said.code == 2
-    assert "render" in said.out + said.err
+@pytest.mark.parametrize(("arguments", "verb"), [([], "render"), (["models"], "verify")])
+def test_no_verb_is_wrong_usage_that_shows_the_verbs(arguments: list[str], verb: str, dh: Any) -> None:
+    said = dh(*arguments)
+    assert (said.code, said.out) == (2, "")
+    assert f" {verb} " in said.err
+    assert "Missing command." in said.err
+    assert said.last.startswith("    Try 'dh")
 
 
 def test_0_success_and_again_up_to_date(dh: Any, good: list[str]) -> None:

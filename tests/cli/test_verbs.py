@@ -38,6 +38,17 @@ def test_doctor_says_each_trouble_once_and_goes_on(dh: Any, monkeypatch: pytest.
     assert said.last.endswith("checks: 2 failed (env.ffmpeg_missing)")
 
 
+def test_doctor_where_the_current_folder_is_gone(dh: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.setattr("dhcli.doctor.Path.cwd", gone.stat)  # as the kernel answers there
+    gone.rmdir()
+    said = dh("doctor", "--device", "cpu")
+    assert said.code == 69
+    assert said.out.count("FAIL") == said.out.count("FAIL disk: env.limits") == 1
+    assert "The check of disk could not be made: FileNotFoundError" in said.err
+
+
 def test_models(dh: Any) -> None:
     assert dh("models", "list").out.startswith("dh-base  ")
     assert "landmarks  landmarks.onnx" in dh("models", "info", "dh-base").out

@@ -20,6 +20,10 @@ KILLS = int(os.environ.get("DH_TEST_KILLS", "20"))
 SEED = 20
 
 
+LEFT: dict[int, str | None] = {}
+"""What the killed runs left: the status in the result file, None where there was no file."""
+
+
 @pytest.fixture(scope="module")
 def reference() -> dict[str, Any]:
     """What the first, undisturbed run found out: how long it takes, and the hash of its video."""
@@ -48,15 +52,21 @@ def test_kill_at_a_random_moment(
     time.sleep(share * reference["wall_s"])
     process.kill()
     process.wait(60)
-    check_pair(out, reference["sha256"], sha256)
+    LEFT[number] = check_pair(out, reference["sha256"], sha256)
     run = render(if_exists="skip")
     assert run.summary.exit_code == 0
     assert content() == ["out.mp4", "out.mp4.json"], "the leftovers of the killed run are gone"
     assert sha256(out / "out.mp4") == run.result.output.sha256 == reference["sha256"]
 
 
-def check_pair(out: Path, whole: str, sha256: Callable[[Path], str]) -> None:
-    """A video is whole or absent, and who says that it succeeded can prove it."""
+def test_some_of_those_kills_hit_a_running_job() -> None:
+    if len(LEFT) < KILLS:
+        pytest.skip("not all of the kills before were run")
+    assert "running" in LEFT.values(), f"the moments are not where the work is: {LEFT}"
+
+
+def check_pair(out: Path, whole: str, sha256: Callable[[Path], str]) -> str | None:
+    """A video is whole or absent, and who says that it succeeded can prove it. The status that is told."""
     video, result = out / "out.mp4", read_result(out / "out.mp4.json")
     if video.exists():
         assert sha256(video) == whole
@@ -65,6 +75,7 @@ def check_pair(out: Path, whole: str, sha256: Callable[[Path], str]) -> None:
         assert sha256(video) == result.output.sha256
     elif result is not None:
         assert result.status == "running"
+    return result.status if result is not None else None
 
 
 KILL_AT = """
@@ -83,8 +94,21 @@ part.os.{call} = killer
 KILL = "if count == {at}: os.kill(os.getpid(), signal.SIGKILL)"
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize(("call", "at"), [("replace", 1), ("replace", 2), ("replace", 3), ("fsync", 5)])
+@pytest.mark.parametrize(
+    ("call", "at", "when", "status", "new"),
+    [
+        ("replace", 1, "before", None, False),
+        ("replace", 1, "after", "running", False),
+        ("fsync", 2, "after", "running", False),  # the folder of `running`
+        ("fsync", 3, "before", "running", False),  # the video
+        ("replace", 2, "before", "running", False),
+        ("replace", 2, "after", "running", True),
+        ("fsync", 5, "before", "running", True),  # the folder of the video
+        ("replace", 3, "before", "running", True),
+        ("replace", 3, "after", "succeeded", True),
+        ("fsync", 7, "after", "succeeded", True),  # the folder of the result
+    ],
+)
 def test_kill_around_every_step_of_the_commit(
     dh: Callable[..., subprocess.Popen[str]],
     render: Callable[..., Any],
@@ -93,15 +117,15 @@ def test_kill_around_every_step_of_the_commit(
     call: str,
     at: int,
     when: str,
+    status: str | None,
+    new: bool,
 ) -> None:
     """`running` is renamed first, then the video, then `succeeded`; each is flushed with its folder."""
     steps = {"before": "pass", "after": "pass"} | {when: KILL.format(at=at)}
     assert dh(program=KILL_AT.format(call=call, **steps)).wait(60) == -9
     result = read_result(out / "out.mp4.json")
-    status = result.status if result is not None else None
-    assert status in {None, "running", "succeeded"}
-    if status == "succeeded":
-        assert (out / "out.mp4").exists()
+    assert (result.status if result is not None else None) == status
+    assert (out / "out.mp4").exists() == new
     run = render(if_exists="skip")
     assert run.summary.exit_code == 0
     assert run.result.status == "succeeded"

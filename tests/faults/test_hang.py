@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import time
 from collections.abc import Callable
@@ -15,9 +16,11 @@ from dhcli.families.dh_base import DhBase
 Render = Callable[..., Any]
 Fake = Callable[..., Path]
 
-STALL_S = 1.0
+STALL_S = 2.5
+"""Long enough that on a busy machine no other stage stands still for it, as the start of an ffmpeg may for a second."""
 LIMIT_S = 30.0
 """Generous: the stall timeout and 2 s are the promise, the machine may be busy."""
+HANGS = Path(__file__).parent / "media" / "hang_sample.mp4"
 FRAMES = 400 * 300 * 3 // 2
 
 
@@ -110,21 +113,17 @@ def test_a_job_has_its_own_time_limit(fake_ffmpeg: Fake, render: Render, content
     assert content() == ["out.mp4.json"]
 
 
-def test_a_decoder_that_really_hangs(
-    shared_media: Path, fake_ffmpeg: Fake, render: Render, content: Callable[[], list[str]]
-) -> None:
+def test_a_decoder_that_really_hangs(fake_ffmpeg: Fake, render: Render, content: Callable[[], list[str]]) -> None:
     """With `-err_detect explode` ffmpeg spins on this file for ever, ignores SIGTERM and writes 20 MB/s."""
     explode = 'os.execv(REAL, [REAL, "-err_detect", "explode", "-i", argv[argv.index("-i") + 1], "-f", "null", "-"])'
     fake_ffmpeg("scan", explode)
-    run = render(video=shared_media / "hang_sample.mp4", stall_timeout_s=STALL_S)
+    run = render(video=HANGS, stall_timeout_s=STALL_S)
     assert run.result.error.code in {"decode.failed", "stalled"}
     assert content() == ["out.mp4.json"]
 
 
-def test_the_same_file_is_refused_without_a_hang(
-    shared_media: Path, render: Render, content: Callable[[], list[str]]
-) -> None:
-    run = render(video=shared_media / "hang_sample.mp4", stall_timeout_s=5)
+def test_the_same_file_is_refused_without_a_hang(render: Render, content: Callable[[], list[str]]) -> None:
+    run = render(video=HANGS, stall_timeout_s=5)
     assert run.result.status == "failed"
     assert run.result.error.code in {"input.corrupt", "input.truncated"}
     assert content() == ["out.mp4.json"]
@@ -188,3 +187,93 @@ def test_a_slow_network_is_no_stall_while_frames_come(render: Render, dh_base: D
 
     monkeypatch.setattr(type(dh_base), "speak", slow)
     assert render(stall_timeout_s=1.5).result.status == "succeeded"
+
+
+BLOCKED = """
+import os, time
+import dhcli.part as part
+real, count = {call}, 0
+def blocked(*args):
+    global count
+    count += 1
+    if count == {at}:
+        open("stuck.now", "w").close()
+        while True: time.sleep(60)
+    return real(*args)
+{call} = blocked
+"""
+
+
+@pytest.mark.parametrize(
+    ("call", "at"),
+    [("part.os.fsync", 1), ("part.os.fsync", 3), ("part._sync", 2), ("part._sync", 3)],
+    ids=["running", "video", "folder of the video", "folder of the result"],
+)
+def test_a_disk_that_does_not_answer_is_a_stall_of_the_commit(
+    dh: Callable[..., subprocess.Popen[str]], stored: Callable[[], dict[str, Any]], out: Path, call: str, at: int
+) -> None:
+    process = dh("--stall-timeout", f"{STALL_S:g}", program=BLOCKED.format(call=call, at=at))
+    process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 75
+    assert stored()["status"] == "failed"
+    assert (stored()["error"]["code"], stored()["error"]["stage"]) == ("stalled", "commit")
+    assert not list(out.glob(".*")), "neither part nor lock"
+
+
+@pytest.mark.parametrize("at", [2, 3], ids=["folder of the video", "folder of the result"])
+def test_a_signal_ends_a_commit_that_stands(
+    dh: Callable[..., subprocess.Popen[str]], until: Callable[..., bool], tmp_path: Path, out: Path, at: int
+) -> None:
+    process = dh("--stall-timeout", "600", program=BLOCKED.format(call="part._sync", at=at))
+    assert until((tmp_path / "stuck.now").exists)
+    process.terminate()
+    process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 143
+    assert not list(out.glob(".*")), "neither part nor lock"
+
+
+FULL = """
+import os
+import dhcli.attempt
+real = dhcli.attempt.render_job
+def render(*args, **options):
+    os.set_blocking({fd}, False)
+    try:
+        while os.write({fd}, bytes([10]) * 16): pass
+    except BlockingIOError:
+        os.set_blocking({fd}, True)
+    return real(*args, **options)
+dhcli.attempt.render_job = render
+"""
+"""The pipe is filled, with empty lines, when the job has begun: the frames are rendered while nobody reads."""
+
+
+def test_a_reader_that_pauses_is_no_stall(
+    dh: Callable[..., subprocess.Popen[str]],
+    stored: Callable[[], dict[str, Any]],
+    out: Path,
+    until: Callable[..., bool],
+) -> None:
+    process = dh("--json", "--stall-timeout", "2", program=FULL.format(fd=1))
+    assert until((out / "out.mp4").exists)
+    assert until(lambda: stored()["status"] == "succeeded"), "the job ends although nobody reads"
+    stdout, stderr = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 0, stderr
+    events = [json.loads(line) for line in stdout.splitlines() if line.strip()]
+    assert [event["event"] for event in events[-2:]] == ["job_finished", "summary"]
+
+
+@pytest.mark.parametrize("flags", [("--json",), ("--progress", "plain")], ids=["stdout", "stderr"])
+def test_a_signal_ends_a_run_whose_reader_pauses(
+    dh: Callable[..., subprocess.Popen[str]],
+    stored: Callable[[], dict[str, Any]],
+    out: Path,
+    until: Callable[..., bool],
+    flags: tuple[str, ...],
+) -> None:
+    fd = 1 if flags == ("--json",) else 2
+    process = dh(*flags, program=FULL.format(fd=fd))
+    assert until((out / "out.mp4").exists)
+    assert until(lambda: stored()["status"] == "succeeded")
+    process.terminate()
+    assert process.wait(LIMIT_S) == 143

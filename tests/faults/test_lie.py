@@ -210,6 +210,22 @@ def test_an_input_that_changes_meanwhile(
     assert content() == ["out.mp4.json"]
 
 
+@pytest.mark.parametrize(("role", "nth"), [("scan", 1), ("listen", 1), ("decode", 1), ("decode", 2)])
+def test_a_changed_input_is_not_blamed_for_its_damage(
+    fake_ffmpeg: Fake, render: Render, clip: Path, words: Path, tmp_path: Path, role: str, nth: int
+) -> None:
+    """The copy still goes on: what was read of it is damaged, and next time it may be whole."""
+    video, audio = tmp_path / "copy.mp4", tmp_path / "copy.wav"
+    video.write_bytes(clip.read_bytes())
+    audio.write_bytes(words.read_bytes())
+    changed = audio if role == "listen" else video
+    fake_ffmpeg(role, f"open({str(changed)!r}, 'ab').write(b'more')\nsys.exit(1)", nth)
+    run = render(audio=audio, video=video)
+    assert run.result.error.code == "input.changed"
+    assert changed.name in run.result.error.message
+    assert run.summary.exit_code == 75
+
+
 def test_the_result_is_written_last(render: Render, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Content to the disk, name to the disk, and only then the word `succeeded`."""
     order: list[str] = []

@@ -200,6 +200,28 @@ def test_flock_of_the_shell_is_the_same_lock(start: Start, tmp_path: Path) -> No
         other.stdin.close()
 
 
+def test_two_manifests_do_not_share_a_result(holder: Start, start: Start, tmp_path: Path) -> None:
+    """Another output, but the same id in the same folder for results."""
+    first = holder("--results-dir", "results")
+    jobs = json.loads((tmp_path / "night.yaml").read_text())["jobs"]
+    other = [jobs[0] | {"id": "a", "save_path": "other.mp4"}]
+    (tmp_path / "night.yaml").write_text(json.dumps({"version": 1, "jobs": other}))
+    code, said = ended(start("--results-dir", "results"))
+    assert (code, "[env.locked]" in said) == (75, True), said
+    found = read_result(tmp_path / "results" / "a.json")
+    assert found is not None
+    assert (found.status, found.pid) == ("running", first.pid)
+    assert not (tmp_path / "other.mp4").exists()
+
+
+def test_a_look_at_a_job_that_is_rendered_right_now(holder: Start, start: Start, tmp_path: Path) -> None:
+    first = holder()
+    before = (tmp_path / "a.mp4.json").read_bytes()
+    code, said = ended(start("--job", "a", "--dry-run"))
+    assert (code, str(first.pid) in said, "[env.locked]" in said) == (75, True, True), said
+    assert (tmp_path / "a.mp4.json").read_bytes() == before
+
+
 def test_overlapping_runs_never_damage_each_other(start: Start, tmp_path: Path, sha256: Callable[[Path], str]) -> None:
     runs = [start() for _ in range(3)]
     assert {ended(run)[0] for run in runs} <= {0, 75}

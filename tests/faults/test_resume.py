@@ -64,6 +64,10 @@ class Night:
         assert found is not None
         return found
 
+    def refusal(self, name: str) -> str | None:
+        error = self.result(name).error
+        return error.code if error is not None else None
+
     def tree(self) -> dict[str, tuple[int, int]]:
         """Every output and result, with inode and time: any touch shows."""
         found = {
@@ -177,7 +181,7 @@ def test_a_reordered_manifest_and_a_moved_folder_are_up_to_date(night: Night, tm
     assert night.tree() == before
 
 
-@pytest.mark.parametrize("change", ["audio", "video", "option", "limit", "gone", "cut", "label", "touched"])
+@pytest.mark.parametrize("change", ["audio", "video", "option", "limit", "gone", "label", "touched"])
 def test_what_changed_is_rendered_and_named(night: Night, change: str) -> None:
     night.jobs = {"a": {}, "b": {"audio": "other.wav", "video": "other.mp4"}}
     words, clip = (night.folder / name for name in ("words.wav", "clip.mp4"))
@@ -198,9 +202,6 @@ def test_what_changed_is_rendered_and_named(night: Night, change: str) -> None:
         case "gone":
             (night.folder / "a.mp4").unlink()
             reason = "stale: the output is gone"
-        case "cut":
-            os.truncate(night.folder / "a.mp4", 100)
-            reason = f"stale: the output has 100 bytes, and had {(night.folder / 'b.mp4').stat().st_size}"
         case "label":
             night.jobs["a"]["label"] = "for Anna"
         case "touched":
@@ -276,6 +277,132 @@ def test_an_old_output_stays_dhs_through_a_failure(night: Night) -> None:
         assert (night.folder / "a.mp4").read_bytes() == old
     night.jobs = {"a": {"crf": "30"}}
     assert night.run() == {"a": "succeeded"}
+
+
+def test_an_output_edited_by_somebody_survives_every_run(night: Night) -> None:
+    night.jobs = {"a": {}}
+    night.run()
+    output = night.folder / "a.mp4"
+    output.write_bytes(output.read_bytes() + b"a caption")
+    edited = output.read_bytes()
+    night.jobs = {"a": {"crf": "30"}}
+    for _ in range(2):
+        assert night.run() == {"a": "failed"}
+        assert night.refusal("a") == "output.exists"
+        assert output.read_bytes() == edited
+    assert night.run(if_exists="overwrite") == {"a": "succeeded"}
+
+
+def test_a_result_does_not_make_another_file_dhs(night: Night, tmp_path: Path) -> None:
+    """Results in a folder of their own, where the id stays and the output's path changes."""
+    results = tmp_path / "results"
+    night.jobs = {"a": {"id": "hello"}}
+    night.run(results_dir=results)
+    foreign = night.folder / "b.mp4"
+    foreign.write_bytes((night.folder / "a.mp4").read_bytes())
+    before = foreign.stat().st_ino
+    night.jobs = {"b": {"id": "hello"}}
+    for _ in range(2):
+        assert night.run(results_dir=results) == {"hello": "failed"}
+        assert foreign.stat().st_ino == before
+    night.jobs = {"a": {"id": "hello"}}
+    assert night.run(results_dir=results) == {"hello": "skipped"}
+
+
+def test_a_run_that_rendered_nothing_leaves_an_output_up_to_date(night: Night) -> None:
+    night.jobs = {"a": {}}
+    night.run()
+    before = (night.folder / "a.mp4").stat()
+    clip = night.folder / "clip.mp4"
+    clip.rename(night.folder / "away.mp4")
+    for _ in range(2):
+        assert night.run() == {"a": "failed"}
+        assert night.refusal("a") == "input.missing"
+    (night.folder / "away.mp4").rename(clip)
+    assert night.run() == {"a": "skipped"}
+    after = (night.folder / "a.mp4").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    found = night.result("a")
+    assert (found.status, found.output is not None and found.output.bytes) == ("skipped", after.st_size)
+    assert night.run(only_failed=True) == {}
+    assert night.run() == {"a": "skipped"}
+
+
+def test_a_quick_look_does_not_replace_a_whole_output(night: Night) -> None:
+    night.jobs = {"a": {}}
+    night.run(limit_frames=None)
+    before = (night.folder / "a.mp4").stat().st_ino
+    for _ in range(2):
+        assert night.run(limit_frames=2) == {"a": "failed"}
+        assert night.refusal("a") == "output.exists"
+        assert (night.folder / "a.mp4").stat().st_ino == before
+    assert night.run(limit_frames=None) == {"a": "skipped"}
+    assert night.run(limit_frames=2, if_exists="overwrite") == {"a": "succeeded"}
+    assert night.run(limit_frames=None) == {"a": "succeeded"}
+
+
+KILLED_AFTER_THE_RENAME = """
+import os, signal
+import dhcli.part as part
+real = os.replace
+def killer(source, target):
+    real(source, target)
+    if str(target).endswith(".mp4"):
+        os.kill(os.getpid(), signal.SIGKILL)
+part.os.replace = killer
+from dhcli.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("between", ["nothing", "a missing input", "a second kill"])
+def test_an_output_of_a_killed_run_is_dhs_through_whatever_follows(
+    night: Night, kill: Callable[..., None], between: str
+) -> None:
+    night.jobs = {"a": {}}
+    night.write()
+    program = [sys.executable, "-c", KILLED_AFTER_THE_RENAME, *RUN[3:], "--limit-frames", "2"]
+    done = subprocess.run(program, cwd=night.folder, capture_output=True, check=False)
+    assert (done.returncode, night.result("a").status) == (-9, "running")
+    assert (night.folder / "a.mp4").exists()
+    if between == "a missing input":
+        (night.folder / "clip.mp4").rename(night.folder / "away.mp4")
+        assert night.run() == {"a": "failed"}
+        (night.folder / "away.mp4").rename(night.folder / "clip.mp4")
+    elif between == "a second kill":
+        kill(1)
+    assert night.run(retry_poison=True) == {"a": "succeeded"}
+
+
+def test_the_photo_of_a_face_counts_by_its_content(night: Night, ffmpeg: Callable[..., None]) -> None:
+    photo, other = night.folder / "anna.png", night.folder / "anna2.png"
+    ffmpeg("-i", night.folder / "clip.mp4", "-frames:v", 1, photo)
+    ffmpeg("-i", night.folder / "clip.mp4", "-frames:v", 1, "-vf", "scale=2*iw:-2", other)
+    night.jobs = {"a": {"face": "like:anna.png"}}
+    assert night.run() == {"a": "succeeded"}
+    assert night.run() == {"a": "skipped"}
+    photo.rename(night.folder / "moved.png")
+    night.jobs = {"a": {"face": "like:moved.png"}}
+    assert night.run() == {"a": "skipped"}
+    other.replace(night.folder / "moved.png")
+    assert night.run() == {"a": "succeeded"}
+    assert night.reasons == {"a": "stale: the photo has changed"}
+
+
+def test_dry_run_refuses_what_a_run_would(night: Night) -> None:
+    night.jobs = {"no/a": {}, "b": {}}
+    night.write()
+    dry = [*RUN, "--dry-run", "--json"]
+    how: dict[str, Any] = {"cwd": night.folder, "capture_output": True, "text": True}
+    done = subprocess.run(dry, check=False, **how)
+    planned = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line.get("code") for line in planned[:2]] == ["output.not_writable", None]
+    assert done.returncode == 1
+    no_gpu = os.environ | {"CUDA_VISIBLE_DEVICES": "-1"}
+    done = subprocess.run([*dry, "--device", "cuda"], env=no_gpu, check=False, **how)
+    planned = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line.get("code") for line in planned[:2]] == ["output.not_writable", "env.device_unavailable"]
+    assert done.returncode == 69
 
 
 def test_unchanged_media_is_not_read_again(

@@ -200,6 +200,20 @@ def test_a_signal_after_the_last_job(render: Callable[..., Any]) -> None:
     assert run.result.status == "succeeded"
 
 
+def test_a_signal_during_the_command_at_the_end(dh: Start, until: Until, stored: Any, tmp_path: Path) -> None:
+    """The job is done: the command is ended, nobody claims that nothing was done, and the signal is the exit code."""
+    now = tmp_path / "now"
+    process = dh("--on-finish", f"sh -c 'touch {now}; sleep 600 & wait'")
+    assert until(now.exists)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 130
+    assert "nothing was done" not in stderr
+    assert "a signal ended it" in stderr
+    assert "1 job: 1 succeeded" in stderr.splitlines()[-1]
+    assert stored()["status"] == "succeeded"
+
+
 @pytest.mark.parametrize("step", ["flush", "replace"])
 def test_a_signal_during_the_commit_is_a_whole_success_or_a_whole_cancel(
     render: Callable[..., Any],

@@ -13,6 +13,7 @@ from dhcli.errors import DhError
 from dhcli.media.audio import read_waveform
 from dhcli.media.ffmpeg import InputFile
 from dhcli.media.probe import AudioInfo
+from dhcli.options import Trim
 from dhcli.scope import Scope
 
 Make = Callable[..., Path]
@@ -78,9 +79,9 @@ def test_blocks_are_bounded(make: Make, scope: Scope, audio: Audio) -> None:
 )
 def test_trim(make: Make, audio: Audio, listen: Listen, start: str, end: str | None, seconds: str) -> None:
     path = make("tone.wav", *tone(16000), "-c:a", "pcm_s16le")
-    trim = Fraction(start), None if end is None else Fraction(end)
+    trim = Trim(Fraction(start), None if end is None else Fraction(end))
     whole, part = listen(path), listen(path, trim=trim)
-    first = int(trim[0] * 16000)
+    first = int(trim.start * 16000)
     assert audio(path).used(trim) == Fraction(seconds)
     assert len(part) == Fraction(seconds) * 16000
     assert (part == whole[first : first + len(part)]).all()
@@ -88,7 +89,7 @@ def test_trim(make: Make, audio: Audio, listen: Listen, start: str, end: str | N
 
 def test_trim_beyond_the_end(make: Make, audio: Audio) -> None:
     with pytest.raises(DhError) as caught:
-        audio(make("tone.wav", *tone())).used((Fraction(2), None))
+        audio(make("tone.wav", *tone())).used(Trim(Fraction(2), None))
     assert caught.value.code == "audio.too_short"
 
 

@@ -22,7 +22,7 @@ Make = Callable[..., Path]
 Video = Callable[[Path], VideoInfo]
 Audio = Callable[[Path], AudioInfo]
 Decode = Callable[[Path], SimpleNamespace]
-SHARED = Path(__file__).parents[3] / "shared" / "media"
+HANGS = Path(__file__).parents[1] / "faults" / "media" / "hang_sample.mp4"
 TEST_PICTURE = ("-f", "lavfi", "-i", "testsrc2=s=96x64:r=25:d=4")
 X264 = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
 
@@ -160,10 +160,7 @@ def test_damaged_data(make: Make, decode: Decode, tmp_path: Path) -> None:
 
 
 def test_video_that_hangs_a_strict_decoder(decode: Decode) -> None:
-    path = SHARED / "hang_sample.mp4"
-    if not path.exists():
-        pytest.skip(f"{path} is not here")
-    assert failure(decode, path).code == "input.corrupt"
+    assert failure(decode, HANGS).code == "input.corrupt"
 
 
 def test_too_many_pixels(make: Make, video: Video) -> None:

@@ -20,6 +20,7 @@ from dhcli.media.listing import parse_listing, parse_picture
 from dhcli.media.probe import AudioInfo, VideoInfo
 from dhcli.media.reader import decode_argv, filters
 from dhcli.media.writer import audio_argv, encode_argv, y4m_header
+from dhcli.options import Trim
 from dhcli.types import Colour, FrameFormat
 
 FENCE = [
@@ -102,11 +103,11 @@ def test_filters_do_nothing_that_is_not_needed(clip: Path, video: Callable[[Path
 def test_waveform_command_line(clip: Path, ffmpeg: str) -> None:
     info = AudioInfo(1, "aac", "mov", 48000, 6, 96000)
     chain = (
-        "aresample=async=1:first_pts=0,atrim=start=0.500000,"
+        "aresample=async=1:first_pts=0,atrim=start=0.500000,asetpts=PTS-STARTPTS,"
         "aresample=out_sample_rate=16000:out_chlayout=mono:out_sample_fmt=flt:rematrix_maxval=1"
     )
     with InputFile(clip, "audio") as file:
-        argv = waveform_argv(file, info, 16000, (Fraction(1, 2), None))
+        argv = waveform_argv(file, info, 16000, Trim(Fraction(1, 2), None))
         assert argv == [
             *(*base(ffmpeg), "-max_error_rate", "0", *FENCE, "-i", file.url, "-map", "0:1", "-af", chain),
             *("-ar", "16000", "-ac", "1", "-c:a", "pcm_f32le", "-f", "f32le", "pipe:1"),

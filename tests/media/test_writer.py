@@ -6,6 +6,7 @@ import contextlib
 import os
 import resource
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -19,8 +20,9 @@ import pytest
 from dhcli.errors import DhError
 from dhcli.media.ffmpeg import InputFile, find_ffmpeg
 from dhcli.media.probe import AudioInfo, probe_audio
-from dhcli.media.verify import OutputInfo, verify_output
-from dhcli.media.writer import VideoWriter
+from dhcli.media.verify import VerifiedOutput, verify_output
+from dhcli.media.writer import AAC_RATES, CPU_PER_MEGAPIXEL_S, VideoWriter, audio_argv, encode_cpu_s
+from dhcli.options import Trim
 from dhcli.scope import Scope, Stopped
 from dhcli.timing import frame_count
 from dhcli.types import Colour, Frame, FrameFormat
@@ -49,7 +51,7 @@ def writing(scope: Scope, part: Path, fmt: FrameFormat, **options: Any) -> Itera
 
 def write(
     scope: Scope, part: Path, fmt: FrameFormat, frames: list[Frame], sound: Path | None = None, **options: Any
-) -> OutputInfo:
+) -> VerifiedOutput:
     """Write, read back, compare: what a job does."""
     if sound is None:
         with writing(scope, part, fmt, **LOSSLESS, **options) as writer:
@@ -144,6 +146,84 @@ def test_sound_is_copied_where_mp4_takes_it(
     assert (packets(tmp_path / "out.part", "0:a") == packets(sound, "0:a")) == copied
 
 
+@pytest.mark.parametrize("rate", [8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000])
+def test_every_mp3_gets_into_the_mp4(make: Make, scope: Scope, tmp_path: Path, rate: int) -> None:
+    sound = make("a.mp3", "-f", "lavfi", "-i", f"sine=d=0.4:r={rate}", "-c:a", "libmp3lame")
+    fmt = FrameFormat(48, 32, Fraction(25))
+    out = write(scope, tmp_path / "out.part", fmt, noise(10, fmt), sound)
+    assert out.audio_codec == ("mp3" if rate >= 16000 else "aac")
+
+
+@pytest.mark.parametrize(
+    ("codec", "rate"), [("aac", 8000), ("aac", 96000), ("alac", 8000), ("alac", 192000), ("eac3", 32000)]
+)
+def test_every_rate_of_the_other_codecs_is_copied(
+    make: Make, scope: Scope, tmp_path: Path, codec: str, rate: int
+) -> None:
+    sound = make("a.mka", "-f", "lavfi", "-i", f"sine=d=0.4:r={rate}", "-c:a", codec)
+    fmt = FrameFormat(48, 32, Fraction(25))
+    assert write(scope, tmp_path / "out.part", fmt, noise(10, fmt), sound).audio_codec == codec
+    assert packets(tmp_path / "out.part", "0:a") == packets(sound, "0:a")
+
+
+@pytest.mark.parametrize(
+    ("layout", "channels"),
+    [
+        ("mono", 1),
+        ("2.1", 2),
+        ("quad", 5),
+        ("5.1", 6),
+        ("5.1(side)", 6),
+        ("5.1.2", 6),
+        ("5.1.4", 6),
+        ("hexadecagonal", 8),
+        ("22.2", 8),
+    ],
+)
+def test_every_layout_gets_one_that_players_know(
+    make: Make, scope: Scope, audio: Audio, tmp_path: Path, layout: str, channels: int
+) -> None:
+    sound = make("a.wav", "-f", "lavfi", "-i", f"anoisesrc=d=0.4:r=48000,aformat=channel_layouts={layout}")
+    fmt = FrameFormat(48, 32, Fraction(25))
+    write(scope, tmp_path / "out.part", fmt, noise(10, fmt), sound)
+    assert audio(tmp_path / "out.part").channels == channels
+
+
+@pytest.mark.parametrize(("rate", "written"), [(8000, 8000), (37800, 32000), (96000, 96000), (192000, 96000)])
+def test_every_rate_gets_one_that_aac_has(
+    make: Make, scope: Scope, audio: Audio, tmp_path: Path, rate: int, written: int
+) -> None:
+    assert str(written) in AAC_RATES.split("|")
+    sound = make("a.wav", "-f", "lavfi", "-i", f"sine=d=0.4:r={rate}")
+    fmt = FrameFormat(48, 32, Fraction(25))
+    write(scope, tmp_path / "out.part", fmt, noise(10, fmt), sound)
+    assert audio(tmp_path / "out.part").sample_rate == written
+
+
+def test_an_encoded_sound_is_brought_into_the_shape_of_aac(make: Make, audio: Audio) -> None:
+    sound = make("a.wav", "-f", "lavfi", "-i", "sine=d=0.4:r=44100")
+    with InputFile(sound, "audio") as file:
+        _, argv = audio_argv(file, audio(sound), "auto", Trim(Fraction(1, 10), None), Fraction(3, 10))
+    chain = argv[argv.index("-af") + 1]
+    assert "atrim=start=0.100000,asetpts=PTS-STARTPTS,aformat=sample_rates=" in chain
+    assert "channel_layouts=mono|stereo|3.0|" in chain
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's limits are set from outside on Linux alone")
+def test_processor_time_of_an_encoder_with_a_sound_is_limited(
+    make: Make, scope: Scope, audio: Audio, tmp_path: Path
+) -> None:
+    sound = make("a.wav", "-f", "lavfi", "-i", "sine=d=0.4:r=44100")
+    fmt = FrameFormat(1920, 1080, Fraction(25))
+    with (
+        InputFile(sound, "audio") as file,
+        writing(scope, tmp_path / "out.part", fmt, audio=file, audio_info=audio(sound)) as writer,
+    ):
+        soft, _ = resource.prlimit(writer._child.pid, resource.RLIMIT_CPU)
+    assert soft == encode_cpu_s(fmt, Fraction(2, 5)) > 10 * CPU_PER_MEGAPIXEL_S
+    assert encode_cpu_s(fmt, Fraction(3600)) > 3600 * 25 * 2 * CPU_PER_MEGAPIXEL_S, "a long encode has more"
+
+
 def test_sound_is_encoded_on_request(make: Make, scope: Scope, tmp_path: Path) -> None:
     sound = make("a.mp3", "-f", "lavfi", "-i", "sine=d=0.9:r=44100")
     fmt = FrameFormat(48, 32, Fraction(25))
@@ -174,7 +254,7 @@ def test_sound_of_another_video_is_whole(make: Make, scope: Scope, audio: Audio,
 def test_trimmed_sound(make: Make, scope: Scope, listen: Callable[..., np.ndarray], tmp_path: Path) -> None:
     sound = make("steps.wav", "-f", "lavfi", "-i", "aevalsrc='if(between(t,0.5,0.8),0.5*sin(2000*t),0)':s=16000:d=1.5")
     fmt = FrameFormat(48, 32, Fraction(25))
-    write(scope, tmp_path / "out.part", fmt, noise(10, fmt), sound, trim=(Fraction(1, 2), Fraction(9, 10)))
+    write(scope, tmp_path / "out.part", fmt, noise(10, fmt), sound, trim=Trim(Fraction(1, 2), Fraction(9, 10)))
     wave = np.abs(listen(tmp_path / "out.part"))
     assert wave[800:4000].max() > 0.3
     assert wave[5600:].max() < 0.1

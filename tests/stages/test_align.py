@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dhcli.media.ffmpeg import find_ffmpeg
 from dhcli.stages import align
 from dhcli.types import U8, Colour, Frame, Pose
 
@@ -40,6 +42,19 @@ def test_to_rgb_and_back(matrix: str, levels: str) -> None:
     convert = align.yuv_matrix(Colour(levels, matrix), 1080)
     rgb = np.random.default_rng(2).uniform(0, 255, (5, 7, 3)).astype(np.float32)
     assert np.allclose(align.to_rgb(align.from_rgb(rgb, convert), convert), rgb, atol=0.01)
+
+
+@pytest.mark.parametrize("matrix", ["bt709", "bt470bg", "smpte240m", "fcc", "bt2020nc"])
+def test_tagged_colours_are_ffmpegs(matrix: str) -> None:
+    samples = (81, 90, 240)
+    picture = np.concatenate([np.full(256, samples[0]), np.full(64, samples[1]), np.full(64, samples[2])])
+    argv = [find_ffmpeg(), "-v", "error", "-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", "16x16", "-i", "-"]
+    argv += ["-vf", f"setparams=colorspace={matrix}:range=tv,scale,format=rgb24", "-f", "rawvideo", "-"]
+    done = subprocess.run(argv, input=picture.astype(np.uint8).tobytes(), stdout=subprocess.PIPE, check=True)
+    plane = np.dstack([np.full((4, 4), value, np.uint8) for value in samples])
+    ours = align.to_rgb(plane, align.yuv_matrix(Colour("tv", matrix), 16))
+    # ffmpeg rounds its coefficients; with those of BT.601, SMPTE 240M would be wrong by 20.
+    assert np.abs(ours[0, 0] - np.frombuffer(done.stdout[:3], np.uint8)).max() <= 2.5
 
 
 def test_large_untagged_video_means_bt709() -> None:

@@ -24,11 +24,22 @@ def psnr(a: U8, b: U8) -> float:
 
 @pytest.fixture(scope="module")
 def shots(
-    dh_base: DhBase, avatar_frames: list[Frame], avatar_format: FrameFormat, golden: dict[str, F64]
+    dh_base: DhBase,
+    avatar_frames: list[Frame],
+    avatar_format: FrameFormat,
+    golden: dict[str, F64],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[int, Shot]:
     """The golden frames, with this program's own track and the golden codes."""
     found: dict[int, Shot] = {}
-    with analyse(iter(avatar_frames), avatar_format, dh_base, "largest", lambda: None) as track:
+    with analyse(
+        iter(avatar_frames),
+        avatar_format,
+        dh_base,
+        "largest",
+        lambda: None,
+        save_path=tmp_path_factory.mktemp("out") / "x.mp4",
+    ) as track:
         for index in (0, 10, 20, 30, 40):
             row = track.row(index)
             assert row is not None

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
 
-from dhcli import strict_yaml
+from dhcli import bundle, strict_yaml
 from dhcli.bundle import available_models, load_bundle, model_schema
 from dhcli.errors import DhError
 from dhcli.inference import Device
@@ -67,6 +70,31 @@ def test_named_folders_come_before_the_environment(
     monkeypatch.setenv("DH_MODELS_DIR", f"/nowhere:{other}")
     assert load_bundle("tiny").folder == other / "tiny"
     assert load_bundle("tiny", [Path("/nowhere")]).folder == other / "tiny"
+
+
+@pytest.mark.parametrize("beside", ["pyproject.toml", "other.toml"])
+def test_models_of_a_checkout_are_used_and_those_of_strangers_beside_an_installed_dh_are_not(
+    beside: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.parent.joinpath(beside).write_text("")
+    monkeypatch.setattr(bundle, "__file__", str(folder.parent / "src" / "dhcli" / "bundle.py"))
+    (folder.parent / "models").symlink_to(folder.parent)
+    assert ("tiny" in available_models()) == (beside == "pyproject.toml")
+
+
+def test_a_folder_that_may_not_be_entered_has_no_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stat = os.stat
+
+    def denied(path: Any, **options: Any) -> os.stat_result:
+        if tmp_path in Path(path).parents:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr(os, "stat", denied)  # root may enter every folder
+    assert available_models([tmp_path / "closed"]) == ("dh-base",)
+    with pytest.raises(DhError) as caught:
+        load_bundle("tiny", [tmp_path / "closed"])
+    assert caught.value.code == "model.missing"
 
 
 @pytest.mark.parametrize("name", ["nope", "../tiny", "", "tiny/../tiny", "."])

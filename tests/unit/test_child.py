@@ -162,10 +162,23 @@ def test_flood_is_reported_once_and_does_not_block(
     start: Start, floods: queue.SimpleQueue[DhError], monkeypatch: pytest.MonkeyPatch, feed: bool, code: str
 ) -> None:
     monkeypatch.setattr(child_module, "STDERR_BYTES", 1 << 20)
+    monkeypatch.setattr(child_module, "STDERR_RATE", 1)
     child = start("ffmpeg", _python("import os\nfor _ in range(40): os.write(2, b'no frame!\\n' * 10_000)"), feed=feed)
     assert child.wait() == 0
     assert floods.get_nowait().code == code
     assert floods.empty()
+
+
+def test_a_warning_a_frame_is_no_flood_however_long_it_goes_on() -> None:
+    room = child_module.Room(now=0)
+    assert all(room.takes(300, now=frame / 1000) for frame in range(1_000_000)), "300 MB in 1000 s"
+
+
+def test_a_flood_after_an_hour_of_silence_is_one() -> None:
+    room = child_module.Room(now=0)
+    fitting = [room.takes(1 << 20, now=3600 + block / 20) for block in range(100)]
+    assert fitting[:4] == [True] * 4
+    assert not any(fitting[5:]), "20 MiB/s"
 
 
 def test_program_that_is_not_there(start: Start) -> None:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -216,3 +219,14 @@ def test_machine_without_a_driver_is_a_cpu_machine(make_network: MakeNetwork) ->
     with pytest.raises(DhError, match="no NVIDIA driver") as caught:
         open_network(make_network(), "tiny", device=Device("cuda"))
     assert caught.value.code == "env.device_unavailable"
+
+
+def test_the_runtime_keeps_no_identity_and_tells_nobody(tmp_path: Path) -> None:
+    """ONNX Runtime with its telemetry on leaves a device id and a database of events to send in the home folder."""
+    code = "from dhcli.settings import Models; from dhcli.inference import Device\n"
+    code += "Models((), Device('cpu')).family('dh-base')\n"
+    environment = {**os.environ, "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    environment.pop("ORT_DISABLE_TELEMETRY", None)
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert list(tmp_path.rglob("*")) == []

@@ -226,9 +226,7 @@ def test_face(text: str, choice: FaceChoice) -> None:
     assert parse_face(text) == choice
 
 
-@pytest.mark.parametrize(
-    "text", ["like:", "index:-1", "index:", "box:1,2,3", "box:1,2,0,4", "Largest", "left\n"]
-)
+@pytest.mark.parametrize("text", ["like:", "index:-1", "index:", "box:1,2,3", "box:1,2,0,4", "Largest", "left\n"])
 def test_no_face(text: str) -> None:
     with pytest.raises(ValueError, match=r"box:X,Y,W,H"):
         parse_face(text)
@@ -277,6 +275,10 @@ def test_options_survive_json() -> None:
             "4: jobs[0].save_path: found a path of 4205 bytes, expected at most 4095",
         ),
         (
+            manifest(job(f"{'x' * 247}.mp4")),
+            "4: jobs[0].save_path: found a file name of 251 bytes, expected at most 250",
+        ),
+        (
             manifest(job("a.mp4", audio='"a\\0b"')),
             r"4: jobs[0].audio: found 'a\x00b'; a path cannot hold a NUL character",
         ),
@@ -285,7 +287,7 @@ def test_options_survive_json() -> None:
             "4: jobs[0].save_path: found '.mp4', expected a name that ends in .mp4; dh writes MP4 files",
         ),
     ],
-    ids=range(23),
+    ids=range(24),
 )
 def test_problem(fail: Fail, text: str, problem: str) -> None:
     code, problems = fail(text)
@@ -456,3 +458,11 @@ def test_what_was_written_is_what_is_read(given_jobs: list[tuple[str, str, dict[
     for item, (audio, video, values) in zip(jobs, given_jobs, strict=True):
         assert (item.audio, item.video) == (Path.cwd() / "in" / audio, Path.cwd() / "in" / video)
         assert item.options == JobOptions.model_validate(values)
+
+
+def test_a_photo_of_a_face_is_an_input_too(tmp_path: Path) -> None:
+    (tmp_path / "jobs.yaml").write_text(
+        "version: 1\njobs: [{audio: a.wav, video: v.mp4, save_path: anna.mp4, face: 'like:anna.mp4'}]\n"
+    )
+    with pytest.raises(ManifestError, match=r"anna\.mp4 would overwrite the photo of this job"):
+        load_manifest(tmp_path / "jobs.yaml")

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import sys
+import threading
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
@@ -17,8 +18,8 @@ import pytest
 
 from dhcli.events import BatchStarted, Event, JobFinished, JobStarted, Refused, Summary, Warned
 from dhcli.reports import Reports, Wanted
-from dhcli.reports.metrics_file import Samples, read_metrics
-from dhcli.reports.on_finish import run_on_finish
+from dhcli.reports.metrics_file import FRAMES, Samples, read_metrics
+from dhcli.reports.on_finish import OnFinish
 
 GRACE_S = 20.0
 SUMMARY = Summary("run-1", 1, 1, 0, 0, 0, 0, 12.5, 0)
@@ -100,7 +101,8 @@ def test_a_report_that_cannot_be_written_is_a_warning_and_74(run: Run, tmp_path:
     assert last(shown).exit_code == 74
     found = warnings(shown)
     assert found
-    assert all(str(path) in text and "No such file" in text for text in found)
+    assert all(str(path) in text for text in found)
+    assert all("No such file" in text or "does not exist" in text for text in found)
 
 
 @pytest.mark.parametrize(("code", "expected"), [(0, 74), (1, 74), (75, 74), (69, 69), (70, 70), (130, 130)])
@@ -167,7 +169,7 @@ def test_a_command_that_fails_is_a_warning_and_no_more(run: Run, command: str, t
 def test_a_command_that_hangs_is_killed_with_all_it_started(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
     began = time.monotonic()
-    trouble = run_on_finish(f"sh -c 'sleep 600 & echo $! > {pid}; trap \"\" TERM; wait'", SUMMARY, None, limit_s=1.0)
+    trouble = OnFinish(f"sh -c 'sleep 600 & echo $! > {pid}; trap \"\" TERM; wait'").run(SUMMARY, None, limit_s=1.0)
     assert trouble is not None
     assert "after 1 s" in trouble
     assert time.monotonic() - began < GRACE_S
@@ -187,7 +189,7 @@ def _runs(pid: int) -> bool:
 
 def test_the_command_knows_how_the_run_ended(capfd: pytest.CaptureFixture[str]) -> None:
     summary = dataclasses.replace(SUMMARY, failed=2, exit_code=1, codes={"face.lost": 2})
-    assert run_on_finish("env", summary, "/m.yaml") is None
+    assert OnFinish("env").run(summary, "/m.yaml") is None
     out, err = capfd.readouterr()
     assert out == "", "stdout belongs to --json"
     found = dict(line.partition("=")[::2] for line in err.splitlines() if line.startswith("DH_"))
@@ -197,5 +199,51 @@ def test_the_command_knows_how_the_run_ended(capfd: pytest.CaptureFixture[str]) 
 
 
 def test_the_command_has_no_shell(tmp_path: Path) -> None:
-    assert run_on_finish(f"echo $HOME; touch {tmp_path / 'x'} | cat", SUMMARY, None) is None
+    assert OnFinish(f"echo $HOME; touch {tmp_path / 'x'} | cat").run(SUMMARY, None) is None
     assert not (tmp_path / "x").exists()
+
+
+def test_two_runs_with_one_metrics_file_do_not_lose_each_others_frames(tmp_path: Path) -> None:
+    """The second run comes while the first is between reading and writing the file."""
+    path = tmp_path / "dh.prom"
+    read, may_go = threading.Event(), threading.Event()
+    reports = [Reports(Wanted(metrics_file=path), lambda _: None) for _ in range(2)]
+
+    def add(samples: Samples) -> Samples:
+        first = not read.is_set()
+        read.set()
+        if first:
+            assert not may_go.wait(0.2), "the second run cannot get past its lock meanwhile"
+        else:
+            may_go.set()
+        return samples | {FRAMES: samples.get(FRAMES, 0.0) + 1}
+
+    first = threading.Thread(target=lambda: reports[0]._write_metrics(path, add))
+    first.start()
+    assert read.wait(GRACE_S)
+    reports[1]._write_metrics(path, add)
+    first.join()
+    assert read_metrics(path)[FRAMES] == 2
+    assert [report.exit_code(0) for report in reports] == [0, 0]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["dh.prom"]
+
+
+def test_a_signal_ends_the_command_and_is_the_exit_code(shown: list[Event], tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    with Reports(
+        Wanted(on_finish=f"sh -c 'echo $$ > {pid}.new; mv {pid}.new {pid}; sleep 600'"), shown.append
+    ) as reports:
+
+        def interrupt() -> None:
+            deadline = time.monotonic() + GRACE_S
+            while not pid.exists() and time.monotonic() < deadline:
+                time.sleep(0.01)
+            reports.signalled(15)
+
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        reports(SUMMARY)
+        thread.join()
+    assert last(shown).exit_code == 143
+    assert any("a signal ended it" in text for text in warnings(shown))
+    assert not _runs(int(pid.read_text()))

@@ -246,3 +246,18 @@ def test_where_a_result_lies() -> None:
     paths = [result_path(save_path, job_id, folder) for job_id in ids]
     assert len(set(paths)) == len(ids)
     assert {path.parent for path in paths} == {folder}
+
+
+@pytest.mark.parametrize("letter", ["x", "ü", "/", "\udcff"])
+def test_an_id_too_long_for_a_file_name_is_cut_and_stays_its_own(letter: str, tmp_path: Path) -> None:
+    paths = {result_path(Path("a.mp4"), letter * size, tmp_path) for size in range(240, 260)}
+    assert len(paths) == 20
+    for path in paths:
+        path.write_bytes(b"")
+
+
+def test_a_pipe_in_place_of_a_result_is_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "x.mp4.json"
+    os.mkfifo(path)
+    with pytest.raises(UnreadableResultError, match="not a regular file"):
+        read_result(path)

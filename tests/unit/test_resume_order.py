@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -51,3 +52,8 @@ def test_only_failed_takes_what_was_tried_and_not_finished(jobs: list[Job]) -> N
 
 def test_no_jobs() -> None:
     assert in_order([], beside, only_failed=True) == ()
+
+
+def test_a_pipe_in_place_of_a_result_is_not_waited_for(jobs: list[Job]) -> None:
+    os.mkfifo(beside(jobs[3]))
+    assert in_order(jobs[3:4], beside) == (jobs[3],)

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import threading
+from typing import Any
 
 import pytest
 
@@ -292,3 +294,88 @@ def test_slow_call_after_an_error_elsewhere_has_time_to_end(monkeypatch: pytest.
         scope.fail(DhError("decode.failed", "x"), "decode")
         scope._watchdog.join(0.1)  # ten times the grace after a stall
     assert told == []
+
+
+def test_a_stage_may_be_silent_for_longer_than_others(clock: Clock) -> None:
+    with Scope(stall_timeout_s=15) as scope, scope.stage("commit", limit_s=30):
+        for _ in range(3):
+            clock.advance(9)
+        assert scope.error is None
+        clock.advance(9)
+        assert "(limit 30 s)" in _wait_for_failure(scope).message
+
+
+def test_waiting_for_somebody_else_is_no_stall(clock: Clock) -> None:
+    with Scope(stall_timeout_s=15) as scope, scope.stage("encode"):
+        with scope.waiting("encode"):
+            for _ in range(4):
+                clock.advance(9)
+        assert scope.error is None
+        clock.advance(9)
+        clock.advance(9)
+        assert _wait_for_failure(scope).stage == "encode"
+
+
+def test_a_signal_after_the_seal_ends_a_job_that_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scope_module, "STUCK_S", 0.01)
+    told: list[DhError] = []
+    over = threading.Event()
+
+    def stuck(error: DhError) -> None:
+        told.append(error)
+        over.set()
+
+    with Scope(on_stuck=stuck) as scope, scope.stage("commit"):
+        scope.seal()
+        scope.fail(DhError("job.cancelled", "SIGTERM"), "signal")
+        assert over.wait(60)
+        assert not scope.stopped
+    assert [error.code for error in told] == ["job.cancelled"]
+
+
+def test_a_signal_shortens_the_grace_of_an_earlier_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scope_module, "STUCK_S", 0.01)
+    told: list[DhError] = []
+    over = threading.Event()
+
+    def stuck(error: DhError) -> None:
+        told.append(error)
+        over.set()
+
+    with Scope(stall_timeout_s=3600, on_stuck=stuck) as scope:
+        scope.fail(DhError("face.lost", "x"), "analyse")
+        scope.fail(DhError("job.cancelled", "SIGTERM"), "signal")
+        assert over.wait(60)
+    assert [error.code for error in told] == ["face.lost"]
+
+
+def test_no_thread_left_for_the_watchdog(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(DhError) as caught, Scope():
+        pass
+    assert caught.value.code == "env.limits"
+    assert "'watchdog'" in caught.value.message
+
+
+def test_no_thread_left_for_a_child_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+    real = subprocess.Popen
+
+    def spy(*args: Any, **options: Any) -> subprocess.Popen[bytes]:
+        started.append(real(*args, **options))
+        return started[-1]
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with Scope() as scope:
+        monkeypatch.setattr(subprocess, "Popen", spy)
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(DhError) as caught:
+            scope.spawn("decode", ["sleep", "600"])
+    assert caught.value.code == "env.limits"
+    assert [process.returncode for process in started] == [-signal.SIGKILL] * 2, "guard and child are dead and reaped"
+    assert all(pipe.closed for process in started for pipe in (process.stdin, process.stdout, process.stderr) if pipe)

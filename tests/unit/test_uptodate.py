@@ -14,11 +14,14 @@ from dhcli.result import (
     ErrorInfo,
     Inputs,
     JobResult,
+    LastSuccess,
     ModelInfo,
     OutputInfo,
+    PhotoInput,
+    PutInPlace,
     VideoInput,
 )
-from dhcli.uptodate import Ingredients, killed_in_a_row, made_by_dh, why_render
+from dhcli.uptodate import Ingredients, killed_in_a_row, legacy, why_render
 
 NOW = dt.datetime(2026, 11, 22, 1, 30, tzinfo=dt.UTC)
 OUTPUT = OutputInfo(
@@ -144,10 +147,74 @@ def test_kills_are_counted_until_a_job_ends_or_changes() -> None:
     assert count(earlier("running", killed_before=1), ingredients(options={"crf": 20})) == 0
 
 
-def test_only_what_dh_made_is_dhs() -> None:
-    assert not made_by_dh(None)
-    assert not made_by_dh(earlier("failed", "output.exists")), "the refusal itself must not make the file ours"
-    assert not made_by_dh(earlier("cancelled"))
-    assert made_by_dh(earlier())
-    assert made_by_dh(earlier("failed", owns_output=True))
-    assert made_by_dh(earlier("running")), "killed between the rename and the result"
+def owned(previous: JobResult | None, output: Path, *, beside: bool = False) -> bool:
+    return legacy(previous, output, beside=beside).owns_output
+
+
+def at(output: Path, **changes: Any) -> OutputInfo:
+    return OUTPUT.model_copy(update={"path": str(output), **changes})
+
+
+def test_only_what_dh_made_is_dhs(output: Path) -> None:
+    made = earlier(output=at(output))
+    assert owned(made, output)
+    assert not owned(None, output)
+    assert not owned(earlier("failed", "output.exists"), output), "the refusal itself must not make the file ours"
+    assert not owned(earlier("cancelled", owns_output=True), output)
+    assert not owned(earlier("running"), output)
+    assert not owned(earlier(output=at(output, bytes=4)), output), "edited since"
+    assert owned(earlier("failed", last_success=LastSuccess(output=at(output))), output)
+
+
+def test_another_file_of_the_same_job_is_not_dhs(output: Path, tmp_path: Path) -> None:
+    other = tmp_path / "b.mp4"
+    other.write_bytes(b"MP4")
+    made = earlier(output=at(output), fingerprint="sha256:1")
+    assert not owned(made, other)
+    assert not owned(made, other, beside=True)
+    refused = earlier("failed", "output.exists", last_success=legacy(made, other, beside=False).last_success)
+    assert owned(refused, output), "back at the first path, the file is still dh's"
+
+
+def test_output_moved_with_its_result_is_dhs(output: Path) -> None:
+    moved_from = earlier(output=at(Path("/before/a.mp4")))
+    assert owned(moved_from, output, beside=True)
+    assert not owned(moved_from, output, beside=False), "a folder of results tells of another file"
+
+
+@pytest.mark.parametrize("status", ["running", "failed"])
+def test_output_put_in_place_before_a_kill_is_dhs(output: Path, status: str) -> None:
+    inode = output.stat().st_ino
+    before = LastSuccess(fingerprint=SAME.fingerprint, output=at(output, bytes=99))
+
+    def killed(*inodes: int, path: Path = output) -> JobResult:
+        return earlier(status, last_success=before, put_in_place=PutInPlace(path=str(path), inodes=inodes))
+
+    left = legacy(killed(inode + 1, inode), output, beside=False)
+    assert (left.owns_output, left.last_success) == (True, None), "the earlier output is gone"
+    assert left.put_in_place is not None
+    assert not owned(killed(inode + 1), output)
+    assert not owned(killed(inode, path=Path("/before/b.mp4")), output)
+
+
+def test_attempt_that_rendered_nothing_leaves_the_output_up_to_date(output: Path) -> None:
+    success = LastSuccess(fingerprint=SAME.fingerprint, output=at(output))
+    assert why_render(earlier("failed", last_success=success), SAME, output) is None
+    assert why_render(earlier("cancelled", last_success=success), SAME, output) is None
+    assert why_render(earlier("running", last_success=success), SAME, output) == "the last attempt was killed"
+    changed = ingredients(options={"crf": 20})
+    assert why_render(earlier("failed", last_success=success), changed, output) == "the last attempt failed (face.lost)"
+    output.unlink()
+    assert why_render(earlier("failed", last_success=success), SAME, output) == "stale: the output is gone"
+
+
+def test_photo_counts_by_its_content(output: Path) -> None:
+    def with_photo(path: str, sha256: str) -> Ingredients:
+        return Ingredients("a", "v", SAME.model, {**OPTIONS, "face": f"like:{path}"}, sha256)
+
+    now = with_photo("/a.png", "p")
+    assert now.fingerprint == with_photo("/moved.png", "p").fingerprint != with_photo("/a.png", "q").fingerprint
+    inputs = earlier().inputs.model_copy(update={"photo": PhotoInput(path="/a.png", sha256="p")})
+    before = earlier(inputs=inputs, options=dict(now.options), fingerprint=now.fingerprint)
+    assert why_render(before, with_photo("/moved.png", "p"), output) is None
+    assert why_render(before, with_photo("/moved.png", "q"), output) == "stale: the photo has changed"

@@ -43,12 +43,13 @@ class DhBase:
     @property
     def device(self) -> str:
         """Where the face network really runs: "cpu", "cuda:0", …"""
-        return str(self._device) if self.warning is None else "cpu"
+        return str(self._device) if self._face.warning is None else "cpu"
 
     @property
     def warning(self) -> str | None:
-        """Why the networks are not on the device asked for, or None."""
-        return self._face.warning
+        """Why the networks, or one of them, are not on the device asked for; None where all are."""
+        networks = (self.detect, self.landmarks, self._audio, self._face)
+        return next((network.warning for network in networks if network.warning is not None), None)
 
     def listen(self, open_audio: Callable[[], Iterator[F32]]) -> tuple[ConditionTrack, Loudness]:
         """Codes for a whole speech. `open_audio` gives its 16 kHz mono chunks from the start, and is called twice."""

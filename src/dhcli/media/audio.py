@@ -9,8 +9,9 @@ from typing import BinaryIO
 import numpy as np
 
 from dhcli.media.failure import decode_failure, sound_damage
-from dhcli.media.ffmpeg import SOUND_FILTER, InputFile, Trim, base_argv, input_argv, running
+from dhcli.media.ffmpeg import InputFile, base_argv, input_argv, running, sound_filter
 from dhcli.media.info import AudioInfo
+from dhcli.options import Trim
 from dhcli.scope import Scope
 from dhcli.types import F32
 
@@ -24,9 +25,7 @@ def waveform_argv(file: InputFile, info: AudioInfo, rate: int, trim: Trim | None
 
     The mix is normalised: the sum of all channels of a loud recording stays within -1..1.
     """
-    chain = SOUND_FILTER
-    if trim is not None:
-        chain += f",atrim=start={float(trim[0]):.6f}" + (f":end={float(trim[1]):.6f}" if trim[1] is not None else "")
+    chain = sound_filter(trim)
     chain += f",aresample=out_sample_rate={rate}:out_chlayout=mono:out_sample_fmt=flt:rematrix_maxval=1"
     return [
         *(*base_argv(), "-max_error_rate", "0", *input_argv(file), "-map", f"0:{info.index}"),

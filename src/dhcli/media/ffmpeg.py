@@ -17,10 +17,9 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeAlias
+from typing import Self
 
 import imageio_ffmpeg
 
@@ -28,10 +27,8 @@ from dhcli.boundary import open_file_strays
 from dhcli.child import STDERR_LINES, Child, exit_text
 from dhcli.errors import DhError
 from dhcli.media.fence import CPU_BASE_S, MAX_ALLOC_BYTES, confine, fence_argv
+from dhcli.options import Trim
 from dhcli.scope import Scope
-
-Trim: TypeAlias = tuple[Fraction, Fraction | None]
-"""The part of a sound to use: start and end, s; None is the sound's own end."""
 
 SET_VARIABLE = "Correct the variable DH_FFMPEG, or unset it to use the bundled ffmpeg."
 SOUND_FILTER = "aresample=async=1:first_pts=0"
@@ -235,6 +232,14 @@ def base_argv(level: str = "warning") -> list[str]:
 def input_argv(file: InputFile, *before: str) -> list[str]:
     """One input, fenced in. `before` are further options for it."""
     return [*fence_argv(), *before, "-i", file.url]
+
+
+def sound_filter(trim: Trim | None) -> str:
+    """The filters that every use of a sound begins with: its gaps filled, the part that `trim` means cut out."""
+    if trim is None:
+        return SOUND_FILTER
+    end = "" if trim.end is None else f":end={float(trim.end):.6f}"
+    return f"{SOUND_FILTER},atrim=start={float(trim.start):.6f}{end},asetpts=PTS-STARTPTS"
 
 
 def start(

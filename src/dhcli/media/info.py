@@ -10,9 +10,9 @@ import numpy as np
 
 from dhcli.errors import DhError
 from dhcli.media import rate
-from dhcli.media.ffmpeg import Trim
 from dhcli.media.listing import Picture
 from dhcli.media.rate import I64
+from dhcli.options import Trim
 from dhcli.types import Colour, FrameFormat
 
 Warnings = tuple[tuple[str, str], ...]
@@ -21,6 +21,8 @@ Warnings = tuple[tuple[str, str], ...]
 HD_HEIGHT = 720
 HDR_TRANSFERS = ("smpte2084", "arib-std-b67")
 MP4_AUDIO = frozenset({"aac", "mp3", "alac", "ac3", "eac3"})
+MIN_MP4_MP3_RATE = 16_000
+"""Hz. MP4 has a number for MPEG-1 and MPEG-2 audio, but none for the MP3 of 8, 11.025 and 12 kHz (MPEG 2.5)."""
 """Codecs that common players take from an MP4; others are encoded to AAC."""
 RGB = ("rgb", "bgr", "gbr", "argb", "abgr", "0rgb", "0bgr", "x2rgb", "x2bgr", "pal8", "monob", "monow")
 EIGHT_BIT_420 = ("yuv420p", "yuvj420p")
@@ -47,18 +49,17 @@ class AudioInfo:
 
     @property
     def copyable_to_mp4(self) -> bool:
-        return self.codec in MP4_AUDIO
+        return self.codec in MP4_AUDIO and not (self.codec == "mp3" and self.sample_rate < MIN_MP4_MP3_RATE)
 
     def used(self, trim: Trim | None) -> Fraction:
         """Length of the part that `trim` leaves, s. Raises audio.too_short where nothing is left."""
         if trim is None:
             return self.duration
-        start, end = trim
-        left = min(self.duration, self.duration if end is None else end) - start
+        left = min(self.duration, self.duration if trim.end is None else trim.end) - trim.start
         if left <= 0:
             raise DhError(
                 "audio.too_short",
-                f"The trim begins at {float(start):g} s, but the sound has {float(self.duration):.3f} s.",
+                f"The trim begins at {float(trim.start):g} s, but the sound has {float(self.duration):.3f} s.",
                 hint="Correct 'trim'.",
             )
         return left

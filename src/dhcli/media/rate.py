@@ -38,6 +38,8 @@ NEAR_STANDARD = 0.02
 MIN_RATE, MAX_RATE = Fraction(1), Fraction(240)
 STILL_RATE = Fraction(25)
 """The rate of a picture that has none."""
+TOO_FAST_RATE = Fraction(60)
+"""Instead of an average above MAX_RATE, which comes from broken time stamps or a slow-motion recording's clock."""
 
 
 def constant_rate(pts: I64, time_base: Fraction, claimed: Iterable[float]) -> Fraction | None:
@@ -67,6 +69,7 @@ def variable_rate(pts: I64, time_base: Fraction, claimed: Iterable[float]) -> Fr
 
     The rate of the most usual step where at least half of the steps are of that length and few are shorter (a recording
     that dropped frames: its grid keeps the motion smooth), else the average; a standard rate where one is within 2 %.
+    Never above MAX_RATE: TOO_FAST_RATE then.
     """
     steps = np.diff(pts)
     median = int(np.median(steps))
@@ -78,7 +81,9 @@ def variable_rate(pts: I64, time_base: Fraction, claimed: Iterable[float]) -> Fr
     known += sorted(
         (near for near in STANDARD if abs(near / rate - 1) < NEAR_STANDARD), key=lambda near: abs(near - rate)
     )
-    return min(max((known or [snap_rate(float(rate))])[0], MIN_RATE), Fraction(60) if rate > MAX_RATE else MAX_RATE)
+    if rate > MAX_RATE:
+        return TOO_FAST_RATE
+    return min(max((known or [snap_rate(float(rate))])[0], MIN_RATE), MAX_RATE)
 
 
 def frames_at(duration: Fraction, rate: Fraction) -> int:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
+
 from dhcli.errors import DhError
 from dhcli.media.failure import reason
 from dhcli.media.ffmpeg import InputFile, base_argv, beating, input_argv, lines_of, running
@@ -21,7 +23,7 @@ AUDIO_SLACK_S = Fraction(1, 5)
 
 
 @dataclass(frozen=True, slots=True)
-class OutputInfo:
+class VerifiedOutput:
     """A finished output, as it is on the disk."""
 
     width: int
@@ -43,7 +45,7 @@ def verify_output(
     frames: int,
     audio_duration: Fraction | None = None,
     stage: str = "verify",
-) -> OutputInfo:
+) -> VerifiedOutput:
     """Read `path` and compare: size, exact frame times, frame count; a sound of `audio_duration` s, or none where None.
 
     Raises output.mismatch, env.*, Stopped.
@@ -60,7 +62,7 @@ def verify_output(
         video, audio = found
         _compare_video(path, video, fmt, frames)
         _compare_audio(path, audio, audio_duration)
-        return OutputInfo(
+        return VerifiedOutput(
             width=fmt.width,
             height=fmt.height,
             fps=fmt.fps,
@@ -98,8 +100,9 @@ def _compare_video(path: Path, video: Timeline, fmt: FrameFormat, frames: int) -
     if times[0] * video.time_base * fmt.fps * 2 > 1:
         raise _mismatch(path, f"its first frame stands at {float(times[0] * video.time_base):.3f} s")
     step = 1 / (fmt.fps * video.time_base)
-    wrong = next((at for at, time in enumerate(times) if int(time) - int(times[0]) != at * step), None)
-    if wrong is not None:
+    off = np.flatnonzero((times - times[0]) * step.denominator != np.arange(frames) * step.numerator)
+    if len(off):
+        wrong = int(off[0])
         time = float((int(times[wrong]) - int(times[0])) * video.time_base)
         raise _mismatch(path, f"frame {wrong} stands at {time:.6f} s, not at {float(wrong / fmt.fps):.6f} s")
 

@@ -6,6 +6,7 @@ stdin is never closed; a closed stdin means that every frame was written.
 
 from __future__ import annotations
 
+import math
 import os
 from fractions import Fraction
 from pathlib import Path
@@ -15,14 +16,22 @@ from typing import Literal, Self
 from dhcli.child import Child
 from dhcli.errors import DhError
 from dhcli.media.failure import encode_failure
-from dhcli.media.ffmpeg import SOUND_FILTER, InputFile, Trim, base_argv, fd_url, input_argv, start
+from dhcli.media.fence import CPU_BASE_S
+from dhcli.media.ffmpeg import InputFile, base_argv, fd_url, input_argv, sound_filter, start
 from dhcli.media.info import AudioInfo
+from dhcli.options import Trim
 from dhcli.scope import TICK_S, Scope
 from dhcli.types import Colour, Frame, FrameFormat
 
 AudioCodec = Literal["auto", "copy", "aac"]
 
 AAC_BITRATE = "192k"
+AAC_RATES = "96000|88200|64000|48000|44100|32000|24000|22050|16000|12000|11025|8000|7350"
+"""All that AAC has, Hz; a sound with another one gets the nearest."""
+AAC_LAYOUTS = "mono|stereo|3.0|4.0|5.0|5.1|7.1"
+"""Those with a number in AAC. The encoder refuses 5.1.2 and 22.2, and describes 2.1 in a way that few players read."""
+CPU_PER_MEGAPIXEL_S = 120
+"""Processor time for encoding a megapixel; noise takes the slowest preset of libx265 15 s."""
 MIN_TIMESCALE = 10_000
 """Ticks per second of the video track; a whole multiple of the rate, so that every frame time is exact."""
 SYNTHETIC = "Synthetic media: lips rendered by dh"
@@ -74,12 +83,10 @@ def audio_argv(
     cut = ["-t", f"{float(duration):.6f}"] if info.used(trim) > duration else []
     if audio_is_copied(info, codec, trim):
         return input_argv(audio, *cut), ["-map", f"1:{info.index}", "-c:a", "copy"]
-    chain = SOUND_FILTER
-    if trim is not None:
-        end = "" if trim[1] is None else f":end={float(trim[1]):.6f}"
-        chain += f",atrim=start={float(trim[0]):.6f}{end},asetpts=PTS-STARTPTS"
+    chain = sound_filter(trim)
     if cut:
         chain += f",atrim=end={float(duration):.6f}"
+    chain += f",aformat=sample_rates={AAC_RATES}:channel_layouts={AAC_LAYOUTS}"
     return input_argv(audio), ["-map", f"1:{info.index}", "-af", chain, "-c:a", "aac", "-b:a", AAC_BITRATE]
 
 
@@ -108,6 +115,12 @@ def encode_argv(
         *("-metadata", f"digital_source_type={SOURCE_TYPE}"),
         *("-abort_on", "empty_output+empty_output_stream", "-f", "mp4", "-y", url),
     ]
+
+
+def encode_cpu_s(fmt: FrameFormat, duration: Fraction) -> int:
+    """Processor time, s, beyond which the encoder hangs in a damaged sound; no honest encode comes near it."""
+    megapixels = fmt.width * fmt.height / 1e6
+    return CPU_BASE_S + math.ceil(float(duration * fmt.fps) * max(1.0, megapixels) * CPU_PER_MEGAPIXEL_S)
 
 
 class VideoWriter:
@@ -141,13 +154,16 @@ class VideoWriter:
         self.written = 0
         """Frames that the encoder took."""
         sound: tuple[list[str], list[str]] = ([], [])
+        cpu_s = None  # frames come from here; only a sound can make ffmpeg spin
         if audio is not None and audio_info is not None:
-            sound = audio_argv(audio, audio_info, audio_codec, trim, duration or audio_info.used(trim))
+            length = duration or audio_info.used(trim)
+            sound = audio_argv(audio, audio_info, audio_codec, trim, length)
+            cpu_s = encode_cpu_s(fmt, length)
         self._fd = part_fd
         url = fd_url(part_fd, part)
         argv = encode_argv(fmt, url, encoder=encoder, crf=crf, preset=preset, threads=threads, audio=sound)
         fds = (part_fd, *(audio.pass_fds if audio else ()))
-        self._child: Child = start(scope, stage, argv, feed=True, pass_fds=fds)
+        self._child: Child = start(scope, stage, argv, feed=True, pass_fds=fds, cpu_s=cpu_s)
         try:
             self._send(y4m_header(fmt))
         except BaseException:

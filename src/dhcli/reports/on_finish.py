@@ -11,6 +11,8 @@ import os
 import shlex
 import signal
 import subprocess
+import threading
+import time
 
 from dhcli.child import exit_text
 from dhcli.errors import describe
@@ -20,32 +22,67 @@ LIMIT_S = 60.0
 AFTER_SIGNAL_S = 10.0
 """Whoever sent the signal waits: systemd and Kubernetes kill after 90 and 30 s."""
 STDERR = 2
+TICK_S = 0.02
+"""How often it is looked for the command's end."""
 
 
-def run_on_finish(command: str, summary: Summary, manifest: str | None, limit_s: float | None = None) -> str | None:
-    """Run the command and wait for its end: None where it succeeded, else what went wrong."""
-    if limit_s is None:
-        limit_s = AFTER_SIGNAL_S if summary.exit_code > 128 else LIMIT_S
-    try:
-        process = subprocess.Popen(
-            shlex.split(command),
-            stdin=subprocess.DEVNULL,
-            stdout=STDERR,  # stdout belongs to --json
-            env=os.environ | _variables(summary, manifest),
-            start_new_session=True,
-        )
-    except (OSError, ValueError) as error:  # ValueError: no closing quote, or a null byte
-        return f"it could not be started: {describe(error)}"
-    try:
-        code = process.wait(limit_s)
-    except subprocess.TimeoutExpired:
-        return f"it still ran after {limit_s:g} s and was killed"
-    finally:
-        if process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-    return None if code == 0 else f"it ended with {exit_text(code)}"
+class OnFinish:
+    """The command of a run; `end` may come from another thread at any moment."""
+
+    def __init__(self, command: str) -> None:
+        self._command = command
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._ended = threading.Event()
+
+    def run(self, summary: Summary, manifest: str | None, limit_s: float | None = None) -> str | None:
+        """Run the command and wait for its end: None where it succeeded, else what went wrong."""
+        if limit_s is None:
+            limit_s = AFTER_SIGNAL_S if summary.exit_code > 128 else LIMIT_S
+        try:
+            with self._lock:
+                self._process = process = subprocess.Popen(
+                    shlex.split(self._command),
+                    stdin=subprocess.DEVNULL,
+                    stdout=STDERR,  # stdout belongs to --json
+                    env=os.environ | _variables(summary, manifest),
+                    start_new_session=True,
+                )
+        except (OSError, ValueError) as error:  # ValueError: no closing quote, or a null byte
+            return f"it could not be started: {describe(error)}"
+        try:
+            code = self._wait(process, limit_s)
+        finally:
+            self._kill()
+        if self._ended.is_set():
+            return "a signal ended it"
+        if code is None:
+            return f"it still ran after {limit_s:g} s and was killed"
+        return None if code == 0 else f"it ended with {exit_text(code)}"
+
+    def end(self) -> None:
+        """Kill the command where it runs, with all that it started."""
+        if self._process is not None:
+            self._ended.set()
+            self._kill()
+
+    def _wait(self, process: subprocess.Popen[bytes], limit_s: float) -> int | None:
+        until = time.monotonic() + limit_s
+        while time.monotonic() < until:
+            with self._lock:
+                if process.poll() is not None:
+                    break
+            self._ended.wait(TICK_S)
+        return process.returncode
+
+    def _kill(self) -> None:
+        with self._lock:  # once it is reaped, the group's number may be another one's
+            process = self._process
+            if process is not None and process.poll() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+            self._process = None
 
 
 def _variables(summary: Summary, manifest: str | None) -> dict[str, str]:

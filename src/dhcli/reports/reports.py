@@ -11,14 +11,18 @@ from typing import Self
 
 from dhcli.errors import FAILED, OK, RESULTS_LOST, TRY_LATER, DhError, describe
 from dhcli.events import BatchStarted, Event, JobFinished, Listener, Refused, Summary, Warned
+from dhcli.lock import output_lock
 from dhcli.part import PartFile
 from dhcli.reports import metrics_file
 from dhcli.reports.junit import Case, case_of, case_of_refusal, junit_xml
 from dhcli.reports.log_file import LogFile
-from dhcli.reports.on_finish import run_on_finish
+from dhcli.reports.on_finish import OnFinish
 
 LESS_THAN_LOST = frozenset({OK, FAILED, TRY_LATER})
 """Exit codes that 74 replaces: a signal, a bug or an unfit machine says more than a lost report."""
+
+LOCK_WAIT_S = 10.0
+"""For another run that writes the same report, which takes milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,8 @@ class Reports:
         self._began_s = time.monotonic()
         self._log: LogFile | None = None
         self._said_log_lost = self._lost = self._opened = False
+        self._on_finish = OnFinish(wanted.on_finish) if wanted.on_finish is not None else None
+        self._signal: int | None = None
         self._manifest: str | None = None
         self._cases: list[Case] = []
         self._frames = 0
@@ -73,9 +79,22 @@ class Reports:
         self._show(event)
 
     def exit_code(self, code: int) -> int:
-        """The exit code where `code` is the run's own: 74 where something that was asked for is lost."""
+        """The exit code where `code` is the run's own: a signal's, or 74 where something that was asked for is lost."""
+        if self._signal is not None:
+            return 128 + self._signal
         lost = self._lost or self._stdout_lost()
         return RESULTS_LOST if lost and code in LESS_THAN_LOST else code
+
+    def signalled(self, number: int) -> None:
+        """A signal came: whatever is made at the end, it is not to keep the run from ending. From another thread."""
+        self._signal = self._signal or number
+        if self._on_finish is not None:
+            self._on_finish.end()
+
+    @property
+    def began(self) -> bool:
+        """The run has started: from now on something may have been done."""
+        return self._opened
 
     def _open(self) -> None:
         self._opened = True
@@ -99,12 +118,12 @@ class Reports:
         """Everything that is made at the end; the summary with the exit code that holds."""
         wanted = self._wanted
         if wanted.junit is not None:
-            self._write(wanted.junit, "JUnit file", junit_xml(self._cases, summary))
+            self._write(wanted.junit, "JUnit file", lambda: junit_xml(self._cases, summary))
         if wanted.metrics_file is not None:
             self._write_metrics(wanted.metrics_file, lambda earlier: self._last_samples(earlier, summary))
         summary = dataclasses.replace(summary, exit_code=self.exit_code(summary.exit_code))
-        if wanted.on_finish is not None:
-            trouble = run_on_finish(wanted.on_finish, summary, self._manifest)
+        if self._on_finish is not None:
+            trouble = self._on_finish.run(summary, self._manifest)
             if trouble is not None:
                 self._warn("on_finish.failed", f"--on-finish {wanted.on_finish}: {trouble}.")
         self._write_log(summary)
@@ -126,18 +145,19 @@ class Reports:
         )
 
     def _write_metrics(self, path: Path, change: Callable[[metrics_file.Samples], metrics_file.Samples]) -> None:
+        def text() -> str:
+            return metrics_file.metrics_text(change(metrics_file.read_metrics(path)))
+
         try:
-            earlier = metrics_file.read_metrics(path)
+            self._write(path, "metrics file", text)
         except OSError as error:
             self._lose(f"The metrics file {path} cannot be read: {_reason(error)}.")
-            return
-        self._write(path, "metrics file", metrics_file.metrics_text(change(earlier)))
 
-    def _write(self, path: Path, what: str, text: str) -> None:
-        """The whole file or none: its reader may come at any moment."""
+    def _write(self, path: Path, what: str, text: Callable[[], str]) -> None:
+        """The whole file or none: its reader may come at any moment, and so may another run that writes it."""
         try:
-            with PartFile(path) as part:
-                part.write(text.encode())
+            with output_lock(path, wait_s=LOCK_WAIT_S if self._signal is None else 0.0), PartFile(path) as part:
+                part.write(text().encode())
                 part.commit()
         except DhError as error:
             self._lose(f"The {what} is not written: {error.message}")

@@ -19,7 +19,13 @@ CHROMA_SHIFT = np.array([0.0, 0.5])
 HD_HEIGHT = 720
 """Untagged video from this height on means BT.709, below BT.601, as players guess."""
 
-KR_KB = {"bt709": (0.2126, 0.0722), "bt2020nc": (0.2627, 0.0593), "bt2020c": (0.2627, 0.0593), "fcc": (0.30, 0.11)}
+KR_KB = {
+    "bt709": (0.2126, 0.0722),
+    "bt2020nc": (0.2627, 0.0593),
+    "bt2020c": (0.2627, 0.0593),
+    "smpte240m": (0.212, 0.087),
+    "fcc": (0.30, 0.11),
+}
 BT601 = (0.299, 0.114)
 
 
@@ -33,7 +39,7 @@ class YuvMatrix:
 
 
 def yuv_matrix(colour: Colour, height: int) -> YuvMatrix:
-    """The conversion that a video's tags mean (ITU-R BT.601, BT.709, BT.2020)."""
+    """The conversion that a video's tags mean (ITU-R BT.601, BT.709, BT.2020, SMPTE 240M, FCC)."""
     unknown = KR_KB["bt709"] if colour.matrix == "unknown" and height >= HD_HEIGHT else BT601
     kr, kb = KR_KB.get(colour.matrix, unknown)
     kg = 1 - kr - kb

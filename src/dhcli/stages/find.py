@@ -87,10 +87,17 @@ def eye_distance_px(points: F64) -> float:  # (478, 3)
     return float(np.linalg.norm(points[EYE_CORNERS[1]] - points[EYE_CORNERS[0]]))
 
 
-def find_faces(detector: Network, frame: Frame, yuv: YuvMatrix, threshold: float = DETECTED) -> list[Face]:
-    """All faces with a score above `threshold`, the largest first. Raises what the network raises."""
+def find_faces(
+    detector: Network, frame: Frame, yuv: YuvMatrix, threshold: float = DETECTED, *, turns: int = 0
+) -> list[Face]:
+    """All faces with a score above `threshold`, the largest first. Raises what the network raises.
+
+    `turns` counts quarter turns, counter-clockwise, that set the picture upright first: the detector knows no face that
+    lies on its side or stands on its head, and finds half a one instead.
+    """
     scale = DETECTOR_SIDE / max(frame.height, frame.width)
     canvas, left, top = _letterbox(frame, yuv, scale)
+    canvas = np.rot90(canvas, turns)
     values, logits = detector.run(DETECTOR_OUTPUTS, {DETECTOR_INPUT: canvas[None] / np.float32(127.5) - np.float32(1)})
     score = 1 / (1 + np.exp(-np.clip(logits[0, :, 0].astype(np.float64), -80, 80)))
     keep = np.flatnonzero(score > threshold)
@@ -99,6 +106,9 @@ def find_faces(detector: Network, frame: Frame, yuv: YuvMatrix, threshold: float
     points = values[0, keep].astype(np.float64).reshape(-1, 8, 2)  # centre, size, six key points
     points[:, 0] += anchors
     points[:, 2:] += anchors[:, None]
+    for _ in range(turns):
+        points[:, 1] = points[:, 1, ::-1]
+        points[:, [0, 2, 3, 4, 5, 6, 7]] = _turned_back(points[:, [0, 2, 3, 4, 5, 6, 7]])
     offset = np.array([left, top])
     faces = [
         Face(_box((p[0] - offset) / scale, p[1] / scale), (p[2:4] - offset) / scale, float(s))
@@ -117,6 +127,11 @@ def find_small_faces(detector: Network, frame: Frame, yuv: YuvMatrix, threshold:
             tile, origin = cut_out(frame, corner, corner + side)
             faces += [_shifted(face, origin) for face in find_faces(detector, tile, yuv, threshold)]
     return sorted(_suppress(faces), key=lambda face: -face.box.area)
+
+
+def _turned_back(points: F64) -> F64:  # (n, 7, 2) detector px
+    """Points of the detector's square before it was turned by a quarter, counter-clockwise."""
+    return np.stack([DETECTOR_SIDE - points[..., 1], points[..., 0]], -1)
 
 
 def _starts(extent: int, side: float) -> F64:

@@ -113,13 +113,13 @@ Follow: TypeAlias = Callable[..., FaceTrack]
 
 
 @pytest.fixture
-def follow(model: FaceModel, request: pytest.FixtureRequest) -> Follow:
+def follow(model: FaceModel, tmp_path: Path, request: pytest.FixtureRequest) -> Follow:
     """Analyse frames put one behind the other; the track closes with the test."""
 
-    def run(frames: Iterable[Frame], face: str = "largest", fps: int = 25, store_path: Path | None = None) -> FaceTrack:
+    def run(frames: Iterable[Frame], face: str = "largest", fps: int = 25) -> FaceTrack:
         row = [Frame(i, frame.data) for i, frame in enumerate(frames)]
         fmt = FrameFormat(row[0].width, row[0].height, Fraction(fps))
-        track = analyse(row, fmt, model, face, lambda: None, store_path=store_path)
+        track = analyse(row, fmt, model, face, lambda: None, save_path=tmp_path / "x.mp4")
         request.addfinalizer(track.close)
         return track
 

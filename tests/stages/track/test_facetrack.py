@@ -15,69 +15,42 @@ import pytest
 
 from dhcli.avatar import analyse
 from dhcli.errors import DhError
-from dhcli.facetrack import FaceTrack, load_track
+from dhcli.facetrack import FaceTrack
+from dhcli.part import open_scratch, part_path
 from dhcli.types import Frame, FrameFormat
+
+FORMAT = FrameFormat(400, 300, Fraction(25))
 
 
 @pytest.fixture
-def stored(follow: Any, avatar: list[Frame], portrait: Frame, paint: Any, tmp_path: Path) -> tuple[FaceTrack, Path]:
+def scenes(follow: Any, avatar: list[Frame], portrait: Frame, paint: Any) -> FaceTrack:
     """70 frames, of which 20 to 39 are black, and a second person at the end."""
-    frames = [paint(f) if 20 <= i < 40 else f for i, f in enumerate(avatar[:60])] + [portrait] * 10
-    path = tmp_path / "cache" / "faces.bin"
-    return follow(frames, store_path=path), path
+    track: FaceTrack = follow([paint(f) if 20 <= i < 40 else f for i, f in enumerate(avatar[:60])] + [portrait] * 10)
+    return track
 
 
-def same(a: FaceTrack, b: FaceTrack, index: int) -> bool:
-    left, right = a.row(index), b.row(index)
-    if left is None or right is None:
-        return left is right
-    return (
-        (left.person, left.weight, left.pose.scale) == (right.person, right.weight, right.pose.scale)
-        and np.array_equal(left.mouth, right.mouth)
-        and np.array_equal(left.code, right.code)
-        and np.array_equal(left.pose.rotation, right.pose.rotation)
-        and np.array_equal(left.pose.translation, right.pose.translation)
-    )
+def test_rows_are_the_same_in_any_order(scenes: FaceTrack) -> None:
+    forward = [scenes.row(index) for index in range(70)]
+    assert [index for index, row in enumerate(forward) if row is None] == [*range(20, 40)]
+    assert [row.person for row in forward if row is not None] == [0] * 40 + [1] * 10
+    for index in [*range(69, -1, -1), 3, 68, 0]:  # ping-pong, and jumps over the blocks
+        row, other = forward[index], scenes.row(index)
+        assert (row is None) == (other is None)
+        if row is not None and other is not None:
+            assert np.array_equal(row.mouth, other.mouth)
+            assert np.array_equal(row.code, other.code)
 
 
-def test_kept_track_is_read_back_whole(stored: tuple[FaceTrack, Path], geometry: Any) -> None:
-    track, path = stored
-    assert list(path.parent.iterdir()) == [path]
-    loaded = load_track(path, geometry)
-    assert loaded is not None
-    with loaded:
-        assert loaded.missing_ranges == track.missing_ranges == ((20, 39),)
-        assert (loaded.frames, loaded.missing, loaded.cuts) == (70, 20, (60,))
-        assert (loaded.searched, loaded.faces_seen_max) == (track.searched, 1)
-        assert len(loaded.persons) == 2
-        for mine, other in zip(track.persons, loaded.persons, strict=True):
-            assert np.array_equal(mine.rest, other.rest)
-            assert np.array_equal(mine.reference, other.reference)
-        order = [*range(70), *range(69, -1, -1), 3, 68, 0]  # ping-pong, and jumps over the blocks
-        assert all(same(track, loaded, index) for index in order)
+def test_what_is_known_of_the_whole_video(scenes: FaceTrack) -> None:
+    assert (scenes.frames, scenes.missing, scenes.cuts, scenes.faces_seen_max) == (70, 20, (60,), 1)
+    assert scenes.missing_ranges == ((20, 39),)
+    assert len(scenes.persons) == 2
 
 
 @pytest.mark.parametrize("index", [-1, 70])
-def test_rows_beyond_the_video_do_not_exist(stored: tuple[FaceTrack, Path], index: int) -> None:
+def test_rows_beyond_the_video_do_not_exist(scenes: FaceTrack, index: int) -> None:
     with pytest.raises(IndexError, match="of 70"):
-        stored[0].row(index)
-
-
-@pytest.mark.parametrize("damage", ["empty", "cut", "version", "trailer", "text"])
-def test_damaged_file_is_no_track(stored: tuple[FaceTrack, Path], geometry: Any, damage: str) -> None:
-    path = stored[1]
-    data = bytearray(path.read_bytes())
-    if damage == "version":
-        data[8] += 1
-    elif damage == "trailer":
-        data[-1000:] = bytes(1000)
-    cut = {"empty": 0, "cut": len(data) // 2}.get(damage, len(data))
-    path.write_bytes(b"<html>" if damage == "text" else data[:cut])
-    assert load_track(path, geometry) is None
-
-
-def test_no_file_is_no_track(tmp_path: Path, geometry: Any) -> None:
-    assert load_track(tmp_path / "nothing", geometry) is None
+        scenes.row(index)
 
 
 def test_failure_leaves_nothing_behind(model: Any, avatar: list[Frame], tmp_path: Path) -> None:
@@ -86,9 +59,7 @@ def test_failure_leaves_nothing_behind(model: Any, avatar: list[Frame], tmp_path
         raise DhError("input.corrupt", "damaged")
 
     with pytest.raises(DhError, match="damaged"):
-        analyse(
-            broken(), FrameFormat(400, 300, Fraction(25)), model, "largest", lambda: None, store_path=tmp_path / "t"
-        )
+        analyse(broken(), FORMAT, model, "largest", lambda: None, save_path=tmp_path / "x.mp4")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -98,21 +69,52 @@ def test_full_disk_is_named(model: Any, avatar: list[Frame], tmp_path: Path, mon
 
     monkeypatch.setattr(os, "pwrite", full)
     with pytest.raises(DhError, match="No space left") as caught:
-        analyse(avatar[:2], FrameFormat(400, 300, Fraction(25)), model, "left", lambda: None, store_path=tmp_path / "t")
-    assert caught.value.code == "env.disk_full"
+        analyse(avatar[:2], FORMAT, model, "left", lambda: None, save_path=tmp_path / "x.mp4")
+    assert caught.value.code == "output.disk_full"
+    assert "face track" in caught.value.message
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nameless_track_leaves_no_file(
-    follow: Any, avatar: list[Frame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("known", [True, False])
+def test_the_file_lies_beside_the_output_and_has_no_name(
+    avatar: list[Frame], model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: bool
 ) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    assert follow(avatar[:3]).row(2) is not None
+    out = tmp_path / "out"
+    out.mkdir()
+    (tmp_path / "no").touch()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "no"))
+    if not known:
+        monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+        scratch = part_path(out / "x.mp4")
+        scratch.with_name(f"{scratch.name}-scratch").write_text("of a killed run")
+    with analyse(avatar[:3], FORMAT, model, "left", lambda: None, save_path=out / "x.mp4") as track:
+        assert list(out.iterdir()) == []
+        assert os.fstat(track._fd).st_dev == out.stat().st_dev
+        assert track.row(2) is not None
+
+
+def test_a_file_system_without_nameless_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.open
+
+    def refuse(path: Any, flags: int, *mode: int, **rest: Any) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+        return real(path, flags, *mode, **rest)
+
+    monkeypatch.setattr(os, "open", refuse)
+    os.close(open_scratch(tmp_path / "x.mp4"))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_caller_hears_of_every_frame(model: Any, avatar: list[Frame]) -> None:
-    calls: list[None] = []
-    fmt = FrameFormat(400, 300, Fraction(25))
-    analyse(avatar[:5], fmt, model, "largest", lambda: calls.append(None)).close()
-    assert len(calls) == 5
+def test_caller_hears_of_every_frame(model: Any, avatar: list[Frame], tmp_path: Path) -> None:
+    calls: list[str] = []
+    analyse(
+        avatar[:5],
+        FORMAT,
+        model,
+        "largest",
+        lambda: calls.append("frame"),
+        save_path=tmp_path / "x.mp4",
+        alive=lambda: calls.append("alive"),
+    ).close()
+    assert calls == ["frame"] * 5 + ["alive"]

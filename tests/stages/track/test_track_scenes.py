@@ -129,7 +129,7 @@ def test_steady_state_does_not_search(follow: Any, avatar: list[Frame]) -> None:
 
 def test_no_face(follow: Any) -> None:
     noise = np.random.default_rng(1).integers(0, 256, (4, 450, 400), np.uint8)
-    with pytest.raises(DhError, match=r"any of the 4 frames; the most face-like spot scored 0\.\d\d") as caught:
+    with pytest.raises(DhError, match=r"any of the 4 frames; the most face-like spot has 0\.\d\d points") as caught:
         follow([Frame(i, data) for i, data in enumerate(noise)])
     assert caught.value.code == "face.not_found"
 

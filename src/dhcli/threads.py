@@ -1,0 +1,19 @@
+"""Starting a thread, where the system may have none left to give. What the thread does is not known here."""
+
+from __future__ import annotations
+
+import threading
+
+from dhcli.errors import DhError
+
+
+def start_thread(thread: threading.Thread) -> None:
+    """Start it. Raises DhError env.limits where a limit of the system forbids it."""
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise DhError(
+            "env.limits",
+            f"The thread '{thread.name}' could not be started: {error}.",
+            hint="Raise the limits of processes or memory (ulimit -u, -v; pids.max of a container).",
+        ) from error
