@@ -179,8 +179,7 @@ class Batch:
                     continue
                 self._said_device = True
             self._emit(Warned(job.id, warning.code, warning.message))
-        if outcome.lost is not None and (error is None or error.code != "output.not_writable"):
-            # A folder that takes no output takes no result either: the error says so, and that is all that there is.
+        if outcome.lost is not None:
             self._lost = True
             text = json.dumps(result.model_dump(mode="json"))
             self._emit(Warned(job.id, "result.lost", f"{outcome.lost.message} It says: {text}"))

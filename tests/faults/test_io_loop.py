@@ -110,6 +110,10 @@ def check_told(run: Any, failed: Path, out: Path, number: int, operation: str) -
         assert len(video) == lost.output.bytes
         return
     told: Any = run.result if lost is None else lost
+    if (operation, failed.name) == ("open", "out.mp4.json"):
+        # The result of an earlier run could not be read: it is replaced, and this run's tells the truth.
+        assert (told.status, run.summary.exit_code, len(video)) == ("succeeded", 0, told.output.bytes)
+        return
     assert told.status == "failed", failed
     assert told.error.code == code(told.error.stage, number), told.error.traceback
     assert os.strerror(number) in told.error.message
