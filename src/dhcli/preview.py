@@ -17,6 +17,7 @@ from dhcli.events import JobPlanned, Listener, PlanSummary
 from dhcli.options import Job
 from dhcli.record import Record
 from dhcli.settings import Settings
+from dhcli.timing import rate_text
 
 
 def preview(settings: Settings, jobs: Sequence[Job], emit: Listener) -> int:
@@ -76,7 +77,7 @@ def _planned(found: Preview) -> JobPlanned:
         reason=error.code if error else found.reason,
         save_path=str(found.job.save_path),
         frames=plan.frames if plan else None,
-        fps=f"{form.fps.numerator}/{form.fps.denominator}" if form else None,
+        fps=rate_text(form.fps) if form else None,
         width=form.width if form else None,
         height=form.height if form else None,
         code=error.code if error else None,

@@ -10,7 +10,6 @@ import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +42,7 @@ from dhcli.result import (
     WarningInfo,
 )
 from dhcli.result_parts import printable
+from dhcli.timing import rate_text
 from dhcli.uptodate import Ingredients
 
 
@@ -157,7 +157,7 @@ class Record:
         if file is not None:
             facts["bytes"] = file.bytes
         if known is not None:
-            facts |= {"width": known.width, "height": known.height, "fps": _rate(known.fps)}
+            facts |= {"width": known.width, "height": known.height, "fps": rate_text(known.fps)}
             facts |= {"frames": known.frames, "duration_s": float(known.duration)}
         if self.ingredients is not None:
             facts["sha256"] = self.ingredients.video_sha256
@@ -187,7 +187,7 @@ class Record:
             sha256=found.sha256,
             width=found.width,
             height=found.height,
-            fps=_rate(found.fps),
+            fps=rate_text(found.fps),
             frames=found.frames,
             duration_s=float(found.duration),
             audio_codec=found.audio_codec,
@@ -237,7 +237,3 @@ def _ffmpeg_version() -> str | None:
         return ffmpeg_version(find_ffmpeg())
     except DhError:  # then that is the job's error, and its result is written all the same
         return None
-
-
-def _rate(fps: Fraction) -> str:
-    return f"{fps.numerator}/{fps.denominator}"

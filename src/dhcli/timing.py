@@ -21,6 +21,11 @@ def snap_rate(rate: float) -> Fraction:
     return Fraction(rate).limit_denominator(1000)
 
 
+def rate_text(fps: Fraction) -> str:
+    """A frame rate as results and events tell it, always as a fraction: 25/1, 30000/1001."""
+    return f"{fps.numerator}/{fps.denominator}"
+
+
 def frame_count(duration: Fraction, fps: Fraction) -> int:
     """Frames that cover `duration` seconds; the last one may reach beyond the end, no sound is cut."""
     return max(1, math.ceil(duration * fps))

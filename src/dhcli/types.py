@@ -13,6 +13,9 @@ U8: TypeAlias = npt.NDArray[np.uint8]
 F32: TypeAlias = npt.NDArray[np.float32]
 F64: TypeAlias = npt.NDArray[np.float64]
 
+HD_HEIGHT = 720
+"""Untagged video from this height on means BT.709, below BT.601, as players guess."""
+
 
 @dataclass(frozen=True, slots=True)
 class Colour:

@@ -13,12 +13,11 @@ from dhcli.media import rate
 from dhcli.media.listing import Picture
 from dhcli.media.rate import I64
 from dhcli.options import Trim
-from dhcli.types import Colour, FrameFormat
+from dhcli.types import HD_HEIGHT, Colour, FrameFormat
 
 Warnings = tuple[tuple[str, str], ...]
 """Code and message of what is unusual but rendered."""
 
-HD_HEIGHT = 720
 HDR_TRANSFERS = ("smpte2084", "arib-std-b67")
 MP4_AUDIO = frozenset({"aac", "mp3", "alac", "ac3", "eac3"})
 MIN_MP4_MP3_RATE = 16_000

@@ -12,12 +12,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from dhcli.types import F32, F64, U8, Colour, Frame, Pose
+from dhcli.types import F32, F64, HD_HEIGHT, U8, Colour, Frame, Pose
 
 CHROMA_SHIFT = np.array([0.0, 0.5])
 """Where a 4:2:0 colour sample (0, 0) lies, luma px: left-sited, the convention of MPEG-2, H.264 and HEVC."""
-HD_HEIGHT = 720
-"""Untagged video from this height on means BT.709, below BT.601, as players guess."""
 
 KR_KB = {
     "bt709": (0.2126, 0.0722),
