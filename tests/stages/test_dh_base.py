@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from dhcli.families.dh_base import DhBase
-from dhcli.inference import Device
+from dhcli.families import dh_base as dh_base_module
+from dhcli.families.dh_base import DhBase, Precision
+from dhcli.inference import CPU_PROVIDER, CUDA_PROVIDER, Device
 
 GEOMETRY = Path(__file__).parents[2] / "models" / "dh-base" / "geometry.npz"
 
@@ -17,13 +18,70 @@ GEOMETRY = Path(__file__).parents[2] / "models" / "dh-base" / "geometry.npz"
 @pytest.mark.parametrize("role", ["detect", "landmarks", "audio", "face"])
 def test_one_network_that_fell_back_to_the_cpu_is_told(role: str) -> None:
     def open_network(name: str, **_: object) -> SimpleNamespace:
-        return SimpleNamespace(warning=f"No GPU for {name}" if name == role else None)
+        lost = name == role
+        provider = CPU_PROVIDER if lost else CUDA_PROVIDER
+        return SimpleNamespace(warning=f"No GPU for {name}" if lost else None, provider=provider)
 
-    bundle: Any = SimpleNamespace(open_network=open_network, read=lambda _: GEOMETRY.read_bytes())
+    bundle: Any = SimpleNamespace(open_network=open_network, read=lambda _: GEOMETRY.read_bytes(), files={})
     family = DhBase(bundle, Device("cuda", required=False), 1)
+    assert family.detect
+    assert family.landmarks
     assert family.warning == f"No GPU for {role}"
     assert family.device == ("cpu" if role == "face" else "cuda:0")
 
 
+def test_the_device_is_where_the_face_network_runs_also_where_there_is_nothing_to_warn_about() -> None:
+    """A machine without an NVIDIA driver takes the CPU for "auto" and says nothing."""
+    network = SimpleNamespace(warning=None, provider=CPU_PROVIDER)
+    bundle: Any = SimpleNamespace(open_network=lambda *_, **__: network, read=lambda _: GEOMETRY.read_bytes(), files={})
+    family = DhBase(bundle, Device("cuda", required=False), 1)
+    assert (family.warning, family.device) == (None, "cpu")
+
+
 def test_nothing_to_tell(dh_base: DhBase) -> None:
     assert dh_base.warning is None
+
+
+@pytest.mark.parametrize(
+    ("precision", "there", "driver", "role", "said"),
+    [
+        ("auto", True, False, "face_int8", "int8"),
+        ("auto", False, False, "face", "fp32"),
+        ("auto", True, True, "face", "fp32"),
+        ("fp32", True, False, "face", "fp32"),
+        ("int8", True, True, "face_int8", "int8"),
+    ],
+)
+def test_eight_bits_on_a_cpu_and_what_was_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+    precision: Precision,
+    there: bool,
+    driver: bool,
+    role: str,
+    said: str,
+) -> None:
+    opened = []
+
+    def open_network(name: str, **_: object) -> SimpleNamespace:
+        opened.append(name)
+        return SimpleNamespace(warning=None, provider=CUDA_PROVIDER if driver else CPU_PROVIDER)
+
+    monkeypatch.setattr(dh_base_module, "means_cpu", lambda _: not driver)
+    files = {"face": None} | ({"face_int8": None} if there else {})
+    bundle: Any = SimpleNamespace(open_network=open_network, read=lambda _: GEOMETRY.read_bytes(), files=files)
+    family = DhBase(bundle, Device("cuda", required=False), 1, precision)
+    assert family.precision == said
+    assert opened == ["audio", role], "and no network that only an analysis needs"
+
+
+def test_a_gpu_that_cannot_be_used_gives_the_cpus_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def open_network(_: str, *, device: Device, **__: object) -> SimpleNamespace:
+        warning = None if device.kind == "cpu" else "No GPU is used: its driver is too old."
+        return SimpleNamespace(warning=warning, provider=CPU_PROVIDER)
+
+    monkeypatch.setattr(dh_base_module, "means_cpu", lambda device: device.kind == "cpu")
+    files = {"face": None, "face_int8": None}
+    bundle: Any = SimpleNamespace(open_network=open_network, read=lambda _: GEOMETRY.read_bytes(), files=files)
+    family = DhBase(bundle, Device("cuda", required=False), 1)
+    assert (family.precision, family.device) == ("int8", "cpu")
+    assert family.warning == "No GPU is used: its driver is too old."

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from dhcli.avatar import analyse
-from dhcli.families.dh_base import DhBase
+from dhcli.bundle import load_bundle
+from dhcli.families.dh_base import DhBase, Precision
+from dhcli.inference import Device
 from dhcli.stages import align
-from dhcli.stages.blend import blend, rectangle, window
+from dhcli.stages.blend import Blender, rectangle, window
 from dhcli.stages.geometry import CROP_SIDE, face_crop_matrix
 from dhcli.stages.speak import Mouth, Shot, target_points
 from dhcli.types import F64, U8, Colour, FaceRow, Frame, FrameFormat, Pose
@@ -49,12 +51,26 @@ def shots(
     return found
 
 
+@pytest.fixture(scope="module")
+def exact() -> DhBase:
+    """The default model with all of its face network in single precision, and one thread."""
+    return DhBase(load_bundle("dh-base"), Device("cpu"), 1, "fp32")
+
+
+@pytest.mark.parametrize("precision", ["int8", "fp32"])
 @pytest.mark.parametrize("index", [0, 10, 20, 30, 40])
 def test_pictures_are_the_references(
-    index: int, shots: dict[int, Shot], dh_base: DhBase, golden: dict[str, F64], as_rgb: Callable[[Frame], U8]
+    index: int,
+    precision: str,
+    shots: dict[int, Shot],
+    dh_base: DhBase,
+    exact: DhBase,
+    golden: dict[str, F64],
+    as_rgb: Callable[[Frame], U8],
 ) -> None:
-    shot = shots[index]
-    new = dh_base.blend(shot, dh_base.speak([shot], YUV)[0], YUV)
+    shot, family = shots[index], {"int8": dh_base, "fp32": exact}[precision]
+    assert family.precision == precision
+    new = family.blend(shot, family.speak([shot], YUV)[0], YUV)
     reference = golden[f"frame_{index}"].astype(np.uint8)
     assert psnr(as_rgb(new), reference) >= 45
     if index != 10:  # there the mouth hardly moves
@@ -78,6 +94,31 @@ def test_a_batch_is_its_frames(shots: dict[int, Shot], dh_base: DhBase) -> None:
         alone = dh_base.speak([shot], YUV)[0]
         one, other = (dh_base.blend(shot, m, YUV).data.astype(int) for m in (alone, mouth))
         assert np.abs(one - other).max() <= 1
+
+
+def test_eight_bits_are_near_single_precision(shots: dict[int, Shot], dh_base: DhBase, exact: DhBase) -> None:
+    """Not over the whole frame, most of which stays as it is: in the rectangle of the crop."""
+    for shot in shots.values():
+        x0, y0, x1, y1 = rectangle(face_crop_matrix(shot.row.pose), 400, 300)
+        one, other = (family.blend(shot, family.speak([shot], YUV)[0], YUV) for family in (dh_base, exact))
+        assert psnr(one.y[y0:y1, x0:x1], other.y[y0:y1, x0:x1]) > 45
+        assert not np.array_equal(one.data, other.data), "they are two networks"
+
+
+@pytest.mark.parametrize("precision", ["int8", "fp32"])
+def test_threads_change_no_pixel_by_more_than_a_level(precision: Precision, shots: dict[int, Shot]) -> None:
+    some = [shots[0], shots[30]]
+    pictures = []
+    for threads in (1, 2, 3):
+        family = DhBase(load_bundle("dh-base"), Device("cpu"), threads, precision)
+        pictures.append(
+            [
+                family.blend(shot, mouth, YUV).data.astype(int)
+                for shot, mouth in zip(some, family.speak(some, YUV), strict=True)
+            ]
+        )
+    for other in pictures[1:]:
+        assert np.abs(np.stack(pictures[0]) - np.stack(other)).max() <= 1
 
 
 def test_pixels_outside_the_window_are_the_decoders(shots: dict[int, Shot], dh_base: DhBase) -> None:
@@ -106,14 +147,14 @@ def still(side: int = CROP_SIDE, opacity: float = 0.0) -> tuple[Frame, Mouth, F6
 @pytest.mark.parametrize("side", [60, 160, 300])
 def test_no_flow_and_no_colour_change_nothing(side: int) -> None:
     frame, mouth, _ = still(side)
-    assert np.array_equal(blend(frame, mouth, 1.0, YUV).data, frame.data)
+    assert np.array_equal(Blender().blend(frame, mouth, 1.0, YUV).data, frame.data)
 
 
 def test_flow_moves_pixels_by_its_own_length() -> None:
     frame, mouth, matrix = still()
     scale = np.linalg.inv(matrix[:, :2])
     moved = Mouth(matrix, mouth.flow + np.linalg.solve(scale, [3.0, -2.0]).astype(np.float32), *_layers(mouth))
-    new = blend(frame, moved, 1.0, YUV)
+    new = Blender().blend(frame, moved, 1.0, YUV)
     x, y = (round(v) for v in align.apply(align.invert(matrix), np.array([[80.0, 88.0]]))[0])
     area = (slice(y - 20, y + 20), slice(x - 20, x + 20))
     assert np.abs(new.y[area].astype(int) - frame.y[y - 22 : y + 18, x - 17 : x + 23]).max() <= 1
@@ -122,14 +163,14 @@ def test_flow_moves_pixels_by_its_own_length() -> None:
 def test_colour_replaces_what_is_opaque_and_weight_scales_it() -> None:
     frame, mouth, matrix = still(opacity=1.0)
     x, y = (round(v) for v in align.apply(align.invert(matrix), np.array([[80.0, 88.0]]))[0])
-    assert (blend(frame, mouth, 1.0, YUV).y[y - 10 : y + 10, x - 10 : x + 10] == 16).all(), "RGB 0 is Y 16"
-    assert np.array_equal(blend(frame, mouth, 0.0, YUV).data, frame.data)
+    assert (Blender().blend(frame, mouth, 1.0, YUV).y[y - 10 : y + 10, x - 10 : x + 10] == 16).all(), "RGB 0 is Y 16"
+    assert np.array_equal(Blender().blend(frame, mouth, 0.0, YUV).data, frame.data)
 
 
 def test_a_face_beyond_the_picture_is_left_alone() -> None:
     frame, mouth, matrix = still()
     away = Mouth(matrix - [[0, 0, 9000], [0, 0, 0]], mouth.flow, *_layers(mouth))
-    assert np.array_equal(blend(frame, away, 1.0, YUV).data, frame.data)
+    assert np.array_equal(Blender().blend(frame, away, 1.0, YUV).data, frame.data)
 
 
 def test_the_window_is_soft_and_ends_inside_the_crop() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import cast
+from typing import Literal, cast
 
 from dhcli.bundle import Bundle
-from dhcli.inference import Device
+from dhcli.inference import CPU_PROVIDER, Device, Network, means_cpu
 from dhcli.stages import align
-from dhcli.stages.blend import blend
+from dhcli.stages.blend import Blender
 from dhcli.stages.geometry import Geometry, load_geometry
 from dhcli.stages.listen import SAMPLE_RATE, ConditionTrack, Loudness, listen, measure_loudness, rest_in_silence
 from dhcli.stages.speak import Mouth, Shot, speak
@@ -16,24 +17,61 @@ from dhcli.types import F32, Frame
 
 BATCH = 4
 """Frames that go through the face network at once."""
+FACE, FACE_INT8 = "face", "face_int8"
+"""The face network's roles in a bundle; a bundle need not have the second one."""
+
+Precision = Literal["auto", "fp32", "int8"]
+"""Of the face network. auto: 8 bits on a CPU, where they take two fifths of the time, if the model has them."""
 
 
 class DhBase:
-    """The four networks of a bundle, opened, and the geometry between them."""
+    """The networks of a bundle and the geometry between them.
+
+    Those that find faces are opened at their first use: a video that was analysed before needs none of them.
+    """
 
     name = "dh_base"
     sample_rate = SAMPLE_RATE
     """Hz of the mono waveform that `listen` takes."""
 
-    def __init__(self, bundle: Bundle, device: Device, threads: int) -> None:
+    def __init__(self, bundle: Bundle, device: Device, threads: int, precision: Precision = "auto") -> None:
         """Raises DhError model.* or env.device_unavailable."""
         self.bundle = bundle
-        self._device = device
+        self._device, self._threads = device, threads
+        self._opened: list[Network] = []
+        self._blender = Blender()
         self.geometry: Geometry = load_geometry(bundle.read("geometry"))
-        self.detect, self.landmarks, self._audio, self._face = (
-            bundle.open_network(role, device=device, threads=threads)
-            for role in ("detect", "landmarks", "audio", "face")
-        )
+        self._audio = self._open("audio")
+        self._face, self.precision = self._open_face(precision)
+
+    def _open(self, role: str, device: Device | None = None) -> Network:
+        network = self.bundle.open_network(role, device=device or self._device, threads=self._threads)
+        self._opened.append(network)
+        return network
+
+    def _open_face(self, precision: Precision) -> tuple[Network, Literal["fp32", "int8"]]:
+        if precision == "int8":
+            return self._open(FACE_INT8), "int8"
+        if precision == "fp32" or FACE_INT8 not in self.bundle.files:
+            return self._open(FACE), "fp32"
+        if not means_cpu(self._device) and (network := self._open(FACE)).provider != CPU_PROVIDER:
+            return network, "fp32"
+        return self._open(FACE_INT8, Device("cpu")), "int8"
+
+    @functools.cached_property
+    def detect(self) -> Network:
+        """Finds faces in a whole picture. Raises as the constructor does."""
+        return self._open("detect")
+
+    @functools.cached_property
+    def landmarks(self) -> Network:
+        """Places the points of one face. Raises as the constructor does."""
+        return self._open("landmarks")
+
+    @property
+    def face_finders(self) -> str:
+        """The execution providers of the networks that find faces; none is opened where that is certain."""
+        return CPU_PROVIDER if means_cpu(self._device) else f"{self.detect.provider} {self.landmarks.provider}"
 
     @property
     def provider(self) -> str:
@@ -43,13 +81,12 @@ class DhBase:
     @property
     def device(self) -> str:
         """Where the face network really runs: "cpu", "cuda:0", …"""
-        return str(self._device) if self._face.warning is None else "cpu"
+        return "cpu" if self._face.provider == CPU_PROVIDER else str(self._device)
 
     @property
     def warning(self) -> str | None:
         """Why the networks, or one of them, are not on the device asked for; None where all are."""
-        networks = (self.detect, self.landmarks, self._audio, self._face)
-        return next((network.warning for network in networks if network.warning is not None), None)
+        return next((network.warning for network in self._opened if network.warning is not None), None)
 
     def listen(self, open_audio: Callable[[], Iterator[F32]]) -> tuple[ConditionTrack, Loudness]:
         """Codes for a whole speech. `open_audio` gives its 16 kHz mono chunks from the start, and is called twice."""
@@ -58,7 +95,7 @@ class DhBase:
         return ConditionTrack(rest_in_silence(codes, levels, loudness)), loudness
 
     def _hear(self, samples: F32) -> F32:
-        return cast("F32", self._audio.run(["codes"], {"waveform": samples[None]})[0][0])
+        return cast("F32", self._audio.run(["codes"], {"waveform": samples[None]}, seldom=True)[0][0])
 
     def _speak(self, feeds: dict[str, F32]) -> tuple[F32, F32, F32]:
         flow, colour, opacity = self._face.run(["flow", "rgb", "alpha"], feeds)
@@ -70,4 +107,4 @@ class DhBase:
 
     def blend(self, shot: Shot, mouth: Mouth, yuv: align.YuvMatrix) -> Frame:
         """The frame with its new mouth."""
-        return blend(shot.frame, mouth, shot.row.weight, yuv)
+        return self._blender.blend(shot.frame, mouth, shot.row.weight, yuv)

@@ -71,22 +71,41 @@ def chroma_matrix(matrix: F64) -> F64:
 
 
 def crop_yuv(frame: Frame, matrix: F64, side: int) -> U8:
-    """The square crop, (side, side, 3) YUV at full resolution; beyond the frame its edge pixels repeat.
+    """The square crop, (side, side, 3) YUV at full resolution; beyond the frame its edge pixels repeat."""
+    chroma = chroma_matrix(matrix)
+    planes = [_sample(frame.y, matrix, side), _sample(frame.u, chroma, side), _sample(frame.v, chroma, side)]
+    return np.asarray(cv2.merge(planes), np.uint8)
 
-    A crop that shrinks the picture is taken at a whole multiple of its size and averaged down: linear sampling alone
-    would flicker on large faces.
+
+def _sample(plane: U8, matrix: F64, side: int) -> cv2.typing.MatLike:
+    """One plane of the crop.
+
+    Where the crop shrinks the picture, that is averaged down by a whole number first: linear sampling alone would
+    flicker on large faces.
     """
-    shrink = max(1, math.ceil(1 / math.sqrt(abs(np.linalg.det(matrix[:, :2]))) - 0.25))
-    fine = matrix * shrink
-    fine[:, 2] += (shrink - 1) / 2  # pixel centres, not corners, must coincide after the averaging
-    size = (side * shrink, side * shrink)
-    planes = [cv2.warpAffine(frame.y, fine, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)]
-    planes += [
-        cv2.warpAffine(plane, chroma_matrix(fine), size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        for plane in (frame.u, frame.v)
-    ]
-    yuv = cv2.merge(planes)
-    return np.asarray(cv2.resize(yuv, (side, side), interpolation=cv2.INTER_AREA) if shrink > 1 else yuv, np.uint8)
+    shrink = math.ceil(1 / math.sqrt(abs(np.linalg.det(matrix[:, :2]))) - 0.25)
+    if shrink > 1:
+        plane, matrix = _averaged(plane, matrix, side, shrink)
+    return cv2.warpAffine(plane, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _averaged(plane: U8, matrix: F64, side: int, by: int) -> tuple[U8, F64]:
+    """The part of a plane that a crop shows, each `by` x `by` px one, and the crop's matrix for it."""
+    corners = apply(invert(matrix), np.array([[0.0, 0.0], [side, 0.0], [0.0, side], [side, side]]))
+    limit = np.array(plane.shape[::-1])
+    # Whole blocks counted from the plane's corner, so that a face that moves a little meets the same ones; a block
+    # more on each side is for the interpolation.
+    low = np.clip((np.floor(corners.min(0) / by).astype(int) - 1) * by, 0, np.maximum(limit - by, 0))
+    high = np.clip((np.ceil(corners.max(0) / by).astype(int) + 1) * by, low + by, np.maximum(limit // by * by, by))
+    (x0, y0), (x1, y1) = low.tolist(), high.tolist()
+    part = plane[y0:y1, x0:x1]
+    size = (max(1, (x1 - x0) // by), max(1, (y1 - y0) // by))
+    small = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
+    kx, ky = part.shape[1] / size[0], part.shape[0] / size[1]
+    to_plane = np.array([[kx, 0.0, x0 + (kx - 1) / 2], [0.0, ky, y0 + (ky - 1) / 2]])  # centre upon centre
+    smaller = matrix[:, :2] @ to_plane
+    smaller[:, 2] += matrix[:, 2]
+    return np.asarray(small, np.uint8), smaller
 
 
 def fit_pose(canonical: F64, points: F64) -> Pose:  # (n, 3), (n, 3)
