@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +13,7 @@ from typing import Any
 import pytest
 
 from dhcli.errors import DhError
-from dhcli.media import playback
+from dhcli.media import playback, spool
 from dhcli.media.ffmpeg import InputFile
 from dhcli.media.playback import play
 from dhcli.media.probe import VideoInfo, frame_format
@@ -32,16 +35,28 @@ def short(make: Make) -> Path:
 
 def played(scope: Scope, path: Path, whole: SimpleNamespace, count: int, loop: Loop, room: int) -> list[Frame]:
     with InputFile(path, "video") as file:
-        budget = room * FRAME_BYTES
-        return list(play(scope, file, whole.info, whole.fmt, count, loop, budget_bytes=budget))
+        budget, save_path = room * FRAME_BYTES, path.with_name("output.mp4")
+        return list(play(scope, file, whole.info, whole.fmt, count, loop, save_path=save_path, budget_bytes=budget))
 
 
-@pytest.mark.parametrize("loop", ["pingpong", "restart", "hold"])
-@pytest.mark.parametrize("room", [1, 3, 4, 11, 100])
-@pytest.mark.parametrize("count", [1, 5, 12, 13, 24, 40])
+@pytest.mark.parametrize(
+    ("loop", "on_disk"),
+    [("pingpong", False), ("pingpong", True), ("restart", False), ("restart", True), ("hold", False)],
+)
+@pytest.mark.parametrize("room", [1, 4, 7, 100])
+@pytest.mark.parametrize("count", [5, 13, 24, 60])
 def test_order_is_that_of_source_index(
-    scope: Scope, short: Path, decode: Decode, loop: Loop, room: int, count: int
+    scope: Scope,
+    short: Path,
+    decode: Decode,
+    loop: Loop,
+    room: int,
+    count: int,
+    on_disk: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    if on_disk:
+        monkeypatch.setattr(spool, "MEMORY_BYTES", 0)
     whole = decode(short)
     assert whole.info.frames == 12
     got = played(scope, short, whole, count, loop, room)
@@ -80,7 +95,7 @@ def test_a_seek_that_lands_elsewhere_is_noticed(
     got = played(scope, short, whole, 23, "pingpong", 4)
     expected = [source_index(at, 12, "pingpong") for at in range(23)]
     assert all((frame.data == whole.frames[index].data).all() for frame, index in zip(got, expected, strict=True))
-    assert len(seeks) == 1
+    assert len(seeks) == 1, "and then never again"
 
 
 @pytest.mark.parametrize("loop", ["pingpong", "restart", "hold", "error"])
@@ -118,6 +133,28 @@ def test_variable_rate_is_played_at_its_constant_rate(
     info = video(path)
     assert (info.vfr, info.frames) == (True, 15)
     with InputFile(path, "video") as file:
-        kept = list(play(scope, file, info, frame_format(info), 40, "pingpong"))
-        tight = list(play(scope, file, info, frame_format(info), 40, "pingpong", budget_bytes=3 * FRAME_BYTES))
+        save_path, fmt = path.with_name("output.mp4"), frame_format(info)
+        kept = list(play(scope, file, info, fmt, 40, "pingpong", save_path=save_path))
+        tight = list(play(scope, file, info, fmt, 40, "pingpong", save_path=save_path, budget_bytes=3 * FRAME_BYTES))
     assert all((a.data == b.data).all() and a.index == b.index for a, b in zip(kept, tight, strict=True))
+
+
+def test_a_disk_without_room_for_the_kept_frames(
+    scope: Scope, short: Path, decode: Decode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    whole = decode(short)
+    monkeypatch.setattr(spool, "MEMORY_BYTES", 0)
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(DhError) as caught:
+        played(scope, short, whole, 24, "pingpong", 100)
+    assert caught.value.code == "output.disk_full"
+    assert "12 decoded frames of 9216 bytes" in caught.value.message
+
+
+def test_what_is_kept_leaves_room_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for free, kept in ((0, spool.MEMORY_BYTES), (1 << 30, 1 << 28), (1 << 40, spool.DISK_BYTES)):
+        monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: SimpleNamespace(free=free))
+        assert spool.spool_bytes(tmp_path / "output.mp4") == kept

@@ -1,26 +1,27 @@
 """A short video made as long as the sound: the frames of the output in order, with bounded memory.
 
-What fits the budget is decoded once and kept. Where a video is larger, forward laps are decoded again, and reverse ones
-in chunks from the end, each decoded forward after a seek. A checksum of every frame, taken in the first lap, finds a
-seek that landed elsewhere.
+What fits the spool is decoded once and kept. Where a video is larger, forward laps are decoded again, and reverse ones
+in chunks from the end: while one is shown backward, the one before it is decoded forward after a seek. A checksum of
+every frame, taken in the first lap, finds a seek that landed elsewhere.
 """
 
 from __future__ import annotations
 
+import contextlib
 import zlib
 from array import array
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from fractions import Fraction
+from pathlib import Path
 
 from dhcli.errors import DhError
 from dhcli.media.ffmpeg import InputFile
 from dhcli.media.info import VideoInfo
 from dhcli.media.reader import read_frames
+from dhcli.media.spool import Spool, spool_bytes
 from dhcli.scope import Scope
 from dhcli.timing import Loop, source_index
 from dhcli.types import Frame, FrameFormat
-
-BUDGET_BYTES = 256 << 20
 
 
 def play(
@@ -31,26 +32,32 @@ def play(
     frames_out: int,
     loop: Loop,
     *,
-    budget_bytes: int = BUDGET_BYTES,
+    save_path: Path,
+    budget_bytes: int | None = None,
     stage: str = "decode",
 ) -> Iterator[Frame]:
     """The source frame of each of `frames_out` output frames, as `timing.source_index` orders them.
 
     Frames may be yielded more than once: copy before writing to one. A still image is one frame, repeated under every
-    `loop`.
+    `loop`. Frames that are kept lie beside the output `save_path` where they are many; None stands for a budget that
+    suits its disk.
 
-    Raises input.too_short as `check_length` does, else what `read_frames` does.
+    Raises input.too_short as `check_length` does, output.disk_full and output.not_writable, else what `read_frames`
+    does.
     """
     frames = info.frames_at(fmt.fps)
     check_length(file, info, fmt, frames_out, loop)
-    player = _Player(scope, file, info, fmt, stage, max(1, budget_bytes // fmt.frame_bytes))
-    if frames_out <= frames:
-        yield from player.forward(0, frames_out)
-        return
-    if frames <= player.room or loop in ("hold", "error"):
-        yield from player.kept(frames, frames_out, loop)
-        return
-    yield from player.laps(frames, frames_out, loop)
+    room = max(2, (spool_bytes(save_path) if budget_bytes is None else budget_bytes) // fmt.frame_bytes)
+    with Spool(save_path, fmt, min(room, frames)) as spool:
+        player = _Player(scope, file, info, fmt, stage, spool)
+        if frames_out <= frames:
+            yield from player.forward(0, frames_out)
+        elif loop in ("hold", "error") or frames == 1:
+            yield from player.held(frames, frames_out)
+        elif frames <= room:
+            yield from player.kept(frames, frames_out, loop)
+        else:
+            yield from player.laps(frames, frames_out, loop, room // 2)
 
 
 def check_length(file: InputFile, info: VideoInfo, fmt: FrameFormat, frames_out: int, loop: Loop) -> None:
@@ -71,10 +78,11 @@ def _seconds(time: Fraction) -> str:
 class _Player:
     """Reads parts of one video forward and backward."""
 
-    def __init__(self, scope: Scope, file: InputFile, info: VideoInfo, fmt: FrameFormat, stage: str, room: int) -> None:
+    def __init__(
+        self, scope: Scope, file: InputFile, info: VideoInfo, fmt: FrameFormat, stage: str, spool: Spool
+    ) -> None:
         self._scope, self._file, self._info, self._fmt, self._stage = scope, file, info, fmt, stage
-        self.room = room
-        """Frames that fit into memory."""
+        self._spool = spool
         self._sums = array("I")
         self._seekable = True
 
@@ -84,61 +92,84 @@ class _Player:
             self._scope, self._file, self._info, self._fmt, first=first, count=stop - first, stage=self._stage
         )
 
-    def kept(self, frames: int, frames_out: int, loop: Loop) -> Iterator[Frame]:
-        """Everything, decoded once; where only the last frame is repeated, only that is kept."""
-        store: list[Frame] = []
+    def held(self, frames: int, frames_out: int) -> Iterator[Frame]:
+        """Everything once, then the last frame again and again."""
         last: Frame | None = None
         for frame in self.forward(0, frames):
             last = frame
-            if loop in ("pingpong", "restart"):
-                store.append(frame)
             yield frame
         assert last is not None
-        for index in range(frames, frames_out):
-            self._scope.check()
-            self._scope.beat(self._stage)
-            yield store[source_index(index, frames, loop)] if store else last
+        for _ in range(frames, frames_out):
+            self._alive()
+            yield last
 
-    def laps(self, frames: int, frames_out: int, loop: Loop) -> Iterator[Frame]:
-        """Lap after lap, decoded again each time."""
+    def kept(self, frames: int, frames_out: int, loop: Loop) -> Iterator[Frame]:
+        """Everything, decoded once."""
         for frame in self.forward(0, frames):
-            self._sums.append(zlib.crc32(frame.data.data))
+            self._spool.put(frame)
             yield frame
-        at = frames
+        for index in range(frames, frames_out):
+            self._alive()
+            yield self._spool.get(source_index(index, frames, loop))
+
+    def laps(self, frames: int, frames_out: int, loop: Loop, chunk: int) -> Iterator[Frame]:
+        """Lap after lap; a forward one is decoded again, the last `chunk` frames of it are kept for the way back."""
+        at = 0
         while at < frames_out:
             source = source_index(at, frames, loop)
-            if source_index(at + 1, frames, loop) < source:
-                left = min(source + 1, frames_out - at)
-                yield from self._backward(source, left)
+            if at and source_index(at + 1, frames, loop) < source:  # down to frame 1: a forward lap begins at frame 0
+                left = min(source, frames_out - at)
+                yield from self._backward(source, left, frames - chunk, chunk)
             else:
-                left = min(frames - source, frames_out - at)
-                yield from self.forward(source, source + left)
+                left = min(frames, frames_out - at)
+                for frame in self.forward(0, left):
+                    if not at:
+                        self._sums.append(zlib.crc32(frame.data.data))
+                    if loop == "pingpong" and frame.index >= frames - chunk:
+                        self._spool.put(frame)
+                    yield frame
             at += left
 
-    def _backward(self, source: int, count: int) -> Iterator[Frame]:
-        """Frames `source`, `source - 1`, …: `count` of them."""
+    def _backward(self, source: int, count: int, low: int, chunk: int) -> Iterator[Frame]:
+        """Frames `source`, `source - 1`, …: `count` of them. Those from `low` on are kept already."""
         last = source - count + 1
-        while source >= last:
-            begin = max(last, source - self.room + 1)
-            chunk = self._chunk(begin, source + 1)
-            while chunk:  # given away one by one: two chunks in memory would be twice the budget
-                yield chunk.pop()
-            source = begin - 1
+        low = max(last, low)
+        while True:
+            below = max(last, low - chunk)
+            with contextlib.closing(self._fetched(below, low)) as ahead:
+                for index in range(source, low - 1, -1):
+                    self._alive()
+                    yield self._spool.get(index)
+                    next(ahead, None)  # one for one, so that the turn to the next chunk is no pause
+                for _ in ahead:
+                    self._alive()
+            if low == last:
+                return
+            source, low = low - 1, below
 
-    def _chunk(self, begin: int, stop: int) -> list[Frame]:
+    def _fetched(self, begin: int, stop: int) -> Generator[None]:
+        """Keep frames `begin` … `stop - 1`, one a step."""
+        if begin >= stop:
+            return
         if self._seekable:
+            sums = []
             try:
-                chunk = list(self.forward(begin, stop))
+                for frame in self.forward(begin, stop):
+                    sums.append(zlib.crc32(frame.data.data))
+                    self._spool.put(frame)
+                    yield
             except DhError as error:
                 # After a seek that landed too late, frames seem to be missing; a first lap found them all.
                 if error.code not in ("input.truncated", "input.corrupt"):
                     raise
-                chunk = []
-            if [zlib.crc32(frame.data.data) for frame in chunk] == list(self._sums[begin:stop]):
-                return chunk
+            if sums == list(self._sums[begin:stop]):
+                return
             self._seekable = False
-        chunk = []
         for frame in self.forward(0, stop):
             if frame.index >= begin:
-                chunk.append(frame)
-        return chunk
+                self._spool.put(frame)
+            yield
+
+    def _alive(self) -> None:
+        self._scope.check()
+        self._scope.beat(self._stage)
