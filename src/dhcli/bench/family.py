@@ -1,0 +1,111 @@
+"""A model family that tells a meter when it works, and keeps what its networks were asked, to ask them again alone.
+
+It computes what the family computes: every call goes through to it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+
+from dhcli.bench.meter import Meter
+from dhcli.families.dh_base import DhBase
+from dhcli.inference import Network
+from dhcli.media.writer import y4m_header
+from dhcli.stages.align import YuvMatrix
+from dhcli.stages.speak import Mouth, Shot
+from dhcli.types import F32, Frame, FrameFormat
+
+
+class Reel:
+    """The first frames that were rendered, in memory, as the encoder reads them."""
+
+    def __init__(self, fmt: FrameFormat, limit_bytes: int) -> None:
+        """A frame that would make it larger than `limit_bytes` is left out, and all after it."""
+        self.fd = _memory_file()
+        self.frames = 0
+        self._room = limit_bytes // (fmt.frame_bytes + len(MARKER))
+        self._write(y4m_header(fmt))
+
+    def append(self, frame: Frame) -> None:
+        """Copy the frame."""
+        if self.frames < self._room:
+            self._write(MARKER)
+            self._write(frame.data.tobytes())
+            self.frames += 1
+
+    def _write(self, data: bytes) -> None:
+        left = memoryview(data)
+        while left:
+            left = left[os.write(self.fd, left) :]
+
+    def close(self) -> None:
+        """Give the memory back."""
+        os.close(self.fd)
+
+
+MARKER = b"FRAME\n"
+
+
+def _memory_file() -> int:
+    if sys.platform == "linux":
+        return os.memfd_create("dh-bench", os.MFD_CLOEXEC)
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
+class MeteredFamily(DhBase):
+    """Opened once; `meter` is the one of the job that runs, `reel` where its frames go, if anywhere."""
+
+    meter: Meter
+    reel: Reel | None = None
+
+    def watch(self, meter: Meter, reel: Reel | None = None) -> None:
+        """The next job: what was kept of the one before is forgotten."""
+        self.meter, self.reel = meter, reel
+        self.heard: list[int] = []
+        """Samples in each call of the audio network."""
+        self.longest: F32 | None = None
+        """The longest of them."""
+        self.asked: list[int] = []
+        """Frames in each call of the face network."""
+        self.largest: dict[str, F32] | None = None
+        """What the largest of them was asked."""
+
+    def speak(self, shots: Sequence[Shot], yuv: YuvMatrix) -> list[Mouth]:
+        with self.meter.call("speak"):
+            return super().speak(shots, yuv)
+
+    def blend(self, shot: Shot, mouth: Mouth, yuv: YuvMatrix) -> Frame:
+        with self.meter.call("blend"):
+            frame = super().blend(shot, mouth, yuv)
+        if self.reel is not None:
+            self.reel.append(frame)
+        return frame
+
+    def looking(self) -> tuple[Network, Network]:
+        """The detector and the landmark network, opened now: otherwise they wait for their first use."""
+        return self.detect, self.landmarks
+
+    def hear_again(self, samples: F32) -> F32:
+        """The audio network alone."""
+        return super()._hear(samples)
+
+    def speak_again(self, feeds: dict[str, F32]) -> tuple[F32, F32, F32]:
+        """The face network alone."""
+        return super()._speak(feeds)
+
+    def _hear(self, samples: F32) -> F32:
+        self.heard.append(len(samples))
+        if self.longest is None or len(samples) > len(self.longest):
+            self.longest = samples.copy()
+        return super()._hear(samples)
+
+    def _speak(self, feeds: dict[str, F32]) -> tuple[F32, F32, F32]:
+        count = len(feeds["source"])
+        self.asked.append(count)
+        if self.largest is None or count > len(self.largest["source"]):
+            self.largest = {name: values.copy() for name, values in feeds.items()}
+        return super()._speak(feeds)
