@@ -39,6 +39,8 @@ from dhcli.stages.smooth import Settled, Smoother
 from dhcli.stages.track import LEAST_EYE_DISTANCE_PX, Observation, Tracker
 from dhcli.types import F64, U8, Colour, Frame, FrameFormat
 
+VERSION = 1
+"""Raised where the analysis of the same frames gives something else: what was kept of the old one is not used then."""
 CLOSED_SHARE = 0.15
 """Share of the frames, the most closed ones, whose mean is a person's rest shape."""
 PROMISING = 0.8

@@ -1,22 +1,28 @@
 """The followed face of a whole video, on disk: records of fixed size, so that memory stays flat however long it is.
 
-The file holds the records in frame order. It has no name, lies beside the output and is gone when closed. This module
-knows the format, not how a face is found.
+The file holds the records in frame order. It has no name, lies beside the output and is gone when closed; or it is an
+entry of the store, which tells of the persons as well. This module knows the format, not how a face is found.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self, TypeAlias
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dhcli.errors import DhError
 from dhcli.part import open_scratch, translated
-from dhcli.stages.geometry import Geometry, pose_free
+from dhcli.stages.geometry import CROP_SIDE, Geometry, pose_free
+from dhcli.store import Entry
 from dhcli.types import F64, U8, FaceRow, Pose
+
+FORMAT = 1
+"""Of a track in the store; another number makes other keys."""
 
 MISSING, SEEN, BRIDGED = 0, 1, 2
 RECORD = np.dtype(
@@ -34,6 +40,14 @@ RECORD = np.dtype(
 """1400 bytes. Single precision places a point of an 8K picture within 0.0005 px."""
 BLOCK = 64
 """Records read at once: 90 kB, two seconds of a video that is played forward and backward."""
+CHECKED_BLOCK = 1024
+"""Records looked at at once where the whole track is: 1.4 MB."""
+REST_SHAPE, REFERENCE_SHAPE = (106, 3), (CROP_SIDE, CROP_SIDE, 3)
+PERSON = np.dtype([("rest", "<f8", REST_SHAPE), ("reference", "u1", REFERENCE_SHAPE)])
+
+Ranges: TypeAlias = tuple[tuple[int, int], ...]
+"""First and last frame of each stretch."""
+Count = Annotated[int, Field(ge=0)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +67,27 @@ class Totals:
     most_faces: int
     cuts: tuple[int, ...]
     """First frames of the second and later shots."""
-    missing_ranges: tuple[tuple[int, int], ...]
-    """First and last frame of each stretch without the face."""
+    missing_ranges: Ranges
+    """The stretches without the face."""
 
 
 class FaceTrack:
     """Random access to the rows of an analysed video. Not for two threads at once."""
 
-    def __init__(self, fd: int, frames: int, persons: tuple[Person, ...], totals: Totals, geometry: Geometry) -> None:
-        """Takes over `fd`."""
+    def __init__(
+        self,
+        fd: int,
+        frames: int,
+        persons: tuple[Person, ...],
+        totals: Totals,
+        geometry: Geometry,
+        *,
+        start: int = 0,
+    ) -> None:
+        """Takes over `fd`, in which the records begin at byte `start`."""
         self.frames = frames
         self.persons = persons
+        self.totals = totals
         self.cuts = totals.cuts
         self.searched = totals.searched
         self.faces_seen_max = totals.most_faces
@@ -71,7 +95,7 @@ class FaceTrack:
         self.missing = sum(last - first + 1 for first, last in totals.missing_ranges)
         """Frames without the face."""
         self._geometry = geometry
-        self._fd = fd
+        self._fd, self._start = fd, start
         self._block = np.zeros(0, RECORD)
         self._block_start = 0
 
@@ -97,17 +121,109 @@ class FaceTrack:
         code = self._geometry.mouth_code(pose_free(points, pose), self.persons[person].rest)
         return FaceRow(person, pose, points[:, :2].copy(), code, float(record["weight"]))
 
+    def missing_among(self, frames: int) -> Ranges:
+        """The stretches without the face among the first `frames` frames."""
+        return tuple((first, min(last, frames - 1)) for first, last in self.missing_ranges if first < frames)
+
+    def pack(self, alive: Callable[[], None]) -> tuple[bytes, Iterator[bytes]]:
+        """Head and body of an entry that holds the whole track. `alive` is called now and then, and may raise."""
+        totals = self.totals
+        head = _Head(
+            frames=self.frames,
+            persons=len(self.persons),
+            searched=totals.searched,
+            most_faces=totals.most_faces,
+            cuts=totals.cuts,
+            missing_ranges=totals.missing_ranges,
+        )
+        return head.model_dump_json().encode(), self._packed(alive)
+
+    def _packed(self, alive: Callable[[], None]) -> Iterator[bytes]:
+        for person in self.persons:
+            yield np.array((person.rest, person.reference), PERSON).tobytes()
+        for first in range(0, self.frames, CHECKED_BLOCK):
+            alive()
+            yield read_records(self._fd, first, min(CHECKED_BLOCK, self.frames - first), self._start).tobytes()
+
     def _record(self, index: int) -> np.void:
         if not 0 <= index < self.frames:
             raise IndexError(f"frame {index} of {self.frames}")
         at = index - self._block_start
         if not 0 <= at < len(self._block):
             self._block_start = index - index % BLOCK
-            self._block = read_records(self._fd, self._block_start, min(BLOCK, self.frames - self._block_start))
+            count = min(BLOCK, self.frames - self._block_start)
+            self._block = read_records(self._fd, self._block_start, count, self._start)
             at = index - self._block_start
         record = self._block[at]
         assert isinstance(record, np.void)
         return record
+
+
+class _Head(BaseModel):
+    """What an entry says of itself. That nobody damaged it is known; that dh wrote it is not."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    frames: Annotated[int, Field(ge=1)]
+    persons: Annotated[int, Field(ge=1, le=1000)]
+    searched: Count
+    most_faces: Count
+    cuts: tuple[Count, ...]
+    missing_ranges: tuple[tuple[Count, Count], ...]
+
+
+def unpack(entry: Entry, geometry: Geometry, alive: Callable[[], None]) -> FaceTrack | None:
+    """The track in an entry, whose file it takes over; None, and the file is closed, where it is no sound track.
+
+    `alive` is called now and then, and may raise.
+    """
+    track = None
+    try:
+        track = _unpacked(entry, geometry, alive)
+    finally:
+        if track is None:
+            os.close(entry.fd)
+    return track
+
+
+def _unpacked(entry: Entry, geometry: Geometry, alive: Callable[[], None]) -> FaceTrack | None:
+    try:
+        head = _Head.model_validate_json(entry.head)
+    except ValidationError:
+        return None
+    persons_bytes = head.persons * PERSON.itemsize
+    if entry.size != persons_bytes + head.frames * RECORD.itemsize or not _in_order(head):
+        return None
+    people = np.frombuffer(entry.body(persons_bytes), PERSON)
+    if not np.isfinite(people["rest"]).all():
+        return None
+    start = entry.start + persons_bytes
+    for first in range(0, head.frames, CHECKED_BLOCK):
+        alive()
+        if not _sound(read_records(entry.fd, first, min(CHECKED_BLOCK, head.frames - first), start), head.persons):
+            return None
+    persons = tuple(Person(one["rest"].astype(np.float64), one["reference"].copy()) for one in people)
+    totals = Totals(head.searched, head.most_faces, head.cuts, head.missing_ranges)
+    return FaceTrack(entry.fd, head.frames, persons, totals, geometry, start=start)
+
+
+def _in_order(head: _Head) -> bool:
+    """Cuts and stretches lie one behind the other within the video."""
+    at = [frame for stretch in head.missing_ranges for frame in stretch]
+    apart = all(after > before + 1 for before, after in zip(at[1::2], at[2::2], strict=False))
+    return at == sorted(at) and apart and max((*at, *head.cuts), default=0) < head.frames
+
+
+def _sound(records: np.typing.NDArray[np.void], persons: int) -> bool:
+    """Only what the analysis can have written."""
+    seen = records[records["state"] != MISSING]
+    numbers = ("weight", "opening", "scale", "rotation", "translation", "mouth")
+    return bool(
+        (records["state"] <= BRIDGED).all()
+        and (seen["person"] < persons).all()
+        and (seen["scale"] > 0).all()
+        and all(np.isfinite(seen[name]).all() for name in numbers)
+    )
 
 
 def record_pose(record: np.void) -> Pose:
@@ -115,9 +231,9 @@ def record_pose(record: np.void) -> Pose:
     return Pose(float(record["scale"]), record["rotation"].copy(), record["translation"].copy())
 
 
-def read_records(fd: int, first: int, count: int) -> np.typing.NDArray[np.void]:
-    """`count` records from `first` on."""
-    data = os.pread(fd, count * RECORD.itemsize, first * RECORD.itemsize)
+def read_records(fd: int, first: int, count: int, start: int = 0) -> np.typing.NDArray[np.void]:
+    """`count` records from `first` on, of those that begin at byte `start`."""
+    data = os.pread(fd, count * RECORD.itemsize, start + first * RECORD.itemsize)
     if len(data) != count * RECORD.itemsize:
         raise DhError(
             "internal.bug",

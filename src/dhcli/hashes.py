@@ -33,10 +33,17 @@ Key: TypeAlias = tuple[int, int, int, int, int]
 """Device, inode, bytes, times of the last change of content and of status, ns. No `touch` can set the latter back."""
 
 
-def cache_folder() -> Path | None:
-    """Where dh keeps what it can do without: DH_CACHE_DIR, else the user's cache folder; None without a home."""
-    folder = Path(os.environ.get("DH_CACHE_DIR") or platformdirs.user_cache_path("dh"))
-    return folder if folder.is_absolute() or "DH_CACHE_DIR" in os.environ else None
+def cache_folder(wanted: Path | None = None) -> Path | None:
+    """Where dh keeps what it can do without: `wanted`, DH_CACHE_DIR, the user's cache folder; None without a home."""
+    if named := wanted or os.environ.get("DH_CACHE_DIR"):
+        return Path(named)
+    folder = platformdirs.user_cache_path("dh")
+    return folder if folder.is_absolute() else None  # without a home it is a folder named ~ in the current one
+
+
+def hash_files(folder: Path) -> list[Path]:
+    """The file of hashes in a cache folder, where there is one, and what killed processes left of it."""
+    return [*folder.glob(FILE), *folder.glob(f".{FILE}-*")]
 
 
 class HashCache:
@@ -128,6 +135,6 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 def _remove_strays(path: Path) -> None:
-    for stray in path.parent.glob(f".{path.name}-*"):
-        if time.time() - stray.stat().st_mtime > STRAY_S:
+    for stray in hash_files(path.parent):
+        if stray != path and time.time() - stray.stat().st_mtime > STRAY_S:
             stray.unlink(missing_ok=True)

@@ -14,36 +14,28 @@ import time
 from collections.abc import Callable
 from typing import assert_never
 
-from dhcli.avatar import analyse, look_of
+from dhcli.analysis import Notify, face_track
 from dhcli.channel import Channel, EndOfStream
 from dhcli.errors import DhError
 from dhcli.facetrack import FaceTrack
 from dhcli.families.dh_base import BATCH, DhBase
-from dhcli.media.audio import read_waveform
-from dhcli.media.ffmpeg import InputFile
-from dhcli.media.info import frame_format
+from dhcli.media.audio import Repeatable, read_waveform
 from dhcli.media.playback import play
-from dhcli.media.probe import probe_video
-from dhcli.media.reader import read_frames
 from dhcli.media.verify import VerifiedOutput, verify_output
 from dhcli.media.writer import VideoWriter
-from dhcli.options import Job, parse_face
 from dhcli.part import PartFile
 from dhcli.plan import Plan, Trace, unchanged
 from dhcli.scope import TICK_S, Scope
 from dhcli.stages.align import YuvMatrix, yuv_matrix
-from dhcli.stages.likeness import View
 from dhcli.stages.listen import ConditionTrack
 from dhcli.stages.speak import Shot
+from dhcli.store import Store
 from dhcli.threads import start_thread
 from dhcli.types import Frame
 
 CHANNEL_FRAMES = 8
-CHANNEL_BYTES = 256 << 20
+CHANNEL_BYTES = 48 << 20
 """Bound of each channel: 8 frames, fewer where those would be larger than this."""
-
-Notify = Callable[[str, int, int | None], None]
-"""Called with stage, frames done, frames in all."""
 
 
 def render_job(
@@ -55,8 +47,11 @@ def render_job(
     notify: Notify,
     *,
     batch: int = BATCH,
+    store: Store | None = None,
 ) -> VerifiedOutput:
     """Render a planned job into `part` and read it back, `batch` frames at once. The caller commits the part.
+
+    What of the analysis is in `store` is not worked out again.
 
     Raises the DhError that ended the job; Stopped where that error stands in `scope`.
     """
@@ -66,85 +61,32 @@ def render_job(
             notify("listen", 0, None)
         conditions = _listen(plan, family, scope, trace)
     with trace.timed("analyse"), scope.stage("analyse"), unchanged(*inputs):
-        track = _analyse(plan, family, scope, notify)
-    with track:
-        _check_faces(plan.job, track, trace)
-        with trace.timed("render"):
-            _Render(plan, family, scope, trace, part, track, conditions, notify, batch).run()
+        track = face_track(plan, family, scope, trace, notify, store or Store())
+    with track, trace.timed("render"):
+        _Render(plan, family, scope, trace, part, track, conditions, notify, batch).run()
     with trace.timed("verify"), scope.stage("verify"):
         with scope.waiting("verify"):
             notify("verify", 0, None)
-        verified = verify_output(scope, part.path, fmt=plan.format, frames=plan.frames, audio_duration=plan.duration)
+        verified = verify_output(
+            scope,
+            part.path,
+            folder=part.folder,
+            fmt=plan.format,
+            frames=plan.frames,
+            audio_duration=plan.duration,
+        )
         for file in inputs:
             file.check_unchanged()
     return verified
 
 
 def _listen(plan: Plan, family: DhBase, scope: Scope, trace: Trace) -> ConditionTrack:
-    conditions, loudness = family.listen(
-        lambda: read_waveform(scope, plan.audio_file, plan.audio, rate=family.sample_rate, trim=plan.job.options.trim)
-    )
+    trim = plan.job.options.trim
+    waveform = Repeatable(lambda: read_waveform(scope, plan.audio_file, plan.audio, rate=family.sample_rate, trim=trim))
+    conditions, loudness = family.listen(waveform)
     if loudness.silent:
         trace.warn("audio.silent", f"audio {plan.job.audio}: nobody speaks in it; the mouth stays closed.")
     return conditions
-
-
-def _analyse(plan: Plan, family: DhBase, scope: Scope, notify: Notify) -> FaceTrack:
-    wanted = _wanted_face(plan, family, scope)
-    frames = read_frames(scope, plan.video_file, plan.video, plan.format, count=plan.source_frames, stage="analyse")
-
-    done = itertools.count(1)
-
-    def alive() -> None:
-        scope.check()
-        scope.beat("analyse")
-
-    def progress() -> None:
-        scope.check()
-        with scope.waiting("analyse"):
-            notify("analyse", next(done), plan.source_frames)
-
-    try:
-        face, save_path = plan.job.options.face, plan.job.save_path
-        return analyse(frames, plan.format, family, face, progress, save_path=save_path, wanted=wanted, alive=alive)
-    except DhError as error:
-        if error.code.startswith("face."):  # the analysis sees pictures and does not know whose they are
-            raise error.about(plan.video_file.label) from None
-        raise
-
-
-def _wanted_face(plan: Plan, family: DhBase, scope: Scope) -> View | None:
-    """What the photo of the rule `like:` shows; None for other rules."""
-    photo = parse_face(plan.job.options.face).photo
-    if photo is None:
-        return None
-    with InputFile(photo, "photo", root=plan.video_file.root) as file:
-        info = probe_video(scope, file)
-        fmt = frame_format(info)
-        (picture,) = read_frames(scope, file, info, fmt, count=1, stage="analyse")
-        try:
-            return look_of(picture, fmt.colour, family)
-        except DhError as error:
-            raise error.about(file.label) from None
-
-
-def _check_faces(job: Job, track: FaceTrack, trace: Trace) -> None:
-    trace.face_missing, trace.face_missing_ranges = track.missing, list(track.missing_ranges)
-    options = job.options
-    limit = 0.0 if options.on_no_face == "fail" else options.max_face_missing
-    if track.missing > limit * track.frames:
-        ranges = ", ".join(f"{a}-{b}" if b > a else f"{a}" for a, b in track.missing_ranges[:8])
-        more = ", …" if len(track.missing_ranges) > 8 else ""
-        raise DhError(
-            "face.lost",
-            f"video {job.video}: no face in {track.missing} of {track.frames} frames "
-            f"(limit {limit * 100:g} %): {ranges}{more}.",
-            hint="Trim the clip, or raise max_face_missing.",
-            stage="analyse",
-            frame=track.missing_ranges[0][0],
-        )
-    if track.missing:
-        trace.warn("face.missing", f"{track.missing} of {track.frames} frames show no face and stay as they are.")
 
 
 class _Render:
@@ -204,8 +146,16 @@ class _Render:
         return threading.Thread(target=guarded, name=stage, daemon=True)
 
     def _read(self) -> None:
-        plan = self._plan
-        frames = play(self._scope, plan.video_file, plan.video, plan.format, plan.frames, plan.job.options.loop)
+        plan, job = self._plan, self._plan.job
+        frames = play(
+            self._scope,
+            plan.video_file,
+            plan.video,
+            plan.format,
+            plan.frames,
+            job.options.loop,
+            save_path=job.save_path,
+        )
         for frame in frames:
             self._decoded.put(frame, "decode")
             self._trace.decoded += 1

@@ -6,21 +6,26 @@ Probing decides here what the output will be. It knows no networks, no threads a
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from typing import Literal
 
 from dhcli.errors import DhError
 from dhcli.media.fence import MAX_DURATION_S
 from dhcli.media.ffmpeg import InputFile
 from dhcli.media.info import AudioInfo, VideoInfo, frame_format
 from dhcli.media.playback import check_length
-from dhcli.media.probe import probe_audio, probe_video
 from dhcli.options import Job
+from dhcli.probes import Probes
 from dhcli.scope import Scope
 from dhcli.timing import frame_count
 from dhcli.types import FrameFormat
+
+ANALYSED_S = 30
+"""A video of this length is analysed in whole; of a longer one this, twice this, four times this, …"""
 
 
 @dataclass(slots=True)
@@ -34,6 +39,7 @@ class Trace:
     decoded: int = 0
     rendered: int = 0
     encoded: int = 0
+    analysis: Literal["made", "cached"] | None = None
     face_missing: int = 0
     face_missing_ranges: list[tuple[int, int]] = field(default_factory=list)
     timings_s: dict[str, float] = field(default_factory=dict)
@@ -66,6 +72,16 @@ class Trace:
 
 
 @dataclass(frozen=True, slots=True)
+class Contents:
+    """SHA-256 of what is in the inputs, as far as it is known without reading them for it."""
+
+    video: str | None = None
+    audio: str | None = None
+    photo: str | None = None
+    """Of the photo that the option `face` names."""
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What is going to be rendered, known before anything is."""
 
@@ -79,8 +95,11 @@ class Plan:
     """Frames of the output."""
     source_frames: int
     """Frames of the video that are needed for it."""
+    analysed_frames: int
+    """Frames of it in which the face is followed: those, and often more, so that other jobs need just the same."""
     duration: Fraction
     """Seconds of sound that go into the output."""
+    contents: Contents
 
 
 def plan_job(
@@ -90,13 +109,19 @@ def plan_job(
     scope: Scope,
     trace: Trace,
     *,
+    contents: Contents | None = None,
+    probes: Probes | None = None,
     limit_frames: int | None = None,
     max_duration_s: float = MAX_DURATION_S,
 ) -> Plan:
-    """Probe both inputs and say what the output will be. Raises DhError input.*, audio.too_short."""
+    """Probe both inputs, as far as `probes` does not know them, and say what the output will be.
+
+    Raises DhError input.*, audio.too_short.
+    """
+    contents, probes = contents or Contents(), probes or Probes()
     with trace.timed("probe"), scope.stage("probe"), unchanged(video_file, audio_file):
-        video = trace.video = probe_video(scope, video_file, max_duration_s=max_duration_s)
-        audio = trace.audio = probe_audio(scope, audio_file, max_duration_s=max_duration_s)
+        video = trace.video = probes.video(scope, video_file, contents.video, max_duration_s)
+        audio = trace.audio = probes.audio(scope, audio_file, contents.audio, max_duration_s)
     trace.warnings.extend(video.warnings)
     options = job.options
     fmt = frame_format(video, options.fps)
@@ -111,11 +136,26 @@ def plan_job(
             stage="probe",
         )
     frames = frame_count(duration, fmt.fps)
-    if limit_frames is not None and limit_frames < frames:
+    limited = limit_frames is not None and limit_frames < frames
+    if limit_frames is not None and limited:
         frames, duration = limit_frames, limit_frames / fmt.fps
     check_length(video_file, video, fmt, frames, options.loop)
     trace.planned = frames
-    return Plan(job, video_file, audio_file, video, audio, fmt, frames, min(available, frames), duration)
+    needed = min(available, frames)
+    analysed = needed if limited else analysed_frames(available, needed, fmt.fps)
+    return Plan(job, video_file, audio_file, video, audio, fmt, frames, needed, analysed, duration, contents)
+
+
+def analysed_frames(available: int, needed: int, fps: Fraction) -> int:
+    """How much of a video of `available` frames is analysed where `needed` are shown.
+
+    It decides pixels, as what is known of a person comes from all of it, and so may depend neither on a cache nor much
+    on the speech: speeches of any length over one video share one analysis, or a few.
+    """
+    enough = ANALYSED_S * fps
+    while enough < needed:
+        enough *= 2
+    return min(available, math.ceil(enough))
 
 
 @contextlib.contextmanager

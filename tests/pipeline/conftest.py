@@ -12,8 +12,10 @@ from dhcli.events import Event, Summary
 from dhcli.families.dh_base import DhBase
 from dhcli.inference import Device
 from dhcli.manifest import single_job
+from dhcli.probes import Probes
 from dhcli.result import JobResult, read_result
 from dhcli.settings import Models, Settings
+from dhcli.store import Store
 
 Render = Callable[..., JobResult]
 
@@ -25,13 +27,19 @@ def models(dh_base: DhBase) -> Models:
     return models
 
 
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Shared by the tests: what they have in common, the avatar, is analysed once."""
+    return Store(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture
 def events() -> list[Event]:
     return []
 
 
 @pytest.fixture
-def render(models: Models, tmp_path: Path, events: list[Event]) -> Render:
+def render(models: Models, store: Store, tmp_path: Path, events: list[Event]) -> Render:
     """Render one job to `out.mp4` and give its result file; options as in a manifest, settings by name."""
 
     def run(audio: Path, video: Path, *, save_path: Path | None = None, **options: object) -> JobResult:
@@ -39,7 +47,7 @@ def render(models: Models, tmp_path: Path, events: list[Event]) -> Render:
         how = {name: options.pop(name) for name in names & set(options)}
         output = save_path or tmp_path / "out.mp4"
         jobs = single_job(audio, video, output, {key: str(value) for key, value in options.items()}).jobs
-        settings = Settings(models, **how)  # type: ignore[arg-type]
+        settings = Settings(models, probes=Probes(store), **how)  # type: ignore[arg-type]
         summary = Batch(settings, events.append).run(jobs)
         assert isinstance(summary, Summary)
         result = read_result(settings.result_path(jobs[0]))

@@ -1,0 +1,122 @@
+"""`dh cache`, and the flags that say where the cache is and how large."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture
+def settled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Hashes are kept of files of any age; the cache folder."""
+    monkeypatch.setattr("dhcli.hashes.SETTLED_NS", -(1 << 62))
+    return tmp_path / "cache"
+
+
+def analysis(tmp_path: Path) -> str:
+    return str(json.loads((tmp_path / "good.mp4.json").read_text())["analysis"])
+
+
+def test_info_and_clear(dh: Any, good: list[str], settled: Path) -> None:
+    assert dh("cache", "info").out.splitlines() == [f"folder  {settled}", f"all     {'0.0 MiB':>26} of 2048 MiB"]
+    assert dh("render", *good).code == 0
+    said = json.loads(dh("cache", "info", "--json", "--cache-size", "7").out)
+    assert (said["folder"], said["limit_bytes"]) == (str(settled), 7 << 20)
+    assert {kind: share["entries"] for kind, share in said["kinds"].items()} == {"hash": 1, "probe": 2, "track": 1}
+    assert said["bytes"] == sum(share["bytes"] for share in said["kinds"].values())
+    assert said["bytes"] >= sum(path.stat().st_size for path in settled.rglob("*") if path.is_file())
+    for line, kind in zip(dh("cache", "info").out.splitlines()[1:], ("hash", "probe", "track", "all"), strict=True):
+        assert line.startswith(kind)
+        assert "MiB" in line
+    (settled / "notes.txt").write_text("mine")
+    cleared = dh("cache", "clear")
+    assert (cleared.code, cleared.err) == (0, "")
+    assert cleared.out.startswith("4 files removed, ")
+    assert cleared.out.rstrip().endswith(f"MiB freed in {settled}")
+    assert [path.name for path in settled.rglob("*") if path.is_file()] == ["notes.txt"]
+    assert dh("cache", "clear").out.startswith("0 files removed")
+    assert json.loads(dh("cache", "info", "--json").out)["kinds"] == {}
+
+
+def test_a_cache_that_cannot_be_emptied(dh: Any, good: list[str], settled: Path, monkeypatch: Any) -> None:
+    assert dh("render", *good).code == 0
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    said = dh("cache", "clear")
+    assert (said.code, said.out) == (74, "")
+    assert f"the cache in {settled} could not be emptied" in said.err
+
+
+def test_without_a_home_there_is_no_cache(dh: Any, good: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DH_CACHE_DIR")
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda _: Path("~/.cache/dh"))
+    assert dh("render", *good).code == 0
+    assert dh("cache", "info").out.startswith("folder  none")
+    assert json.loads(dh("cache", "info", "--json").out)["folder"] is None
+    assert dh("cache", "clear").code == 0
+
+
+def test_the_folder_of_a_flag_wins(dh: Any, good: list[str], settled: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    assert dh("render", *good, "--cache-dir", str(other)).code == 0
+    assert sorted(path.name for path in other.iterdir()) == ["hashes", "store"]
+    assert not settled.exists()
+    assert json.loads(dh("cache", "info", "--json", "--cache-dir", str(other)).out)["bytes"] > 0
+    assert dh("cache", "clear", "--cache-dir", str(other)).out.startswith("4 files")
+
+
+def test_no_cache_reads_and_writes_none(dh: Any, good: list[str], settled: Path, tmp_path: Path) -> None:
+    assert dh("render", *good, "--no-cache").code == 0
+    assert not settled.exists()
+    assert dh("render", *good, "--force").code == 0
+    assert dh("render", *good, "--force").code == 0
+    assert analysis(tmp_path) == "cached"
+    assert dh("render", *good, "--force", "--no-cache").code == 0
+    assert analysis(tmp_path) == "made"
+
+
+@pytest.mark.parametrize("how", ["flag", "variable"])
+def test_the_size_of_the_cache(
+    how: str, dh: Any, good: list[str], settled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = ["--cache-size", "0"] if how == "flag" else []
+    if how == "variable":
+        monkeypatch.setenv("DH_CACHE_SIZE", "0")
+    for _ in range(2):
+        assert dh("render", *good, "--force", *size).code == 0
+        assert analysis(tmp_path) == "made"
+    assert [path.name for path in settled.iterdir()] == ["hashes"]
+
+
+@pytest.mark.parametrize("size", ["-1", "2GB"])
+def test_a_size_that_is_none(size: str, dh: Any, good: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    said = dh("render", *good, "--cache-size", size)
+    assert said.code == 2
+    assert "--cache-size" in said.err
+    monkeypatch.setenv("DH_CACHE_SIZE", size)
+    assert dh("cache", "info").code == 2
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_plan_starts_no_ffmpeg_where_all_is_known(
+    dh: Any, good: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = tmp_path / "m.yaml"
+    paths = f"audio: {good[1]}, video: {good[3]}"
+    manifest.write_text(f"version: 1\njobs:\n  - {{id: a, {paths}, save_path: a.mp4}}\n")
+    fresh = dh("check", str(manifest), "--json").out
+    assert dh("render", *good).code == 0
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    monkeypatch.setattr("dhcli.scope.Scope.spawn", None)
+    known = dh("check", str(manifest), "--json")
+    assert known.code == 0
+    assert known.out.splitlines()[0] == fresh.splitlines()[0]
+    assert dh("render", str(manifest), "--dry-run").code == 0
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before, "and writes nothing"
+    assert dh("check", str(manifest), "--cache-dir", str(tmp_path / "none")).code != 0, "the probe was needed there"

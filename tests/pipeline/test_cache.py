@@ -1,0 +1,380 @@
+"""Jobs over a video that was analysed before: the same bytes, and nothing decoded for the analysis."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dhcli import analysis
+from dhcli.analysis import KIND, track_key
+from dhcli.batch import Batch
+from dhcli.errors import DhError
+from dhcli.events import Event, JobFinished, Progress
+from dhcli.facetrack import RECORD, FaceTrack, unpack
+from dhcli.families.dh_base import DhBase
+from dhcli.hashes import HashCache
+from dhcli.manifest import single_job
+from dhcli.media.ffmpeg import InputFile
+from dhcli.media.reader import read_frames
+from dhcli.options import Job
+from dhcli.plan import Contents, Plan, Trace, analysed_frames, plan_job
+from dhcli.probes import Probes
+from dhcli.result import JobResult, read_result
+from dhcli.scope import Scope, Stopped
+from dhcli.settings import Models, Settings
+from dhcli.store import Store
+
+FRAMES = 20
+Ffmpeg = Callable[..., None]
+
+
+@pytest.fixture(scope="module")
+def clip(avatar: Path, tmp_path_factory: pytest.TempPathFactory, ffmpeg: Ffmpeg) -> Path:
+    """20 frames; the last five show no face."""
+    path = tmp_path_factory.mktemp("clip") / "clip.mkv"
+    ffmpeg("-i", avatar, "-frames:v", FRAMES, "-vf", "drawbox=t=fill:c=black:enable='gte(n,15)'", "-c:v", "ffv1", path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def words(speech: Path, tmp_path_factory: pytest.TempPathFactory, ffmpeg: Ffmpeg) -> tuple[Path, Path]:
+    """0.4 s and 0.6 s of speech: 10 and 15 frames."""
+    folder = tmp_path_factory.mktemp("words")
+    for name, seconds in (("short", 0.4), ("long", 0.6)):
+        ffmpeg("-ss", 2, "-t", seconds, "-i", speech, folder / f"{name}.wav")
+    return folder / "short.wav", folder / "long.wav"
+
+
+@dataclasses.dataclass(frozen=True)
+class Done:
+    result: JobResult
+    events: list[Event]
+    content: str
+
+    @property
+    def analysed(self) -> int:
+        """Frames that the analysis looked at."""
+        return sum(isinstance(event, Progress) and event.stage == "analyse" for event in self.events)
+
+
+Run = Callable[..., Done]
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def run(models: Models, clip: Path, words: tuple[Path, Path], cache: Path, tmp_path: Path) -> Run:
+    """Render one job as a process with this cache would."""
+
+    def render(
+        audio: Path = words[0], video: Path = clip, *, folder: Path | None = cache, how: dict[str, Any] | None = None
+    ) -> Done:
+        jobs = single_job(audio, video, tmp_path / "out.mp4", {"preset": "ultrafast"}).jobs
+        settings = Settings(models, if_exists="overwrite", hashes=HashCache(folder), **(how or {}))
+        settings = dataclasses.replace(settings, probes=Probes(Store(folder)))
+        events: list[Event] = []
+        Batch(settings, events.append).run(jobs)
+        result = read_result(settings.result_path(jobs[0]))
+        assert result is not None
+        output = tmp_path / "out.mp4"
+        content = hashlib.sha256(output.read_bytes()).hexdigest() if output.exists() else ""
+        return Done(result, events, content)
+
+    return render
+
+
+def decoders(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The stages for which the video is decoded from now on."""
+    stages: list[str] = []
+    real = read_frames
+
+    def read(*args: Any, **options: Any) -> Any:
+        stages.append(options["stage"])
+        return real(*args, **options)
+
+    monkeypatch.setattr("dhcli.analysis.read_frames", read)
+    return stages
+
+
+def test_warm_is_cold_bit_for_bit(run: Run, words: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    without = run(folder=None)
+    stages = decoders(monkeypatch)
+    cold, warm = run(), run()
+    assert [done.result.analysis for done in (without, cold, warm)] == ["made", "made", "cached"]
+    assert without.content == cold.content == warm.content
+    assert stages == ["analyse"]
+    assert [done.analysed for done in (cold, warm)] == [FRAMES, 1]
+    told = [event.analysis for event in cold.events + warm.events if isinstance(event, JobFinished)]
+    assert told == ["made", "cached"]
+    other = run(words[1])
+    assert other.result.analysis == "cached", "another speech needs no other analysis"
+    assert other.content == run(words[1], folder=None).content
+
+
+def test_only_frames_that_are_shown_count_as_missing(
+    run: Run, speech: Path, words: tuple[Path, Path], ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    long = tmp_path / "long.wav"
+    ffmpeg("-ss", 2, "-t", 1, "-i", speech, long)
+    for _ in range(2):
+        shown = run(words[1]).result
+        assert (shown.status, shown.frames.face_missing, shown.frames.face_missing_ranges) == ("succeeded", 0, ())
+        assert shown.warnings == ()
+        longer = run(long).result
+        assert (longer.frames.face_missing, longer.frames.face_missing_ranges) == (5, ((15, 19),))
+        assert "5 of 20 frames" in longer.warnings[0].message
+
+
+def test_a_face_that_comes_after_all_that_is_shown(run: Run, avatar: Path, ffmpeg: Ffmpeg, tmp_path: Path) -> None:
+    late = tmp_path / "late.mkv"
+    ffmpeg("-i", avatar, "-frames:v", 30, "-vf", "drawbox=t=fill:c=black:enable='lt(n,15)'", "-c:v", "ffv1", late)
+    for _ in range(2):
+        error = run(video=late).result.error
+        assert error is not None
+        assert error.code == "face.not_found"
+        assert "10 frames that are shown" in error.message
+        assert str(late) in error.message
+
+
+def test_a_quick_look_analyses_no_more_than_it_shows(run: Run) -> None:
+    assert run(how={"limit_frames": 3}).analysed == 3
+    assert run(how={"limit_frames": 3}).result.analysis == "cached"
+    assert run().result.analysis == "made"
+
+
+@pytest.mark.parametrize(
+    ("available", "needed", "analysed"),
+    [
+        *[(1, 1, 1), (200, 25, 200), (750, 1, 750), (751, 1, 750), (9000, 750, 750)],
+        *[(9000, 751, 1500), (9000, 3200, 6000), (9000, 6001, 9000), (9000, 9000, 9000)],
+    ],
+)
+def test_how_much_of_a_video_is_analysed(available: int, needed: int, analysed: int) -> None:
+    assert analysed_frames(available, needed, Fraction(25)) == analysed
+    assert analysed_frames(10_000, 900, Fraction(30000, 1001)) == 1799, "899.1 frames are 30 s"
+
+
+@pytest.fixture(scope="module")
+def plan(clip: Path, words: tuple[Path, Path]) -> Iterator[Plan]:
+    job = single_job(words[0], clip, words[0].with_name("out.mp4"), {}).jobs[0]
+    with Scope() as scope, InputFile(clip, "video") as video, InputFile(words[0], "audio") as audio:
+        yield plan_job(job, video, audio, scope, Trace(), contents=Contents("v", "a"))
+
+
+def other_job(plan: Plan, **options: object) -> Job:
+    return dataclasses.replace(plan.job, options=plan.job.options.model_copy(update=options))
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        *("content", "frames", "fps", "face", "photo", "networks", "provider"),
+        *("dh", "analysis", "format", "ffmpeg", "onnxruntime", "opencv", "numpy"),
+    ],
+)
+def test_all_that_decides_a_track_is_in_its_key(
+    what: str, plan: Plan, dh_base: DhBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = track_key(plan, dh_base)
+    photo = dataclasses.replace(plan, job=other_job(plan, face="like:/a.jpg"), contents=Contents("v", "a", "p"))
+    match what:
+        case "content":
+            plan = dataclasses.replace(plan, contents=Contents("w", "a"))
+        case "frames":
+            plan = dataclasses.replace(plan, analysed_frames=19)
+        case "fps":
+            plan = dataclasses.replace(plan, format=dataclasses.replace(plan.format, fps=Fraction(24)))
+        case "face":
+            plan = dataclasses.replace(plan, job=other_job(plan, face="left"))
+        case "photo":
+            before, plan = track_key(photo, dh_base), dataclasses.replace(photo, contents=Contents("v", "a", "q"))
+        case "networks":
+            files = dict(dh_base.bundle.files)
+            files["detect"] = dataclasses.replace(files["detect"], sha256="0" * 64)
+            monkeypatch.setattr(dh_base, "bundle", dataclasses.replace(dh_base.bundle, files=files))
+        case "provider":
+            monkeypatch.setattr(DhBase, "face_finders", "CUDAExecutionProvider CPUExecutionProvider")
+        case "onnxruntime":
+            monkeypatch.setattr(analysis, "runtime_version", lambda: "9.9")
+        case "opencv":
+            monkeypatch.setattr("cv2.__version__", "9.9")
+        case "numpy":
+            monkeypatch.setattr(np, "__version__", "9.9")
+        case "ffmpeg":
+            monkeypatch.setattr(analysis, "ffmpeg_build", lambda _: "another one")
+        case _:
+            name = {"dh": "__version__", "analysis": "VERSION", "format": "FORMAT"}[what]
+            monkeypatch.setattr(analysis, name, "9.9")
+    assert track_key(plan, dh_base) != before
+
+
+def test_what_does_not_decide_a_track_is_not_in_its_key(plan: Plan, dh_base: DhBase, tmp_path: Path) -> None:
+    key = track_key(plan, dh_base)
+    assert key is not None
+    moved = dataclasses.replace(other_job(plan, gain=2.0, crf=30, loop="hold"), save_path=tmp_path / "other.mp4")
+    assert track_key(dataclasses.replace(plan, job=moved, contents=Contents("v", "b")), dh_base) == key
+    here, there = (
+        dataclasses.replace(plan, job=other_job(plan, face=f"like:/{name}.jpg"), contents=Contents("v", "a", "p"))
+        for name in ("here", "there")
+    )
+    assert track_key(here, dh_base) == track_key(there, dh_base)
+
+
+def test_without_a_content_there_is_no_key(plan: Plan, dh_base: DhBase) -> None:
+    assert track_key(dataclasses.replace(plan, contents=Contents(None, "a")), dh_base) is None
+    assert track_key(dataclasses.replace(plan, job=other_job(plan, face="like:/a.jpg")), dh_base) is None
+
+
+@pytest.fixture(scope="module")
+def kept(plan: Plan, dh_base: DhBase, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache that holds the clip's track."""
+    folder = tmp_path_factory.mktemp("kept")
+    with Scope() as scope:
+        analysis.face_track(plan, dh_base, scope, Trace(), lambda *_: None, Store(folder)).close()
+    return folder
+
+
+def the_track(cache: Path) -> Path:
+    (path,) = (cache / "store" / KIND).iterdir()
+    return path
+
+
+@pytest.mark.parametrize("damage", ["one bit", "cut", "gone", "foreign"])
+def test_a_damaged_track_is_made_anew(run: Run, cache: Path, damage: str) -> None:
+    cold = run()
+    path = the_track(cache)
+    content = bytearray(path.read_bytes())
+    match damage:
+        case "one bit":
+            content[-7000] ^= 4
+            path.write_bytes(content)
+        case "cut":
+            path.write_bytes(content[:-1400])
+        case "gone":
+            path.unlink()
+        case "foreign":
+            path.write_bytes(b"GIF89a")
+    again, warm = run(), run()
+    assert [again.result.analysis, warm.result.analysis] == ["made", "cached"]
+    assert cold.content == again.content == warm.content
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"frames": 21},
+        {"frames": "20"},
+        {"persons": 0},
+        {"persons": 2},
+        {"cuts": [20]},
+        {"missing_ranges": [[3, 2]]},
+        {"missing_ranges": [[1, 2], [3, 4]]},
+        {"missing_ranges": [[15, 20]]},
+        {"searched": -1},
+        {"more": 1},
+        {"record": ("state", 3)},
+        {"record": ("person", 1)},
+        {"record": ("scale", np.nan)},
+        {"record": ("scale", -1)},
+        {"record": ("mouth", np.inf)},
+    ],
+    ids=str,
+)
+def test_only_what_the_analysis_can_have_written_is_a_track(
+    change: dict[str, Any], kept: Path, cache: Path, dh_base: DhBase
+) -> None:
+    """Whoever can write to the folder can also make a checksum."""
+    key = the_track(kept).name
+    entry = Store(kept).get(KIND, key)
+    assert entry is not None
+    with entry:
+        head, body = json.loads(entry.head), bytearray(entry.body())
+    if (record := change.get("record")) is not None:
+        at = np.frombuffer(body, RECORD, offset=len(body) - FRAMES * RECORD.itemsize)
+        at[record[0]][2] = record[1]
+    else:
+        head |= change
+    Store(cache).put(KIND, key, json.dumps(head).encode(), [bytes(body)])
+    forged = Store(cache).get(KIND, key)
+    assert forged is not None, "its checksum is right"
+    assert unpack(forged, dh_base.geometry, lambda: None) is None
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(forged.fd)
+
+
+def test_a_track_from_the_store_is_the_track(kept: Path, dh_base: DhBase, tmp_path: Path) -> None:
+    entry = Store(kept).get(KIND, the_track(kept).name)
+    assert entry is not None
+    track = unpack(entry, dh_base.geometry, lambda: None)
+    assert isinstance(track, FaceTrack)
+    with track:
+        again = Store(tmp_path / "again")
+        head, body = track.pack(lambda: None)
+        again.put(KIND, the_track(kept).name, head, body)
+        assert the_track(tmp_path / "again").read_bytes() == the_track(kept).read_bytes()
+        assert (track.frames, track.missing_ranges, len(track.persons)) == (FRAMES, ((15, 19),), 1)
+        assert track.missing_among(17) == ((15, 16),)
+        assert track.missing_among(15) == ()
+
+
+def test_a_cache_that_cannot_be_written_fails_no_job(run: Run, cache: Path) -> None:
+    cache.write_text("a file")
+    done = run()
+    assert (done.result.status, done.result.analysis) == ("succeeded", "made")
+    assert [warning.code for warning in done.result.warnings] == ["cache.unusable"]
+    assert done.content == run(folder=None).content
+
+
+def test_a_stop_while_the_cache_is_written_leaves_nothing(
+    plan: Plan, dh_base: DhBase, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = FaceTrack.pack
+
+    def failing(track: FaceTrack, alive: Callable[[], None]) -> tuple[bytes, Iterator[bytes]]:
+        scope.fail(DhError("job.cancelled", "SIGTERM ended the job."), "signal")
+        return packed(track, alive)
+
+    monkeypatch.setattr(FaceTrack, "pack", failing)
+    before = len([*Path("/proc/self/fd").iterdir()])
+    with pytest.raises(Stopped), Scope() as scope:
+        analysis.face_track(plan, dh_base, scope, Trace(), lambda *_: None, Store(cache))
+    assert [*(cache / "store" / KIND).iterdir()] == []
+    assert len([*Path("/proc/self/fd").iterdir()]) == before
+
+
+def test_two_processes_that_analyse_the_same_video(
+    clip: Path, words: tuple[Path, Path], cache: Path, tmp_path: Path
+) -> None:
+    environment = {**os.environ, "DH_CACHE_DIR": str(cache)}
+    argv: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "dhcli",
+        "render",
+        "--audio",
+        words[0],
+        "--video",
+        clip,
+        "--device",
+        "cpu",
+        "-q",
+    ]
+    outputs = [tmp_path / f"{number}.mp4" for number in range(2)]
+    both = [subprocess.Popen([*argv, "--save-path", output], env=environment) for output in outputs]
+    assert [process.wait(60) for process in both] == [0, 0]
+    assert outputs[0].read_bytes() == outputs[1].read_bytes()
+    assert len([*(cache / "store" / KIND).iterdir()]) == 1

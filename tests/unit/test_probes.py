@@ -1,0 +1,212 @@
+"""What probing gave, kept by content: the same as asked anew, never more than a probe can have said."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dhcli import probes
+from dhcli.errors import DhError
+from dhcli.media.ffmpeg import InputFile
+from dhcli.media.info import AudioInfo, VideoInfo
+from dhcli.media.probe import probe_audio, probe_video
+from dhcli.probes import KIND, Probes, probe_key
+from dhcli.scope import Scope
+from dhcli.store import Store
+from dhcli.types import Colour
+
+LIMIT_S = 100.0
+VIDEO = VideoInfo(
+    index=0,
+    codec="h264",
+    container="mov,mp4",
+    width=64,
+    height=48,
+    fps=Fraction(30000, 1001),
+    vfr=True,
+    frames=3,
+    duration=Fraction(1, 10),
+    rotation=90,
+    sar=Fraction(4, 3),
+    colour=Colour("tv", "bt709"),
+    source_colour=Colour("pc"),
+    pix_fmt="yuv420p",
+    interlaced=False,
+    alpha=False,
+    is_image=False,
+    packets_are_frames=True,
+    audio_streams=1,
+    warnings=(("input.vfr", "The frame rate varies."),),
+    pts=np.array([0, 1001, 2003]),
+    time_base=Fraction(1, 30000),
+)
+AUDIO = AudioInfo(1, "aac", "mov,mp4", 48000, 2, 4800)
+
+
+@pytest.fixture
+def scope() -> Iterator[Scope]:
+    with Scope() as scope:
+        yield scope
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Which probes were made; each gives the constant above."""
+    made: list[str] = []
+
+    def probe(kind: str, info: object) -> Callable[..., object]:
+        def answer(*_: object, **__: object) -> object:
+            made.append(kind)
+            return info
+
+        return answer
+
+    monkeypatch.setattr(probes, "probe_video", probe("video", VIDEO))
+    monkeypatch.setattr(probes, "probe_audio", probe("audio", AUDIO))
+    return made
+
+
+def look(known: Probes, **differently: Any) -> tuple[VideoInfo, AudioInfo]:
+    how: dict[str, Any] = {"sha256": "aa", "max_duration_s": LIMIT_S} | differently
+    nothing: Any = None  # the probes are not the real ones and look at no file
+    return known.video(nothing, nothing, **how), known.audio(nothing, nothing, **how)
+
+
+def test_kept_is_what_was_probed(asked: list[str], tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for known in (first := Probes(store), first, Probes(store)):
+        video, audio = look(known)
+        assert (video, audio) == (VIDEO, AUDIO)
+        assert np.array_equal(video.pts, VIDEO.pts)
+        assert video.pts.dtype == np.int64
+    assert asked == ["video", "audio"]
+
+
+def test_real_files_give_the_same_from_the_cache(scope: Scope, avatar: Path, speech: Path, tmp_path: Path) -> None:
+    with InputFile(avatar, "video") as video, InputFile(speech, "audio") as audio:
+        for _ in range(2):
+            known = Probes(Store(tmp_path))
+            found = known.video(scope, video, "v", LIMIT_S), known.audio(scope, audio, "a", LIMIT_S)
+            fresh = probe_video(scope, video, max_duration_s=LIMIT_S)
+            assert found == (fresh, probe_audio(scope, audio, max_duration_s=LIMIT_S))
+            assert np.array_equal(found[0].pts, fresh.pts)
+        assert known.knows("v", "a", LIMIT_S)
+        assert not known.knows("a", "v", LIMIT_S)
+
+
+def test_a_content_that_is_not_known_is_asked_each_time(asked: list[str], tmp_path: Path) -> None:
+    known = Probes(Store(tmp_path))
+    look(known, sha256=None)
+    look(known, sha256=None)
+    assert asked == ["video", "audio"] * 2
+    assert not known.knows(None, None, LIMIT_S)
+    assert Store(tmp_path).shares() == {}
+
+
+@pytest.mark.parametrize("what", ["content", "limit", "kind", "ffmpeg", "dh", "format"])
+def test_all_that_decides_an_answer_is_in_its_key(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = probe_key(VideoInfo, "aa", LIMIT_S)
+    assert probe_key(VideoInfo, "aa", LIMIT_S) == before
+    if what == "ffmpeg":
+        monkeypatch.setattr(probes, "ffmpeg_build", lambda _: "another one")
+    if what == "dh":
+        monkeypatch.setattr(probes, "__version__", "9.9")
+    if what == "format":
+        monkeypatch.setattr(probes, "FORMAT", 2)
+    shape = AudioInfo if what == "kind" else VideoInfo
+    assert probe_key(shape, "bb" if what == "content" else "aa", 5.0 if what == "limit" else LIMIT_S) != before
+
+
+def test_refusals_are_found_anew(scope: Scope, tmp_path: Path) -> None:
+    text = tmp_path / "a.mp4"
+    text.write_text("no video")
+    known = Probes(Store(tmp_path / "cache"))
+    with InputFile(text, "video") as file, pytest.raises(DhError, match=r"a\.mp4"):
+        known.video(scope, file, "aa", LIMIT_S)
+    assert Store(tmp_path / "cache").shares() == {}
+
+
+def entry(info: VideoInfo | AudioInfo) -> tuple[dict[str, Any], bytes]:
+    """Head, as JSON, and body."""
+    body = info.pts.astype("<i8").tobytes() if isinstance(info, VideoInfo) else b""
+    return json.loads(probes._head(info)), body
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"fps": "0"},
+        {"fps": "1/0"},
+        {"fps": 25.5},
+        {"fps": "1e999999999"},
+        {"width": "64"},
+        {"width": -64},
+        {"frames": 0},
+        {"vfr": "yes"},
+        {"index": -1},
+        {"colour": {"range": "tv"} | {"more": 1}},
+        {"sar": "-1"},
+        {"surplus": 1},
+        {"codec": None},
+        {"pts": [0]},
+        {"warnings": [["only one"]]},
+        {"time_base": "__import__('os')"},
+    ],
+    ids=str,
+)
+def test_only_what_a_probe_can_have_said_is_believed(
+    change: dict[str, object], asked: list[str], tmp_path: Path
+) -> None:
+    """Whoever can write to the folder can also make a checksum."""
+    head, body = entry(VIDEO)
+    store, key = Store(tmp_path), probe_key(VideoInfo, "aa", LIMIT_S)
+    store.put(KIND, key, json.dumps(head | change).encode(), [body])
+    look(Probes(store))
+    assert asked == ["video", "audio"]
+    look(Probes(store))
+    assert asked == ["video", "audio"], "it was replaced"
+
+
+@pytest.mark.parametrize("head", [b"", b"{", b"[]", b"\x80\x04N.", b"null", b"[" * 5000], ids=str)
+def test_a_head_that_is_no_json(head: bytes, asked: list[str], tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.put(KIND, probe_key(AudioInfo, "aa", LIMIT_S), head)
+    look(Probes(store))
+    assert asked == ["video", "audio"]
+
+
+@pytest.mark.parametrize("body", [b"", b"1234567", np.array([5, 4], "<i8").tobytes()], ids=["none", "cut", "order"])
+def test_times_that_cannot_be(body: bytes, asked: list[str], tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.put(KIND, probe_key(VideoInfo, "aa", LIMIT_S), probes._head(VIDEO), [body])
+    look(Probes(store))
+    assert asked == ["video", "audio"]
+
+
+@pytest.mark.usefixtures("asked")
+def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(probes, "RECENT", 4)
+    known = Probes(Store(tmp_path))
+    for number in range(6):
+        look(known, sha256=f"{number}")
+    assert len(known._recent) == 4
+    long = dataclasses.replace(VIDEO, pts=np.arange(probes.RECENT_FRAMES + 1))
+    monkeypatch.setattr(probes, "probe_video", lambda *_, **__: long)
+    known = Probes(Store(tmp_path / "other"))
+    assert len(look(known)[0].pts) == len(look(known)[0].pts) == probes.RECENT_FRAMES + 1
+    assert [shape for shape, *_ in known._recent] == [AudioInfo]
+
+
+def test_a_cache_without_rights_is_none(asked: list[str], tmp_path: Path) -> None:
+    (tmp_path / "store").write_text("")
+    look(Probes(Store(tmp_path)))
+    look(Probes(Store(tmp_path)))
+    assert asked == ["video", "audio"] * 2
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]
