@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install sample test fuzz lint types format picture clean
+.PHONY: help install sample test fuzz bench lint types format picture clean
 
 help:  ## what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,6 +38,9 @@ test: lint types  ## formatting, lint, types, layers and all tests
 
 fuzz: install  ## 200 damaged files of each container through the whole pipeline; DH_FUZZ_SEEDS=1000 for more
 	DH_FUZZ_SEEDS=$${DH_FUZZ_SEEDS:-200} $(BIN)/pytest tests/fuzz
+
+bench: install  ## measure rendering at four sizes on an idle machine and draw docs/performance.md anew; LABEL=name keeps it
+	$(BIN)/python benchmarks/speed.py $(if $(LABEL),--label "$(LABEL)")
 
 format: install  ## put the code into its standard form
 	$(BIN)/ruff format

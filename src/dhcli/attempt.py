@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
-from dhcli.errors import DhError, as_dh_error, describe
+from dhcli.ending import Ending, Outcome, status_of
+from dhcli.errors import DhError, as_dh_error
 from dhcli.events import JobDecided, Listener, Progress
 from dhcli.inference import runtime_version
-from dhcli.lock import lock_path, output_lock, refuse_locked, refuse_unwritable
+from dhcli.lock import output_lock, refuse_locked, refuse_unwritable
 from dhcli.media.ffmpeg import InputFile
 from dhcli.monitor import Monitor
 from dhcli.options import Job
-from dhcli.part import PartFile, part_path, translated
+from dhcli.part import PartFile, refuse_stray
 from dhcli.pipeline import render_job
 from dhcli.plan import Plan, plan_job
 from dhcli.record import Record
@@ -30,7 +30,6 @@ from dhcli.result import (
     PutInPlace,
     UnreadableResultError,
     read_result,
-    write_result,
 )
 from dhcli.scope import Scope
 from dhcli.settings import Settings
@@ -41,17 +40,6 @@ SLOW_DISK_BYTES_S = 5 << 20
 """A file that is put on the disk shows no progress; slower than this it counts as stuck, not as slow."""
 POISON_AFTER = 2
 """Once may be the power, an update or an impatient person; twice in a row is the job."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How an attempt ended."""
-
-    result: JobResult
-    lost: DhError | None = None
-    """Why the result is not on the disk, where it should be."""
-    foreign: bool = False
-    """Another process writes this output and its result file, so this result is on no disk."""
 
 
 UP_TO_DATE = "up to date"
@@ -76,6 +64,7 @@ class Attempt:
     def __init__(self, job: Job, settings: Settings, record: Record, emit: Listener) -> None:
         self._job, self._settings, self._record, self._emit = job, settings, record, emit
         self._result_path = settings.result_path(job)
+        self._ending = Ending(job, settings, record)
 
     def run(self, publish: Callable[[Scope | None], None], abandon: Abandon, check: Callable[[], None]) -> Outcome:
         """Run the job to its end.
@@ -89,8 +78,8 @@ class Attempt:
                 return self._run_locked(publish, abandon)
         except DhError as error:
             if error.code in {"env.locked", "job.cancelled"}:  # the lock's holder is writing the result file too
-                return Outcome(self._record.result(_status(error), error=error), foreign=True)
-            return self._failed(error)
+                return Outcome(self._record.result(status_of(error), error=error), foreign=True)
+            return self._ending.fail(error)
 
     @contextlib.contextmanager
     def _locked(self, check: Callable[[], None]) -> Iterator[None]:
@@ -99,10 +88,11 @@ class Attempt:
         All runs take them in this order, one of each, so that none can wait for another in a circle.
         """
         how, run_id = self._settings, self._record.run_id
+        refuse_stray(self._job.save_path, how.root)  # it was judged hours ago, when the manifest was read
         with contextlib.ExitStack() as stack:
             stack.enter_context(output_lock(self._job.save_path, run_id=run_id, wait_s=how.lock_wait_s, check=check))
             if how.results_dir is not None:
-                self._make_results_dir(how.results_dir)
+                self._ending.make_results_dir()
                 stack.enter_context(output_lock(self._result_path, run_id=run_id, wait_s=how.lock_wait_s, check=check))
             yield
 
@@ -111,13 +101,15 @@ class Attempt:
         job = self._job
         scope = Scope(stall_timeout_s=self._settings.stall_timeout_s)
         try:
-            with contextlib.ExitStack() as stack, scope:
+            with contextlib.ExitStack() as stack:
                 refuse_unwritable(job.save_path)
                 for path in (job.save_path, self._result_path):
                     refuse_locked(path)
                 previous = self._previous()
                 self._refuse_foreign_output(previous)
                 sources = Sources(job, self._settings, self._record, stack)
+                if not self._foreseeable(sources):
+                    stack.enter_context(scope)
                 reason = self._why(previous, scope, sources)
                 if reason is None:
                     return Preview(job, "skip", UP_TO_DATE)
@@ -127,11 +119,18 @@ class Attempt:
             found = scope.error or as_dh_error(error, "check")
             return Preview(job, "fail", found.message, error=found)
 
+    def _foreseeable(self, sources: Sources) -> bool:
+        """Nothing need be read to know what the job would be, so that there is nothing to watch over."""
+        how, contents = self._settings, sources.contents()
+        if how.verify or (self._record.photo is not None and contents.photo is None):
+            return False
+        return how.probes.knows(contents.video, contents.audio, how.max_duration_s)
+
     def _run_locked(self, publish: Callable[[Scope | None], None], abandon: Abandon) -> Outcome:
         scope = Scope(
             stall_timeout_s=self._settings.stall_timeout_s,
             timeout_s=self._settings.timeout_s,
-            on_stuck=lambda error: abandon(lambda: self._abandoned(error)),
+            on_stuck=lambda error: abandon(lambda: self._ending.give_up(error)),
         )
         with contextlib.ExitStack() as stack:
             stack.callback(publish, None)
@@ -147,9 +146,9 @@ class Attempt:
                         return self._skip_or_render(previous, scope, sources)
                     except Exception as error:  # noqa: BLE001 - as below, and the scope still watches what is written
                         scope.fail(error, "job")
-                        return self._failed(scope.error or as_dh_error(error, "job"), scope.notes)
+                        return self._ending.fail(scope.error or as_dh_error(error, "job"), scope.notes)
             except Exception as error:  # noqa: BLE001 - whatever ends a job ends in its result
-                return self._failed(scope.error or as_dh_error(error, "job"), scope.notes)
+                return self._ending.fail(scope.error or as_dh_error(error, "job"), scope.notes)
 
     def _recognised(self, previous: JobResult, sources: Sources) -> bool:
         """The earlier result holds, told by file sizes and times alone.
@@ -164,7 +163,7 @@ class Attempt:
     def _skipped(self, previous: JobResult) -> Outcome:
         self._emit(JobDecided(self._job.id, "skip", UP_TO_DATE))
         if previous.output is None:  # it tells of an attempt that rendered nothing, and would do so for ever
-            return self._finish(self._record.result("skipped"))
+            return self._ending.finish(self._record.result("skipped"))
         return Outcome(previous.model_copy(update={"status": "skipped"}))
 
     def _skip_or_render(self, previous: JobResult | None, scope: Scope, sources: Sources) -> Outcome:
@@ -177,7 +176,7 @@ class Attempt:
         self._emit(JobDecided(self._job.id, "render", reason))
         self._render(scope, sources)
         with scope.stage("commit"):
-            return self._finish(self._record.result("succeeded"))
+            return self._ending.finish(self._record.result("succeeded"))
 
     def _previous(self) -> JobResult | None:
         try:
@@ -249,21 +248,24 @@ class Attempt:
         )
 
     def _render(self, scope: Scope, sources: Sources) -> None:
-        job, record = self._job, self._record
-        with self._monitor(scope), PartFile(job.save_path) as part, self._putting_in_place(part):
+        job, record, root = self._job, self._record, self._settings.root
+        with self._monitor(scope), PartFile(job.save_path, root=root) as part, self._putting_in_place(part):
             with scope.stage("commit"):
-                self._write(record.result("running"))
+                self._ending.begin()
             self._notify("probe", 0, None)
             plan = self._plan(sources, scope)
             with scope.stage("load"):
                 family = self._settings.models.family(job.options.model)
-            record.provider, record.device = family.provider, family.device
+            record.provider, record.device, record.precision = family.provider, family.device, family.precision
             record.onnxruntime = runtime_version()
-            if family.warning:
-                record.trace.warn("device.fallback", family.warning)
-            record.output = render_job(
-                plan, family, scope, record.trace, part, self._notify, batch=self._settings.batch
-            )
+            how = self._settings
+            try:
+                record.output = render_job(
+                    plan, family, scope, record.trace, part, self._notify, batch=how.batch, store=how.probes.store
+                )
+            finally:  # some networks are opened only where they are needed
+                if family.warning:
+                    record.trace.warn("device.fallback", family.warning)
             sources.check_photo()
             with scope.stage("commit", limit_s=os.fstat(part.fd).st_size / SLOW_DISK_BYTES_S):
                 part.flush()  # it may take minutes, in which a signal still ends the job
@@ -295,6 +297,8 @@ class Attempt:
             audio,
             scope,
             self._record.trace,
+            contents=sources.contents(),
+            probes=how.probes,
             limit_frames=how.limit_frames,
             max_duration_s=how.max_duration_s,
         )
@@ -302,45 +306,3 @@ class Attempt:
     def _monitor(self, scope: Scope) -> Monitor:
         folder, floor = self._job.save_path.parent, self._settings.min_disk_bytes
         return Monitor(scope, folder, self._record.usage, self._record.trace.warn, min_disk_bytes=floor)
-
-    def _abandoned(self, error: DhError) -> Outcome:
-        """The end of a job that hangs: nobody will leave the blocks that remove its files."""
-        record = self._record
-        with contextlib.suppress(OSError):  # its disk may be the reason
-            part_path(self._job.save_path).unlink()
-            record.put_in_place = None  # it was still there, so that it is not the output
-        try:
-            record.trace = record.trace.snapshot()  # threads that cannot be ended go on writing into the other one
-            outcome = self._failed(error)
-        except Exception as trouble:  # noqa: BLE001 - less of a result is better than none
-            self._record = Record(self._job, record.run_id, record.manifest, record.attempt, record.queued_s)
-            self._record.owns_output, self._record.last_success = record.owns_output, record.last_success
-            self._record.put_in_place = record.put_in_place
-            outcome = self._failed(error, (f"then, in the result: {describe(trouble)}",))
-        lock_path(self._job.save_path).unlink(missing_ok=True)
-        if self._settings.results_dir is not None:
-            lock_path(self._result_path).unlink(missing_ok=True)
-        return outcome
-
-    def _failed(self, error: DhError, notes: Sequence[str] = ()) -> Outcome:
-        return self._finish(self._record.result(_status(error), error=error, notes=notes))
-
-    def _finish(self, result: JobResult) -> Outcome:
-        try:
-            self._write(result)
-        except DhError as error:
-            return Outcome(result, lost=error)
-        return Outcome(result)
-
-    def _write(self, result: JobResult) -> None:
-        if self._settings.results_dir is not None:
-            self._make_results_dir(self._settings.results_dir)
-        write_result(self._result_path, result)
-
-    def _make_results_dir(self, folder: Path) -> None:
-        with translated(folder, "be created"):
-            folder.mkdir(parents=True, exist_ok=True)
-
-
-def _status(error: DhError) -> Literal["cancelled", "failed"]:
-    return "cancelled" if error.code == "job.cancelled" else "failed"

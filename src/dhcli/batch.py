@@ -9,7 +9,6 @@ import collections
 import contextlib
 import dataclasses
 import datetime as dt
-import hashlib
 import itertools
 import json
 import os
@@ -21,10 +20,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dhcli.attempt import Attempt, Outcome
+from dhcli.attempt import Attempt
+from dhcli.ending import Outcome
 from dhcli.errors import BUG, CODES, FAILED, OK, RESULTS_LOST, TRY_LATER, DhError
-from dhcli.events import BatchStarted, JobFinished, JobStarted, Listener, Retrying, Summary, Warned
+from dhcli.events import BatchStarted, JobDeferred, JobFinished, JobStarted, Listener, Retrying, Summary, Warned
 from dhcli.lock import run_lock
+from dhcli.monitor import open_files_allowed
 from dhcli.options import Job
 from dhcli.record import Record
 from dhcli.result import EarlierAttempt, ErrorInfo
@@ -38,6 +39,8 @@ from dhcli.threads import start_thread
 DEVICE_FALLBACK, RUN_STOPPED = "device.fallback", "run.stopped"
 KEPT_OF_ERROR = {"code", "stage", "message", "stderr_tail"}
 """What a result tells of the attempts before the last one."""
+HALVED = frozenset({"device.out_of_memory", "job.out_of_memory"})
+"""Codes after which half as many frames go through the face network at once."""
 LAST_WORDS_S = 1.0
 """Where a job cannot be ended, its result and the summary must be written within this, or the process ends without."""
 
@@ -81,15 +84,13 @@ class Batch:
     def run(self, jobs: Sequence[Job], manifest: Path | None = None) -> Summary:
         """Every job. What is wrong with a job ends in its result; raises DhError where the run may not start."""
         with contextlib.ExitStack() as stack:
+            open_files_allowed()  # otherwise the first call that needs one more is the trouble, whatever it is
             stack.enter_context(self._signals)
             stack.callback(self._settings.hashes.save)
             self._alone(stack)
             chosen = in_order(jobs, self._settings.result_path, only_failed=self._policy.only_failed)
             self._emit(BatchStarted(self.run_id, str(manifest) if manifest else None, len(chosen)))
-            for index, job in enumerate(chosen):
-                if self._must_stop(len(chosen)):
-                    break
-                self._job(job, index, len(chosen))
+            self._all(chosen)
             summary = self._summary(len(chosen))
             self._emit(summary)
         return dataclasses.replace(summary, exit_code=self._exit_code())  # a signal may have come meanwhile
@@ -106,6 +107,14 @@ class Batch:
             if error.code != "job.cancelled":  # a signal: the summary says that no job was started
                 raise
 
+    def _all(self, chosen: Sequence[Job]) -> None:
+        """Each job, and those that another run was writing once more at the end: it may have finished by then."""
+        waiting = collections.deque((index, job, False) for index, job in enumerate(chosen))
+        while waiting and not self._must_stop(len(chosen)):
+            index, job, again = waiting.popleft()
+            if not self._job(job, index, len(chosen), may_defer=bool(waiting) and not again):
+                waiting.append((index, job, True))
+
     def _must_stop(self, jobs: int) -> bool:
         if self._signals.number is not None or self._stopped_by is not None:
             return True
@@ -116,22 +125,27 @@ class Batch:
             self._emit(Warned(None, RUN_STOPPED, f"{failed} jobs failed (limit {limit}): no more are started."))
         return True
 
-    def _job(self, job: Job, index: int, jobs: int) -> None:
-        """Attempts until one is the last word."""
+    def _job(self, job: Job, index: int, jobs: int, *, may_defer: bool) -> bool:
+        """Attempts until one is the last word. False: another run writes the job, and others can be done meanwhile."""
         earlier: tuple[EarlierAttempt, ...] = ()
+        wait_s = 0.0 if may_defer else self._settings.lock_wait_s
         for number in itertools.count(1):
-            outcome, record = self._attempt(job, index, jobs, number, earlier)
+            outcome, record = self._attempt(job, index, jobs, number, earlier, wait_s)
             error = outcome.result.error
+            if error is not None and error.code == "env.locked" and may_defer:
+                self._emit(JobDeferred(job.id, error.code, error.message))
+                return False
             if error is None or not self._tried_again(job, number, error):
                 self._finished(job, outcome, record)
-                return
+                break
             earlier = (*earlier, EarlierAttempt(attempt=number, **error.model_dump(include=KEPT_OF_ERROR)))
+        return True
 
     def _tried_again(self, job: Job, number: int, error: ErrorInfo) -> bool:
         """Wait for the next attempt, if there is one: a signal ends the wait, too."""
         if self._signals.number is not None or not self._policy.retry.allows(error.code, number):
             return False
-        if error.code == "device.out_of_memory":  # for the rest of the run: the next job would need as much
+        if error.code in HALVED:  # for the rest of the run: the next job would need as much
             self._settings = dataclasses.replace(self._settings, batch=max(1, self._settings.batch // 2))
         wait_s = self._policy.retry.wait_s(number)
         self._emit(Retrying(job.id, number, error.code, error.message, wait_s))
@@ -139,9 +153,9 @@ class Batch:
         return self._signals.number is None
 
     def _attempt(
-        self, job: Job, index: int, jobs: int, number: int, earlier: tuple[EarlierAttempt, ...]
+        self, job: Job, index: int, jobs: int, number: int, earlier: tuple[EarlierAttempt, ...], lock_wait_s: float
     ) -> tuple[Outcome, Record]:
-        settings = self._settings
+        settings = dataclasses.replace(self._settings, lock_wait_s=lock_wait_s)
         record = Record(
             job,
             self.run_id,
@@ -157,11 +171,8 @@ class Batch:
 
         def abandon(end: Callable[[], Outcome]) -> None:
             self._abandoned = True
-            # The disk or the terminal may hang, too.
-            last_words = threading.Timer(LAST_WORDS_S, lambda: os._exit(self._exit_code()))
-            last_words.daemon = True
             try:
-                start_thread(last_words)
+                self._exit_soon()
                 self._finished(job, end(), record)
                 self._emit(self._summary(jobs))
             finally:
@@ -204,6 +215,7 @@ class Batch:
                 attempt=result.attempt,
                 stage=error.stage if error else None,
                 peak_rss_bytes=result.resources.peak_rss_bytes if result.status != "skipped" else None,
+                analysis=result.analysis if result.status != "skipped" else None,
             )
         )
 
@@ -253,11 +265,22 @@ class Batch:
             scope.fail(_cancelled(number), "signal")
 
     def _die(self, number: int) -> None:
-        """At once: nothing stays behind but a part file, a lock file that locks nothing and a result `running`."""
+        """At once, but for the job's result: `running` would count as a crash, and two of them as a poisonous job."""
         self._on_signal(number)
-        if (scope := self._scope) is not None:
-            scope.kill_children()
-        os._exit(128 + number)
+        scope = self._scope
+        if scope is None:
+            os._exit(self._exit_code())
+        self._exit_soon()
+        scope.give_up()
+
+    def _exit_soon(self) -> None:
+        """End the process after its last words, and without them where the disk or the terminal hangs, too."""
+        last_words = threading.Timer(LAST_WORDS_S, lambda: os._exit(self._exit_code()))
+        last_words.daemon = True
+        try:
+            start_thread(last_words)
+        except DhError:  # no thread is left to give
+            os._exit(self._exit_code())
 
 
 def _cancelled(number: int) -> DhError:
@@ -266,8 +289,3 @@ def _cancelled(number: int) -> DhError:
         f"{signal.Signals(number).name} ended the job.",
         hint="Run the same command again: what is finished is not rendered twice.",
     )
-
-
-def shard_of(job_id: str, shards: int) -> int:
-    """The part, 0 … shards - 1, that a job belongs to; it does not depend on the other jobs of the manifest."""
-    return int.from_bytes(hashlib.sha256(job_id.encode("utf-8", "surrogateescape")).digest()[:8], "big") % shards

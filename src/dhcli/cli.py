@@ -12,13 +12,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dhcli.bench_cli import bench
+from dhcli.cache_cli import cache_app
 from dhcli.entry import refused, run
 from dhcli.errors import FAILED, OK, RESULTS_LOST, DhError
 from dhcli.events import Listener
 from dhcli.flags import (
     AudioPath,
+    CacheDir,
+    CacheSize,
     DeviceName,
     DryRun,
+    FacePrecision,
     FailFast,
     Force,
     IfExists,
@@ -36,8 +41,10 @@ from dhcli.flags import (
     MinDisk,
     Model,
     ModelsDirs,
+    NoCache,
     OnFinish,
     OnlyFailed,
+    PrecisionName,
     ProgressHow,
     ProgressKind,
     Quiet,
@@ -51,6 +58,7 @@ from dhcli.flags import (
     Sets,
     Shard,
     Stall,
+    Threads,
     Timeout,
     Verbose,
     Verify,
@@ -62,7 +70,7 @@ from dhcli.wording import count, error_lines
 
 if TYPE_CHECKING:
     from dhcli.retry import FailureLimit
-    from dhcli.settings import Settings
+    from dhcli.settings import Models, Settings
 
 app = typer.Typer(
     add_completion=False,
@@ -73,6 +81,8 @@ app = typer.Typer(
     "69 this machine, 74 results lost, 75 try later, 128+N signal N.",
 )
 app.add_typer(models_app, name="models")
+app.add_typer(cache_app, name="cache")
+app.command(epilog="Examples:\n\ndh bench\n\ndh bench --size 720p --size 1080p --json")(bench)
 
 
 @app.callback()
@@ -109,10 +119,15 @@ def render(
     stall_timeout: Stall = 60.0,
     max_duration: MaxDuration = 14400.0,
     device: DeviceName = "auto",
+    precision: PrecisionName = FacePrecision.auto,
+    threads: Threads = 0,
     model: Model = None,
     set_: Sets = None,
     models_dir: ModelsDirs = None,
     results_dir: ResultsDir = None,
+    cache_dir: CacheDir = None,
+    cache_size: CacheSize = 2048,
+    no_cache: NoCache = False,
     root: Root = None,
     log_file: LogPath = None,
     metrics_file: MetricsPath = None,
@@ -143,11 +158,14 @@ def render(
     with Reports(files, audience, audience.stdout_lost) as reports, _refusal_told(reports, lambda: reports.began):
         path, jobs = chosen_jobs(manifest, (audio, video, save_path), job, shard, model, set_, root)
         exists = IfExists.overwrite if force else if_exists
-        settings = _settings(path, device, models_dir, results_dir, exists, limit_frames, stall_timeout, timeout)
+        models = _models(models_dir, device, threads, precision)
+        settings = _settings(path, models, results_dir, exists, limit_frames, stall_timeout, timeout)
         settings = dataclasses.replace(
             settings, min_disk_bytes=min_disk << 20, verify=verify, retry_poison=retry_poison, lock_wait_s=lock_wait
         )
         settings = dataclasses.replace(settings, max_duration_s=max_duration, root=root)
+        if not no_cache:
+            settings = _remembering(settings, cache_dir, cache_size << 20)
         policy = Policy(Retry(retries), _failure_limit(max_failures, fail_fast=fail_fast), only_failed, run_lock)
         if dry_run:
             jobs = in_order(jobs, settings.result_path, only_failed=only_failed)
@@ -170,6 +188,7 @@ def check(
     device: DeviceName = "auto",
     models_dir: ModelsDirs = None,
     results_dir: ResultsDir = None,
+    cache_dir: CacheDir = None,
     root: Root = None,
     max_duration: MaxDuration = 14400.0,
     json_: Json = False,
@@ -182,8 +201,9 @@ def check(
     audience = Audience(as_json=json_, progress="none", verbosity=0)
     with _refusal_told(audience):
         path, jobs = chosen_jobs(manifest, (None, None, None), job, None, model, set_, root)
-        settings = _settings(path, device, models_dir, results_dir, IfExists.skip, None, 60.0, None)
-        settings = dataclasses.replace(settings, max_duration_s=max_duration, root=root)
+        models = _models(models_dir, device)
+        settings = _settings(path, models, results_dir, IfExists.skip, None, 60.0, None)
+        settings = _remembering(dataclasses.replace(settings, max_duration_s=max_duration, root=root), cache_dir, 0)
     code = preview(settings, jobs, audience)
     raise typer.Exit(RESULTS_LOST if audience.stdout_lost() and code in {OK, FAILED} else code)
 
@@ -213,12 +233,14 @@ def doctor(device: DeviceName = "auto", models_dir: ModelsDirs = None) -> None:
 def schema(kind: Annotated[SchemaKind, typer.Argument(help="Which format.")]) -> None:
     """Print the JSON Schema of a format."""
     from dhcli import bundle, events, manifest, result
+    from dhcli.bench.report import bench_schema
 
     schemas: dict[SchemaKind, Callable[[], dict[str, Any]]] = {
         SchemaKind.manifest: manifest.manifest_schema,
         SchemaKind.result: result.result_schema,
         SchemaKind.model: bundle.model_schema,
         SchemaKind.event: events.event_schema,
+        SchemaKind.bench: bench_schema,
     }
     answer(json.dumps(schemas[kind](), indent=2).splitlines())
 
@@ -250,35 +272,49 @@ def _failure_limit(text: str | None, *, fail_fast: bool) -> FailureLimit | None:
         usage(f"--max-failures {text}: expected {error}")
 
 
+def _models(
+    folders: Sequence[Path] | None, device: str, threads: int = 0, precision: FacePrecision = FacePrecision.auto
+) -> Models:
+    from dhcli.inference import parse_device
+    from dhcli.selection import usage
+    from dhcli.settings import Models
+
+    try:
+        chosen = parse_device(device)
+    except DhError:
+        usage(f"--device {device}: expected auto, cpu, cuda or cuda:N")
+    return Models(folders or (), chosen, threads, precision.value)
+
+
 def _settings(
     manifest: Path | None,
-    device: str,
-    models_dirs: Sequence[Path] | None,
+    models: Models,
     results_dir: Path | None,
     if_exists: IfExists,
     limit_frames: int | None,
     stall_timeout_s: float,
     timeout_s: float | None,
 ) -> Settings:
-    from dhcli.hashes import HashCache, cache_folder
-    from dhcli.inference import parse_device
-    from dhcli.selection import usage
-    from dhcli.settings import Models, Settings
+    from dhcli.settings import Settings
 
-    try:
-        chosen = parse_device(device)
-    except DhError:
-        usage(f"--device {device}: expected auto, cpu, cuda or cuda:N")
     return Settings(
-        models=Models(models_dirs or (), chosen),
+        models=models,
         manifest=manifest,
         if_exists=if_exists.value,
         results_dir=results_dir,
         limit_frames=limit_frames,
         stall_timeout_s=stall_timeout_s,
         timeout_s=timeout_s,
-        hashes=HashCache(cache_folder()),
     )
+
+
+def _remembering(settings: Settings, cache_dir: Path | None, limit_bytes: int) -> Settings:
+    from dhcli.hashes import HashCache, cache_folder
+    from dhcli.probes import Probes
+    from dhcli.store import Store
+
+    folder = cache_folder(cache_dir)
+    return dataclasses.replace(settings, hashes=HashCache(folder), probes=Probes(Store(folder, limit_bytes)))
 
 
 def main() -> None:

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from dhcli.events import (
     Event,
     JobDecided,
+    JobDeferred,
     JobFinished,
     JobPlanned,
     JobStarted,
@@ -35,6 +36,7 @@ from dhcli.events import (
 from dhcli.streams import PatientStream, printable, tolerant
 from dhcli.wording import (
     STAGES,
+    deferral,
     duration,
     failure_lines,
     plan_text,
@@ -116,6 +118,9 @@ class People:
                     self._say(f"{self._position}: {event.action}: {event.reason}")
             case Retrying():
                 self._retrying(event)
+            case JobDeferred():
+                if self._verbosity >= 0:
+                    self._say(f"{self._position}: {deferral(event)}", style="yellow")
             case JobFinished():
                 self._job_finished(event)
             case Summary():
@@ -131,7 +136,11 @@ class People:
         if self._bar is not None:
             self._bar.clear()
         for line in lines:
-            self._console.print(Text(printable(line), style=style))
+            if style:
+                self._console.print(Text(printable(line), style=style))
+            else:  # in a tenth of the time: a plan may have 10,000 lines
+                self._stream.write(f"{printable(line)}\n")
+        self._stream.flush()
 
     def _job_started(self, event: JobStarted) -> None:
         self._position = f"[{event.index + 1}/{event.jobs}] {event.job_id}"

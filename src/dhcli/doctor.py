@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import resource
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from pathlib import Path
 
 from dhcli.bundle import available_models, load_bundle
 from dhcli.errors import DhError, describe
+from dhcli.hashes import cache_folder
 from dhcli.inference import parse_device, runtime_version
 from dhcli.media.ffmpeg import ffmpeg_encoders, ffmpeg_version, find_ffmpeg
+from dhcli.monitor import open_files_allowed
 from dhcli.settings import Models
 
 ENCODERS = ("libx264", "libx265", "aac")
-OPEN_FILES = 64
-"""A render holds about 20 files open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,7 @@ def examine(device: str, models_dirs: tuple[Path, ...]) -> Iterator[Finding]:
         yield _try(f"model {name}", lambda name=name: _model(name, models_dirs))  # type: ignore[misc]
     yield _try(f"device {device}", lambda: _device(device, models_dirs))
     yield _try("disk", _disk)
+    yield _try("cache", _cache)
     yield _try("open files", _open_files)
 
 
@@ -57,6 +58,16 @@ def _disk() -> str:
     """Room in the current folder; where outputs go to is known to manifests only."""
     folder = Path.cwd()
     return f"{shutil.disk_usage(folder).free >> 20} MiB free in {folder}, the current folder"
+
+
+def _cache() -> str:
+    """Where the cache is; a render does without one, so that nothing about it is wrong."""
+    folder = cache_folder()
+    if folder is None:
+        return "none: there is no home, and DH_CACHE_DIR names no folder"
+    place = next((place for place in (folder, *folder.parents) if os.path.lexists(place)), folder)
+    usable = os.path.isdir(place) and os.access(place, os.W_OK | os.X_OK)  # noqa: PTH112 - Path.is_dir may raise
+    return f"{folder}" if usable else f"{folder} cannot be written: every run analyses its videos anew"
 
 
 def _ffmpeg() -> str:
@@ -89,11 +100,4 @@ def _device(device: str, models_dirs: tuple[Path, ...]) -> str:
 
 
 def _open_files() -> str:
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if limit < OPEN_FILES:
-        raise DhError(
-            "env.limits",
-            f"Only {limit} files may be open at once; dh needs {OPEN_FILES}.",
-            hint="Raise the limit: ulimit -n 1024",
-        )
-    return f"up to {limit}"
+    return f"up to {open_files_allowed()}"

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import typer
 
 from dhcli import __version__
-from dhcli.errors import BUG, CODES, FAILED, OK, RESULTS_LOST, DhError, ManifestError, describe
+from dhcli.errors import BUG, CODES, FAILED, OK, RESULTS_LOST, DhError, ManifestError, as_dh_error, describe
 from dhcli.events import Refused
 from dhcli.streams import StdoutLostError, answer, discard_stdout, flush_stdout, open_standard_streams, say
 from dhcli.wording import refusal
@@ -58,6 +58,10 @@ def _run(app: typer.Typer, arguments: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001 - the last place that can turn a bug into an exit code
         if isinstance(error, OSError) and HELP & set(arguments):  # the help is written by typer
             return _lost(error)
+        known = as_dh_error(error, "start")
+        if known.code == "env.limits":  # too few descriptors to load dh
+            say(refusal(refused(known)))
+            return known.info.exit_code
         return _bug(error)
 
 

@@ -6,6 +6,7 @@ translated where the foreign library is called; what nobody foresaw becomes `int
 
 from __future__ import annotations
 
+import errno
 import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ class Code:
     transient: bool = False
     """Another attempt can succeed without anybody changing anything."""
 
+
+TOO_MANY_FILES = frozenset({errno.EMFILE, errno.ENFILE})
+"""What any call that opens something may say, wherever it stands: never the fault of that file."""
 
 OK, FAILED, USAGE = 0, 1, 2
 DATA_INVALID, NO_INPUT, UNAVAILABLE, BUG, RESULTS_LOST, TRY_LATER = 65, 66, 69, 70, 74, 75
@@ -112,6 +116,7 @@ WARNINGS: dict[str, str] = {
     "input.padded": "the size is odd; one column or row is repeated",
     "audio.silent": "nobody speaks in the audio; the mouth stays closed",
     "face.missing": "some frames show no face and stay as they are",
+    "cache.unusable": "the cache folder could not be written; analyses are not kept",
     "device.fallback": "the device asked for cannot be used; the CPU is",
     "result.unreadable": "the earlier result file could not be read and is replaced",
     "run.stopped": "the run starts no more jobs; the message says why",
@@ -195,18 +200,24 @@ def causes(error: BaseException) -> list[str]:
 
 
 def as_dh_error(error: BaseException, stage: str) -> DhError:
-    """`error` itself, or the `internal.bug` that wraps what nobody foresaw."""
+    """`error` itself, what a machine at its limits means, or the `internal.bug` that wraps what nobody foresaw."""
     if isinstance(error, DhError):
         return error.at(stage)
     if isinstance(error, MemoryError):
-        full = DhError(
+        found = DhError(
             "job.out_of_memory",
             f"Python found too little memory: {describe(error)}",
             hint="End other programs, raise the memory limit, or render smaller pictures.",
             stage=stage,
         )
-        full.__cause__ = error
-        return full
-    bug = DhError("internal.bug", describe(error), hint="Please report this with the result file.", stage=stage)
-    bug.__cause__ = error
-    return bug
+    elif isinstance(error, OSError) and error.errno in TOO_MANY_FILES:
+        found = DhError(
+            "env.limits",
+            f"A limit of the system is too low: {describe(error)}",
+            hint="Raise the limit of open files: ulimit -n 1024",
+            stage=stage,
+        )
+    else:
+        found = DhError("internal.bug", describe(error), hint="Please report this with the result file.", stage=stage)
+    found.__cause__ = error
+    return found

@@ -80,6 +80,16 @@ class Retrying(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class JobDeferred(Event):
+    """Another run writes the job's output at the moment; it is started again after all others."""
+
+    name: ClassVar[str] = "job_deferred"
+    job_id: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class JobFinished(Event):
     name: ClassVar[str] = "job_finished"
     run_id: str
@@ -99,6 +109,8 @@ class JobFinished(Event):
     stage: str | None = None
     """Where it failed."""
     peak_rss_bytes: int | None = None
+    analysis: str | None = None
+    """made | cached; None where the job came to no analysis"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +184,7 @@ EVENTS: tuple[type[Event], ...] = (
     Progress,
     Warned,
     Retrying,
+    JobDeferred,
     JobFinished,
     Summary,
     JobPlanned,

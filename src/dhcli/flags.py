@@ -30,6 +30,14 @@ class ProgressKind(StrEnum):
     none = "none"
 
 
+class FacePrecision(StrEnum):
+    """What `--precision` can be."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    int8 = "int8"
+
+
 class SchemaKind(StrEnum):
     """The formats that have a JSON Schema."""
 
@@ -37,6 +45,7 @@ class SchemaKind(StrEnum):
     result = "result"
     model = "model"
     event = "event"
+    bench = "bench"
 
 
 WHAT, HOW, WHERE, SHOW = "What to render", "How", "Where", "What to show"
@@ -89,6 +98,19 @@ DeviceName = Annotated[
         rich_help_panel=HOW,
     ),
 ]
+PrecisionName = Annotated[
+    FacePrecision,
+    typer.Option(
+        "--precision",
+        metavar="NAME",
+        help="Numbers of the face network: auto takes int8 on a CPU, which is faster, and fp32 on a GPU.",
+        rich_help_panel=HOW,
+    ),
+]
+Threads = Annotated[
+    int,
+    typer.Option("--threads", metavar="N", min=0, help="Threads of each network; 0: one a core.", rich_help_panel=HOW),
+]
 ModelsDirs = Annotated[
     list[Path] | None,
     typer.Option(
@@ -104,6 +126,33 @@ ResultsDir = Annotated[
         metavar="DIR",
         help="Folder for the result files, as ID.json; made where missing. Default: beside the outputs.",
         rich_help_panel=WHERE,
+    ),
+]
+CacheDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache-dir",
+        metavar="DIR",
+        help="Folder for what dh need not do twice; made where missing. Default: dh in the user's cache folder.",
+        rich_help_panel=WHERE,
+    ),
+]
+CacheSize = Annotated[
+    int,
+    typer.Option(
+        "--cache-size",
+        metavar="MIB",
+        min=0,
+        envvar="DH_CACHE_SIZE",
+        show_envvar=False,
+        help="Most that analyses and probes may take in the cache folder; 0 keeps no new ones.",
+        rich_help_panel=WHERE,
+    ),
+]
+NoCache = Annotated[
+    bool,
+    typer.Option(
+        "--no-cache", metavar="", help="Do all anew: the cache is neither read nor written.", rich_help_panel=HOW
     ),
 ]
 Stall = Annotated[

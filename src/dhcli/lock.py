@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from dhcli.errors import DhError
+from dhcli.errors import TOO_MANY_FILES, DhError, as_dh_error
 from dhcli.part import FULL, part_path
 
 POLL_S = 0.1
@@ -196,6 +196,8 @@ def _refuse_other_content(path: Path) -> None:
 
 
 def _not_writable(save_path: Path, error: OSError) -> DhError:
+    if error.errno in TOO_MANY_FILES:
+        return as_dh_error(error, "output")
     if error.errno in NO_LOCKS:
         found = f"{save_path}: the file system of its folder has no locks ({error.strerror})."
         hint = "Mount it with locks (Lustre: -o flock), or write to a local folder and move the files afterwards."

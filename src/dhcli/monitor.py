@@ -7,6 +7,7 @@ it fails a `Scope`.
 from __future__ import annotations
 
 import contextlib
+import resource
 import shutil
 import threading
 from collections.abc import Callable
@@ -26,8 +27,22 @@ FIRST_S = 0.05
 """The first wait; each is twice the one before, up to a second, so that a job of a second is seen at work, too."""
 MEMORY_SHARE = 0.95
 """Of a control group's limit. In 2 GiB that leaves 100 MiB, which a render at 1080p does not take within a second."""
+OPEN_FILES = 64
+"""A render holds about 20 files open, and its libraries open some for a moment."""
 JOIN_S = 1.0
 """A look that takes longer sits in a dead disk or driver; the job does not wait for it."""
+
+
+def open_files_allowed() -> int:
+    """How many files may be open at once. Raises DhError env.limits where these are too few for any job."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit != resource.RLIM_INFINITY and limit < OPEN_FILES:
+        raise DhError(
+            "env.limits",
+            f"Only {limit} files may be open at once; dh needs {OPEN_FILES}.",
+            hint="Raise the limit: ulimit -n 1024",
+        )
+    return limit
 
 
 @dataclass(slots=True)

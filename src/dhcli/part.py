@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
-from dhcli.errors import DhError
+from dhcli.boundary import open_file_strays, strays
+from dhcli.errors import TOO_MANY_FILES, DhError, as_dh_error
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What the system says where a disk, a quota or a limit is full."""
@@ -51,17 +52,25 @@ def open_scratch(save_path: Path) -> int:
 
 
 class PartFile:
-    """A new, open file that becomes `save_path` by `commit` and vanishes otherwise. Only under the output's lock."""
+    """A new, open file that becomes `save_path` by `commit` and vanishes otherwise. Only under the output's lock.
 
-    def __init__(self, save_path: Path) -> None:
-        """Raises DhError output.not_writable, output.disk_full."""
+    Its folder is opened once: one that is swapped for a link meanwhile moves neither the part nor the output.
+    """
+
+    def __init__(self, save_path: Path, *, root: Path | None = None) -> None:
+        """The folder may not lie outside of `root`. Raises DhError output.not_writable, output.disk_full."""
         self.save_path = save_path
         self.path = part_path(save_path)
-        _refuse_special(save_path)
-        flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._root = root
         with translated(save_path, "be written"):
-            self.path.unlink(missing_ok=True)  # left by a killed run: the lock says that nobody writes it now
-            self.fd = os.open(self.path, flags, 0o666)  # the umask decides, as for any other file
+            self.folder = os.open(save_path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self._refuse_stray()
+            self._refuse_special()
+            self.fd = self._open()
+        except BaseException:
+            os.close(self.folder)
+            raise
         self._committed = False
 
     def __enter__(self) -> Self:
@@ -71,7 +80,8 @@ class PartFile:
         os.close(self.fd)
         if not self._committed:
             with contextlib.suppress(OSError):  # the error that brought us here is the one to report
-                self.path.unlink(missing_ok=True)
+                self._unlink()
+        os.close(self.folder)
 
     def write(self, data: bytes) -> None:
         """Append; a full disk may take a part of it without an error at first. Raises DhError output.*."""
@@ -93,20 +103,66 @@ class PartFile:
     def commit(self) -> None:
         """Flush to the disk, then rename. The old file, if any, stays whole until this moment."""
         self.flush()
-        with translated(self.save_path, "be put in place"), _folder(self.save_path.parent) as folder:
-            self.path.replace(self.save_path)
+        self._refuse_stray()
+        with translated(self.save_path, "be put in place"):
+            self._refuse_swapped()
+            os.replace(self.path.name, self.save_path.name, src_dir_fd=self.folder, dst_dir_fd=self.folder)
             self._committed = True
-            _sync(folder)
+            _sync(self.folder)
+
+    def _open(self) -> int:
+        flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+        with translated(self.save_path, "be written"):
+            with contextlib.suppress(FileNotFoundError):
+                self._unlink()  # left by a killed run: the lock says that nobody writes it now
+            return os.open(self.path.name, flags, 0o666, dir_fd=self.folder)  # the umask decides, as for any other file
+
+    def _unlink(self) -> None:
+        os.unlink(self.path.name, dir_fd=self.folder)
+
+    def _refuse_special(self) -> None:
+        try:
+            mode = os.stat(self.save_path.name, dir_fd=self.folder, follow_symlinks=False).st_mode
+        except OSError:  # nothing there yet, or no way to it: opening the part says which
+            return
+        if stat.S_ISREG(mode):
+            return
+        # A rename would replace the link and leave the file that it points to as it was.
+        found = "a symbolic link" if stat.S_ISLNK(mode) else "a folder" if stat.S_ISDIR(mode) else "no regular file"
+        raise _unfit(f"{self.save_path} is {found}.", "Name a file, or remove what is there.")
+
+    def _refuse_stray(self) -> None:
+        if self._root is not None and (real := open_file_strays(self.folder, self.save_path.parent, self._root)):
+            raise _outside(self.save_path, real, self._root)
+
+    def _refuse_swapped(self) -> None:
+        """The result will say `save_path`: a rename in a folder that is no longer there would make it a lie."""
+        folder = self.save_path.parent
+        if not os.path.samestat(os.fstat(self.folder), folder.stat()):
+            raise _unfit(
+                f"{self.save_path}: its folder was replaced by another one while the file was written.",
+                "Nothing was put in place; render again when nobody moves folders there.",
+            )
+        part = os.stat(self.path.name, dir_fd=self.folder, follow_symlinks=False)
+        if not os.path.samestat(os.fstat(self.fd), part):
+            raise _unfit(
+                f"{self.save_path}: {self.path.name} beside it was replaced while it was written.",
+                "Let nobody but dh write these files.",
+            )
 
 
-@contextlib.contextmanager
-def _folder(path: Path) -> Iterator[int]:
-    """The folder, open before anything is renamed in it: afterwards it is too late to fail for lack of descriptors."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
+def refuse_stray(save_path: Path, root: Path | None) -> None:
+    """Raise output.not_writable where the folder of `save_path` leads out of `root` at this moment."""
+    if root is not None and (real := strays(save_path.parent, root)):
+        raise _outside(save_path, real, root)
+
+
+def _outside(save_path: Path, real: Path, root: Path) -> DhError:
+    return _unfit(f"{save_path} leads to {real}, outside of {root}.", "Name an output below that folder.")
+
+
+def _unfit(message: str, hint: str) -> DhError:
+    return DhError("output.not_writable", message, hint=hint, stage="output")
 
 
 def _sync(folder: int) -> None:
@@ -118,29 +174,14 @@ def _sync(folder: int) -> None:
             raise
 
 
-def _refuse_special(save_path: Path) -> None:
-    try:
-        mode = save_path.lstat().st_mode
-    except OSError:  # nothing there yet, or no way to it: opening the part says which
-        return
-    if stat.S_ISREG(mode):
-        return
-    # A rename would replace the link and leave the file that it points to as it was.
-    found = "a symbolic link" if stat.S_ISLNK(mode) else "a folder" if stat.S_ISDIR(mode) else "no regular file"
-    raise DhError(
-        "output.not_writable",
-        f"{save_path} is {found}.",
-        hint="Name a file, or remove what is there.",
-        stage="output",
-    )
-
-
 @contextlib.contextmanager
 def translated(save_path: Path, what: str) -> Iterator[None]:
     """Errors of the system on the way to `save_path` as DhError output.not_writable or output.disk_full."""
     try:
         yield
     except OSError as error:
+        if error.errno in TOO_MANY_FILES:
+            raise as_dh_error(error, "output") from error
         full = error.errno in FULL
         raise DhError(
             "output.disk_full" if full else "output.not_writable",

@@ -7,6 +7,7 @@ console's.
 from __future__ import annotations
 
 import collections
+import dataclasses
 import functools
 import time
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from dhcli.attempt import Attempt, Preview
 from dhcli.errors import CODES, FAILED, OK, TRY_LATER, DhError
 from dhcli.events import JobPlanned, Listener, PlanSummary
 from dhcli.options import Job
+from dhcli.probes import Probes
 from dhcli.record import Record
 from dhcli.settings import Settings
 from dhcli.timing import rate_text
@@ -27,6 +29,7 @@ def preview(settings: Settings, jobs: Sequence[Job], emit: Listener) -> int:
     codes: collections.Counter[str] = collections.Counter()
     frames, exit_code = 0, OK
     device = settings.models.device
+    settings = dataclasses.replace(settings, probes=Probes(settings.probes.store.reader()))
 
     @functools.cache
     def unusable(model: str) -> DhError | None:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import JsonValue
 
@@ -87,6 +87,7 @@ class Record:
     output: VerifiedOutput | None = None
     provider: str | None = None
     device: str | None = None
+    precision: Literal["fp32", "int8"] | None = None
     onnxruntime: str | None = None
     _started_at: dt.datetime = field(default_factory=now)
     _began_s: float = field(default_factory=time.monotonic)
@@ -133,6 +134,7 @@ class Record:
                 face_missing=trace.face_missing,
                 face_missing_ranges=tuple(trace.face_missing_ranges),
             ),
+            analysis=trace.analysis,
             timings_s=self._timings(),
             resources=self._resources(),
             environment=self._environment(),
@@ -228,6 +230,7 @@ class Record:
             onnxruntime=self.onnxruntime,
             provider=self.provider,
             device=self.device,
+            precision=self.precision,
             model=self.ingredients.model if self.ingredients is not None else None,
         )
 

@@ -66,7 +66,7 @@ SCHEMA_VERSION = 1
 MAX_NAME_BYTES = 250
 """Of an id that names a file: every file system takes 255 bytes, and `.json` is five."""
 ID_BYTES_KEPT = 200
-RENDER_VERSION = 1
+RENDER_VERSION = 2
 """Counted up when the same inputs and options render to other pixels or sound; every output is then out of date."""
 
 Status = Literal["running", "succeeded", "failed", "skipped", "cancelled"]
@@ -111,6 +111,10 @@ class JobResult(Part):
     options: dict[str, JsonValue] = Field(default_factory=dict, description="Every option with the value it had.")
     fingerprint: str | None = Field(default=None, description="Hash of all that decides what the output looks like.")
     frames: FrameCounts = Field(default=FrameCounts(), description="How far each part came.")
+    analysis: Literal["made", "cached"] | None = Field(
+        default=None,
+        description="`cached`: the analysis of the video was in the cache; null where the job did not come to it.",
+    )
     timings_s: Timings = Field(default=Timings(), description="Where the time went, s.")
     resources: Resources = Field(default=Resources(), description="What the job used.")
     environment: Environment = Field(description="What it ran on.")
@@ -150,13 +154,13 @@ def result_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
-def write_result(path: Path, result: JobResult) -> None:
-    """Put the result at `path`, whole or not at all; only under the lock of the job's output.
+def write_result(path: Path, result: JobResult, *, root: Path | None = None) -> None:
+    """Put the result at `path`, whole or not at all, nowhere out of `root`; only under the lock of the job's output.
 
     Raises DhError output.not_writable or output.disk_full.
     """
     text = json.dumps(result.model_dump(mode="json"), ensure_ascii=False, indent=2, allow_nan=False)
-    with PartFile(path) as part:
+    with PartFile(path, root=root) as part:
         part.write(text.encode() + b"\n")
         part.commit()
 

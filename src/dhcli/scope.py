@@ -57,7 +57,7 @@ class Scope:
         self._failed_at = 0.0
         self._wish: DhError | None = None
         self._wished_at = 0.0
-        self._sealed = False
+        self._sealed = self._given_up = False
         self._children: list[Child] = []
         self._beats: dict[str, float | None] = {}
         self._limits: dict[str, float] = {}
@@ -117,6 +117,11 @@ class Scope:
         with self._lock:
             self.check()
             self._sealed = True
+
+    def give_up(self) -> None:
+        """Grant no grace any more: a job that has failed and has not ended is handed to `on_stuck` now."""
+        self._given_up = True
+        self.kill_children()
 
     def kill_children(self) -> None:
         """SIGKILL to every child and all that it started."""
@@ -219,7 +224,7 @@ class Scope:
         """Why the job should have ended, where a native call, a thread or a disk does not come back for too long."""
         with self._lock:
             error, wish = self._error, self._wish
-        if wish is not None and now - self._wished_at > STUCK_S:
+        if wish is not None and (self._given_up or now - self._wished_at > STUCK_S):
             return error or wish
         if error is None:
             return None

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 import typer
 
-from dhcli.batch import shard_of
 from dhcli.errors import ManifestError
 from dhcli.manifest import check_overrides, load_manifest, single_job
 from dhcli.options import Job
@@ -61,7 +61,12 @@ def _selected(jobs: tuple[Job, ...], ids: Sequence[str] | None, shard: str | Non
     part, _, parts = shard.partition("/")
     if not (part.isdecimal() and parts.isdecimal() and int(part) < int(parts)):
         usage(f"--shard {shard}: expected I/N with I from 0 to N-1")
-    return tuple(job for job in jobs if shard_of(job.id, int(parts)) == int(part))
+    return tuple(job for job in jobs if _shard_of(job.id, int(parts)) == int(part))
+
+
+def _shard_of(job_id: str, shards: int) -> int:
+    """The part, 0 … shards - 1, that a job belongs to; it does not depend on the other jobs of the manifest."""
+    return int.from_bytes(hashlib.sha256(job_id.encode("utf-8", "surrogateescape")).digest()[:8], "big") % shards
 
 
 @contextlib.contextmanager

@@ -9,11 +9,12 @@ from typing import Literal
 
 from dhcli.bundle import Bundle, load_bundle
 from dhcli.errors import DhError
-from dhcli.families.dh_base import BATCH, DhBase
+from dhcli.families.dh_base import BATCH, DhBase, Precision
 from dhcli.hashes import HashCache
 from dhcli.inference import Device
 from dhcli.media.fence import MAX_DURATION_S
 from dhcli.options import Job
+from dhcli.probes import Probes
 from dhcli.result import result_path
 
 IfExists = Literal["skip", "overwrite", "fail"]
@@ -22,9 +23,11 @@ IfExists = Literal["skip", "overwrite", "fail"]
 class Models:
     """The models of a run: descriptors read once, networks opened at their first use and kept."""
 
-    def __init__(self, folders: Sequence[Path], device: Device, threads: int = 0) -> None:
+    def __init__(
+        self, folders: Sequence[Path], device: Device, threads: int = 0, precision: Precision = "auto"
+    ) -> None:
         self.device = device
-        self._folders, self._threads = tuple(folders), threads
+        self._folders, self._threads, self._precision = tuple(folders), threads, precision
         self._bundles: dict[str, Bundle] = {}
         self._families: dict[str, DhBase] = {}
 
@@ -44,7 +47,7 @@ class Models:
                     f"The model '{name}' is of the family '{bundle.family}', which this dh does not know.",
                     hint=f"This dh knows the family {DhBase.name}.",
                 )
-            self._families[name] = DhBase(bundle, self.device, self._threads)
+            self._families[name] = DhBase(bundle, self.device, self._threads, self._precision)
         return self._families[name]
 
 
@@ -68,12 +71,14 @@ class Settings:
     max_duration_s: float = MAX_DURATION_S
     """Of an input."""
     root: Path | None = None
-    """The folder that no input may leave, whatever links do."""
+    """The folder that no input and no output may leave, whatever links do; `results_dir` is the operator's own."""
     min_disk_bytes: int = 0
     """Free space beside the output below which the run stops."""
     batch: int = BATCH
     """Frames that go through the face network at once."""
     hashes: HashCache = field(default_factory=HashCache)
+    probes: Probes = field(default_factory=Probes)
+    """What earlier jobs found out about inputs; in its store lie their analyses of videos, too."""
 
     def result_path(self, job: Job) -> Path:
         """Where the job's result file lies."""

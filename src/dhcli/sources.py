@@ -10,6 +10,7 @@ import os
 
 from dhcli.media.ffmpeg import InputFile
 from dhcli.options import Job, parse_face
+from dhcli.plan import Contents
 from dhcli.record import Record
 from dhcli.result import ModelInfo
 from dhcli.scope import Scope
@@ -52,6 +53,14 @@ class Sources:
                 photo_sha256 = self._sha256(photo, scope) if photo is not None else None
                 return self._made_from(self._sha256(video, scope), self._sha256(audio, scope), photo_sha256)
         return self._record.ingredients
+
+    def contents(self) -> Contents:
+        """The hashes of the inputs, as far as they are known without reading one for it. Raises DhError input.*."""
+        video, audio = self.open()
+        if (made_from := self._record.ingredients) is not None:
+            return Contents(made_from.video_sha256, made_from.audio_sha256, made_from.photo_sha256)
+        photo, known = self._record.photo, self._settings.hashes.known
+        return Contents(known(video.fd), known(audio.fd), known(photo.fd) if photo is not None else None)
 
     def check_photo(self) -> None:
         """Raise input.changed where the photo, which the analysis opens by its name, is not the one that was hashed."""

@@ -7,7 +7,7 @@ them makes them harmless.
 from __future__ import annotations
 
 from dhcli.errors import DhError
-from dhcli.events import JobFinished, JobPlanned, PlanSummary, Progress, Refused, Summary
+from dhcli.events import JobDeferred, JobFinished, JobPlanned, PlanSummary, Progress, Refused, Summary
 
 STAGES = {
     "probe": "looking at the inputs",
@@ -46,6 +46,11 @@ def failure_lines(event: JobFinished, position: str) -> list[str]:
     if event.result_path:
         lines.append(f"    All that is known: {event.result_path}")
     return lines
+
+
+def deferral(event: JobDeferred) -> str:
+    """Why a job was left for later."""
+    return f"{event.message} [{event.code}]; again after the others"
 
 
 def repeated_failure(event: JobFinished) -> str:

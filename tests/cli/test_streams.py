@@ -126,5 +126,5 @@ def test_no_bar_where_none_is_wanted(flags: str, environment: dict[str, str], co
 def test_a_plan_on_a_terminal_is_a_table_with_the_hints_below(night: Path) -> None:
     seen = _on_a_terminal("dh check night.yaml", night.parent, NO_COLOR="1")
     assert "output" in seen
-    assert "    Correct the path; it is relative to the manifest." in seen
+    assert "    Correct the path; in a manifest file it is relative to that file, else to the current folder." in seen
     assert "3 jobs: 2 to render (356 frames), 1 bad (input.missing)" in seen

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import http.server
 import json
 import os
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -124,6 +126,7 @@ def render(models: Models, out: Path, clip: Path, words: Path) -> Render:
         video: Path = clip,
         copies: int = 1,
         emit: Callable[[Event], None] | None = None,
+        run_lock: Path | None = None,
         **how: Any,
     ) -> Run:
         defaults: dict[str, Any] = {"if_exists": "overwrite", "stall_timeout_s": 30.0}
@@ -137,7 +140,7 @@ def render(models: Models, out: Path, clip: Path, words: Path) -> Render:
             if emit is not None:
                 emit(event)
 
-        summary = Batch(settings, listen, Policy(retry=Retry(0))).run(jobs)
+        summary = Batch(settings, listen, Policy(retry=Retry(0), run_lock=run_lock)).run(jobs)
         result = read_result(settings.result_path(jobs[0]))
         return Run(result, summary, events)
 
@@ -164,6 +167,18 @@ def fake_ffmpeg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...
         return mark
 
     return make
+
+
+@pytest.fixture
+def sound_read_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No sound is short enough to be kept between the two times that it is read."""
+    monkeypatch.setattr("dhcli.media.audio.KEPT_SAMPLES", 0)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What an earlier test left in the cache would spare the very call that is to go wrong."""
+    monkeypatch.setenv("DH_CACHE_DIR", str(tmp_path / "cache"))
 
 
 @pytest.fixture(autouse=True)
@@ -243,3 +258,51 @@ def stored(out: Path) -> Callable[[], dict[str, Any]]:
 @pytest.fixture
 def sha256() -> Callable[[Path], str]:
     return lambda path: hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[bytes]]:
+    """`dh render` as a program; arguments may be bytes, since names may be no text."""
+
+    def call(*arguments: str | bytes | Path, cwd: Path = tmp_path) -> subprocess.CompletedProcess[bytes]:
+        argv = [sys.executable, "-m", "dhcli", "render", "--device", "cpu", "--retries", "0", *arguments]
+        return subprocess.run(argv, capture_output=True, cwd=cwd, check=False, timeout=110)
+
+    return call
+
+
+@pytest.fixture
+def visits() -> Iterator[tuple[str, list[str]]]:
+    """A web server on this machine: its address, and what was asked of it."""
+    seen: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            seen.append(self.path)
+            self.send_error(404)
+
+        def log_message(self, *_: Any) -> None: ...
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"127.0.0.1:{server.server_port}", seen
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def write_manifest() -> Callable[[Path, list[dict[str, str]]], Path]:
+    """Jobs as a manifest."""
+
+    def write(path: Path, jobs: list[dict[str, str]]) -> Path:
+        path.write_text(json.dumps({"version": 1, "jobs": jobs}, ensure_ascii=False))  # nearly all JSON is YAML
+        return path
+
+    return write
+
+
+@pytest.fixture
+def result_of() -> Callable[[Path], dict[str, Any]]:
+    """The result beside an output, as any program reads it."""
+    return lambda output: json.loads(Path(f"{output}.json").read_bytes())

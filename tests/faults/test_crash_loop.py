@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -18,15 +19,15 @@ from dhcli.result import read_result
 KILLS = int(os.environ.get("DH_TEST_KILLS", "20"))
 """A longer loop is asked for by the variable: DH_TEST_KILLS=100 takes about 3 minutes."""
 SEED = 20
-
-
-LEFT: dict[int, str | None] = {}
-"""What the killed runs left: the status in the result file, None where there was no file."""
+EVENTS = 9
+"""Lines of `--json` up to and with job_finished, at least; one more stands for a moment after the end."""
+MAX_DELAY_S = 0.1
+"""After such a line, so that every moment between two of them is met; a stage of this job takes about that."""
 
 
 @pytest.fixture(scope="module")
-def reference() -> dict[str, Any]:
-    """What the first, undisturbed run found out: how long it takes, and the hash of its video."""
+def reference() -> dict[str, str]:
+    """What the first, undisturbed run found out: the hash of its video."""
     return {}
 
 
@@ -34,35 +35,74 @@ def reference() -> dict[str, Any]:
 def test_kill_at_a_random_moment(
     dh: Callable[..., subprocess.Popen[str]],
     render: Callable[..., Any],
-    reference: dict[str, Any],
+    reference: dict[str, str],
     out: Path,
     content: Callable[[], list[str]],
     sha256: Callable[[Path], str],
     number: int,
 ) -> None:
+    """Random moments are counted in what the run says, not in seconds: so they are where the work is, however slow."""
     if not reference:
-        began = time.monotonic()
         assert dh().wait(60) == 0
-        reference.update(wall_s=time.monotonic() - began, sha256=sha256(out / "out.mp4"))
+        reference["sha256"] = sha256(out / "out.mp4")
         for path in out.iterdir():
             path.unlink()
-    # From where the imports end to a little after the end; more of the moments towards the commit than before it.
-    share = 0.3 + 0.75 * random.Random(SEED * 1000 + number).random()  # noqa: S311 - a moment, no secret
+    dice = random.Random(SEED * 1000 + number)  # noqa: S311 - a moment, no secret
     process = dh("--json")
-    time.sleep(share * reference["wall_s"])
+    assert process.stdout is not None
+    seen = [json.loads(line)["event"] for line in itertools.islice(process.stdout, dice.randint(1, EVENTS + 1))]
+    time.sleep(dice.random() * MAX_DELAY_S)
     process.kill()
     process.wait(60)
-    LEFT[number] = check_pair(out, reference["sha256"], sha256)
+    left = check_pair(out, reference["sha256"], sha256)
+    assert left == "succeeded" or "job_finished" not in seen, "who says so has it on the disk"
     run = render(if_exists="skip")
     assert run.summary.exit_code == 0
     assert content() == ["out.mp4", "out.mp4.json"], "the leftovers of the killed run are gone"
     assert sha256(out / "out.mp4") == run.result.output.sha256 == reference["sha256"]
 
 
-def test_some_of_those_kills_hit_a_running_job() -> None:
-    if len(LEFT) < KILLS:
-        pytest.skip("not all of the kills before were run")
-    assert "running" in LEFT.values(), f"the moments are not where the work is: {LEFT}"
+KILL_ON = """
+import os, signal
+from dhcli.console import JsonLines
+real = JsonLines.__call__
+def killer(self, event):
+    real(self, event)
+    if {moment!r} in (event.name, getattr(event, "stage", None)):
+        os.kill(os.getpid(), signal.SIGKILL)
+JsonLines.__call__ = killer
+"""
+
+
+@pytest.mark.parametrize(
+    ("moment", "status"),
+    [
+        ("job_decided", None),
+        ("probe", "running"),
+        ("analyse", "running"),
+        ("render", "running"),
+        ("verify", "running"),
+        ("job_finished", "succeeded"),
+    ],
+)
+def test_kill_at_a_chosen_moment(
+    dh: Callable[..., subprocess.Popen[str]],
+    out: Path,
+    content: Callable[[], list[str]],
+    sha256: Callable[[Path], str],
+    moment: str,
+    status: str | None,
+) -> None:
+    """Random moments prove that nothing else is left; these, that each of the three things that may be left is."""
+    old = b"the old video"
+    (out / "out.mp4").write_bytes(old)
+    assert dh("--json", "--force", program=KILL_ON.format(moment=moment)).wait(60) == -9
+    whole = sha256(out / "out.mp4") if status == "succeeded" else ""
+    if status != "succeeded":
+        assert (out / "out.mp4").read_bytes() == old
+        (out / "out.mp4").unlink()
+    assert check_pair(out, whole, sha256) == status
+    assert any(name.endswith(".dh-part") for name in content()) == (status == "running")
 
 
 def check_pair(out: Path, whole: str, sha256: Callable[[Path], str]) -> str | None:
@@ -79,7 +119,7 @@ def check_pair(out: Path, whole: str, sha256: Callable[[Path], str]) -> str | No
 
 
 KILL_AT = """
-import os, signal
+import os, signal, types
 import dhcli.part as part
 real, count = os.{call}, 0
 def killer(*args, **options):
@@ -89,6 +129,7 @@ def killer(*args, **options):
     answer = real(*args, **options)
     {after}
     return answer
+part.os = types.SimpleNamespace(**vars(os))  # what caches do with their files does not count
 part.os.{call} = killer
 """
 KILL = "if count == {at}: os.kill(os.getpid(), signal.SIGKILL)"

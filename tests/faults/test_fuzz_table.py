@@ -22,7 +22,7 @@ def test_every_named_test_is_there() -> None:
     assert not missing
 
 
-@pytest.mark.parametrize("section", ["Inputs", "Manifest and paths", "Strangers"])
+@pytest.mark.parametrize("section", ["Inputs", "Manifest and paths", "Run time", "Batch", "Strangers"])
 def test_every_row_names_a_test(section: str) -> None:
     text = (TESTS / "faults/README.md").read_text().split(f"## {section}\n")[1].split("\n## ")[0]
     rows = [line for line in text.splitlines() if line.startswith("| ")][1:]

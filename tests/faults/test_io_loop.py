@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import errno
+import io
 import itertools
 import json
 import os
 import resource
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 
-from dhcli.errors import CODES, FAILED, RESULTS_LOST, TRY_LATER
+from dhcli.errors import CODES, FAILED, OK, RESULTS_LOST, TRY_LATER, UNAVAILABLE, DhError
 from dhcli.events import Warned
+from dhcli.hashes import HashCache
+from dhcli.reports import Reports, Wanted
 from dhcli.result import JobResult, UnreadableResultError
 
 Render = Callable[..., Any]
@@ -33,16 +38,21 @@ class Disk:
         self._folders = tuple(map(str, folders))
         self._operation, self._errno, self._left = operation, number, at
         self._names: dict[int, str] = {}
-        self._real = {name: getattr(os, name) for name in OPERATIONS}
+        self._real = {"io": io.open} | {name: getattr(os, name) for name in OPERATIONS}
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(os, "open", self._open)
+        monkeypatch.setattr(io, "open", self._open_by_path)  # what Path.open, read_text and read_bytes call
         monkeypatch.setattr(os, "replace", self._replace)
         for name in ("write", "pwrite", "fsync"):
             monkeypatch.setattr(os, name, self._on_descriptor(name))
 
-    def _ours(self, path: Any) -> bool:
-        return isinstance(path, (str, bytes, os.PathLike)) and os.fsdecode(path).startswith(self._folders)
+    def _full(self, path: Any, folder: int | None) -> str:
+        """Where `path` leads, with a name in an open folder as a path."""
+        if not isinstance(path, (str, bytes, os.PathLike)):
+            return ""
+        name = os.fsdecode(path)
+        return name if folder is None else f"{self._names.get(folder, '')}/{name}"
 
     def _count(self, operation: str, name: str) -> None:
         if operation != self._operation:
@@ -53,17 +63,25 @@ class Disk:
             raise OSError(self._errno, os.strerror(self._errno), name)
 
     def _open(self, path: Any, *args: Any, **options: Any) -> int:
-        if self._ours(path):
-            self._count("open", os.fsdecode(path))
+        name = self._full(path, options.get("dir_fd"))
+        if name.startswith(self._folders):
+            self._count("open", name)
         descriptor: int = self._real["open"](path, *args, **options)
         self._names.pop(descriptor, None)
-        if self._ours(path):
-            self._names[descriptor] = os.fsdecode(path)
+        if name.startswith(self._folders):
+            self._names[descriptor] = name
         return descriptor
 
+    def _open_by_path(self, path: Any, *args: Any, **options: Any) -> Any:
+        name = self._full(path, None)
+        if name.startswith(self._folders):
+            self._count("open", name)
+        return self._real["io"](path, *args, **options)
+
     def _replace(self, old: Any, new: Any, **options: Any) -> None:
-        if self._ours(new):
-            self._count("replace", os.fsdecode(new))
+        name = self._full(new, options.get("dst_dir_fd"))
+        if name.startswith(self._folders):
+            self._count("replace", name)
         self._real["replace"](old, new, **options)
 
     def _on_descriptor(self, operation: str) -> Callable[..., Any]:
@@ -138,6 +156,67 @@ def lost_result(events: list[Any]) -> JobResult | None:
     """The result that went to stderr because its file could not be written."""
     lost = [event.message for event in events if isinstance(event, Warned) and event.code == "result.lost"]
     return JobResult.model_validate(json.loads(lost[0].partition("It says: ")[2])) if lost else None
+
+
+OLD = {"log": '{"event": "summary"}\n', "dh.prom": "dh_run_exit_code 3\n", "dh.xml": "<testsuites/>"}
+"""The reports as an earlier run left them."""
+
+
+def write_all(folder: Path, how: Callable[..., Any], shown: list[Any]) -> int:
+    """Everything around a run of a job that is up to date: reports, hash cache, run lock. The exit code."""
+    wanted = Wanted(folder / "log", folder / "dh.prom", folder / "dh.xml")
+    later_ns = 10**10
+    cache = HashCache(folder / "cache", clock_ns=lambda: time.time_ns() + later_ns)  # the inputs count as old enough
+    with Reports(wanted, shown.append) as reports:
+        try:
+            run = how(if_exists="skip", emit=reports, hashes=cache, run_lock=folder / "lock")
+        except DhError as error:
+            return error.info.exit_code
+        assert run.summary.skipped == 1
+        return reports.exit_code(run.summary.exit_code)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EDQUOT], ids=["ENOSPC", "EIO", "EDQUOT"])
+def test_every_call_around_a_run_fails_once(
+    render: Render, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """No trouble of a report, of the cache or of the run lock touches a video, and none is kept from the exit code."""
+    folder = tmp_path / "around"
+    folder.mkdir()
+    render()
+    pair = {path.name: path.read_bytes() for path in out.iterdir()}
+    failed = set()
+    for operation in OPERATIONS:
+        for at in itertools.count(1):
+            for name, text in OLD.items():
+                (folder / name).write_text(text)
+            shutil.rmtree(folder / "cache", ignore_errors=True)
+            shown: list[Any] = []
+            with monkeypatch.context() as patch:
+                disk = Disk((folder,), operation, number, at)
+                disk.install(patch)
+                code = write_all(folder, render, shown)
+            assert {path.name: path.read_bytes() for path in out.iterdir()} == pair
+            check_reports(folder)
+            lost = [event.message for event in shown if isinstance(event, Warned) and event.code == "report.lost"]
+            at_fault = disk.failed and os.path.relpath(disk.failed, folder).partition("/")[0]
+            expected = OK if at_fault in {"", "cache"} else UNAVAILABLE if at_fault == "lock" else RESULTS_LOST
+            assert (code, bool(lost)) == (expected, expected == RESULTS_LOST), (operation, at, disk.failed)
+            if not disk.failed:
+                break
+            failed.add((operation, at_fault))
+    assert {("open", "lock"), ("pwrite", "lock"), ("replace", "cache"), ("write", "log"), ("open", "dh.prom")} <= failed
+
+
+def check_reports(folder: Path) -> None:
+    """Each is the old one or the new one, whole; a log may lack lines."""
+    assert {path.name for path in folder.iterdir()} <= {*OLD, "lock", "cache"}, "neither part nor lock"
+    for line in (folder / "log").read_text().splitlines():
+        assert json.loads(line)["event"]
+    assert ET.parse(folder / "dh.xml").getroot().tag == "testsuites"  # noqa: S314 - our own text
+    metrics = (folder / "dh.prom").read_text()
+    assert metrics.endswith("\n")
+    assert "dh_run_exit_code 3" in metrics or "dh_run_exit_code 0" in metrics or "dh_run_exit_code 74" in metrics
 
 
 def test_results_that_cannot_be_written_at_all_go_to_stderr(

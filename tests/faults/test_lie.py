@@ -27,6 +27,7 @@ sys.exit(subprocess.run([REAL, *argv], input=data[: data.index(b"FRAME") + 6 * {
 """An encoder that loses the last frames and is content."""
 
 
+@pytest.mark.usefixtures("sound_read_twice")
 @pytest.mark.parametrize(
     ("role", "nth", "behaviour", "code", "text"),
     [
@@ -49,7 +50,7 @@ sys.exit(subprocess.run([REAL, *argv], input=data[: data.index(b"FRAME") + 6 * {
         pytest.param(
             "decode", 1, f"pass_on({4 * FRAME})", "input.truncated", "of 10 frames", id="short while analysing"
         ),
-        pytest.param("listen", 2, "pass_on(4000)", "input.truncated", "of sound", id="sound short, rc 0"),
+        pytest.param("listen", 1, "pass_on(4000)", "input.truncated", "of sound", id="sound short, rc 0"),
         pytest.param(
             "encode",
             1,
@@ -175,25 +176,26 @@ def test_the_encoder_of_a_failed_job_never_sees_the_end_of_its_input(
     assert not Path(f"{mark}.end").exists()
 
 
-@pytest.mark.parametrize("where", ["speak", "blend", "encode"])
+@pytest.mark.parametrize("where", ["speak", "blend", "encode", "decode"])
 def test_what_nobody_foresaw_is_told_with_its_place(
     render: Render, monkeypatch: pytest.MonkeyPatch, content: Callable[[], list[str]], where: str
 ) -> None:
     """An exception without a text, in any thread, is a reason and never an empty one."""
 
-    def boom(*_: Any) -> Any:
+    def boom(*_: Any, **__: Any) -> Any:
         raise queue.Empty
 
     target = {
         "speak": "dhcli.families.dh_base.DhBase.speak",
         "blend": "dhcli.families.dh_base.DhBase.blend",
         "encode": "dhcli.media.writer.VideoWriter.write",
+        "decode": "dhcli.pipeline.play",
     }[where]
     monkeypatch.setattr(target, boom)
     run = render()
     assert run.result.error.code == "internal.bug"
     assert run.result.error.message.startswith("Empty (no text) in boom")
-    assert run.result.error.stage == ("encode" if where == "encode" else "speak")
+    assert run.result.error.stage == (where if where in {"encode", "decode"} else "speak")
     assert run.result.error.traceback
     assert run.summary.exit_code == 70
     assert content() == ["out.mp4.json"]
@@ -241,10 +243,10 @@ def test_the_result_is_written_last(render: Render, out: Path, monkeypatch: pyte
         order.append(f"fsync {names[fd]}")
         real_fsync(fd)
 
-    def spy_replace(old: Any, new: Any) -> None:
+    def spy_replace(old: Any, new: Any, **folders: int) -> None:
         order.append(f"rename to {Path(new).name}")
         assert (out / "out.mp4").exists() == ("rename to out.mp4" in order[:-1])
-        real_replace(old, new)
+        real_replace(old, new, **folders)
 
     monkeypatch.setattr(os, "open", spy_open)
     monkeypatch.setattr(os, "fsync", spy_fsync)

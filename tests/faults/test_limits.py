@@ -6,6 +6,7 @@ import os
 import resource
 import sys
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from dhcli.media.ffmpeg import InputFile, find_ffmpeg, running
 from dhcli.media.info import frame_format
 from dhcli.media.probe import probe_audio, probe_video
 from dhcli.media.reader import read_frames
+from dhcli.media.writer import encode_bytes
 from dhcli.scope import Scope
+from dhcli.types import FrameFormat
 
 Ffmpeg = Callable[..., None]
 BLACK = ("-f", "lavfi", "-i")
@@ -121,7 +124,7 @@ def test_a_child_that_spins_is_ended_by_the_kernel(
     clip: Path, fake_ffmpeg: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_ffmpeg("list", "spin()")
-    monkeypatch.setattr("dhcli.media.ffmpeg.confine", lambda pid, _: fence.confine(pid, 1))
+    monkeypatch.setattr("dhcli.media.ffmpeg.confine", lambda pid, *_: fence.confine(pid, 1))
     error = code_of(probe_video, clip)
     assert error.code == "decode.failed"
     assert "SIGXCPU" in error.message
@@ -146,6 +149,58 @@ def test_a_child_that_eats_memory_gets_no_more(
     monkeypatch.setattr(fence, "MEMORY_SHARE", (256 << 20) / psutil.virtual_memory().total)
     code_of(probe_video, clip)
     assert 10 < int(Path(f"{mark}.held").read_text()) < 300
+
+
+ENDLESS = """
+fd = os.open(argv[-1].removeprefix("file:"), os.O_WRONLY)
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+while True: os.write(fd, bytes(1 << 20))
+"""
+
+
+@LINUX
+def test_an_encoder_that_writes_without_end_is_ended_by_the_kernel(
+    render: Callable[..., Any], fake_ffmpeg: Callable[..., Path], content: Callable[[], list[str]]
+) -> None:
+    fake_ffmpeg("encode", ENDLESS.strip())
+    run = render()
+    assert run.result.error.code == "encode.failed"
+    assert "it wrote more than" in run.result.error.message
+    assert "nothing in the plan needs" in run.result.error.message
+    assert run.result.error.hint
+    assert content() == ["out.mp4.json"]
+
+
+@LINUX
+@pytest.mark.parametrize(("limit", "code"), [(20_000, "encode.failed"), (None, None)])
+def test_the_real_encoder_meets_the_limit_of_its_plan(
+    render: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, limit: int | None, code: str | None
+) -> None:
+    if limit is not None:
+        monkeypatch.setattr("dhcli.media.writer.encode_bytes", lambda *_: limit)
+    error = render().result.error
+    assert (error.code if error else None) == code
+    if error is not None:
+        assert f"more than {limit} bytes" in error.message
+
+
+def test_the_limit_of_an_output_grows_with_its_plan(words: Path) -> None:
+    small, large = FrameFormat(400, 300, Fraction(25)), FrameFormat(1920, 1080, Fraction(50))
+    with InputFile(words, "audio") as file:
+        limits = [encode_bytes(fmt, Fraction(length), file) for fmt in (small, large) for length in (1, 100)]
+    assert limits[0] < limits[1] < limits[3]
+    assert limits[0] < limits[2] < limits[3]
+    # Noise at crf 0, the worst that there is, is 1.6 times as large as the frames.
+    assert limits[3] > 1.6 * 100 * 50 * large.frame_bytes * 2
+    assert limits[0] < 100 << 20
+
+
+@LINUX
+def test_a_lower_limit_of_the_user_stays(clip: Path) -> None:
+    with Scope() as scope, running(scope, "probe", [find_ffmpeg(), "-i", str(clip)]) as child:
+        resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+        fence.confine(child.pid, None, 5000)
+        assert resource.prlimit(child.pid, resource.RLIMIT_FSIZE) == (1000, resource.RLIM_INFINITY)
 
 
 def test_an_open_input_is_judged_by_where_it_lies(clip: Path, tmp_path: Path) -> None:

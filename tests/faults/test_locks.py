@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +100,63 @@ def test_the_other_jobs_are_rendered(holder: Start, start: Start, tmp_path: Path
     holder()
     assert ended(start())[0] == 75
     assert [result(tmp_path, name).status for name in "abc"] == ["running", "succeeded", "succeeded"]
+
+
+GATED = """
+gate = os.environ["GATE"]
+with open(gate, "ab") as count:
+    count.write(b"x")
+gate += str(os.path.getsize(gate))
+open(gate + ".now", "w").close()
+while not os.path.exists(gate + ".go"): time.sleep(0.01)
+real()
+"""
+
+
+@pytest.fixture
+def gated(
+    start: Start, tmp_path: Path, fake_ffmpeg: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., subprocess.Popen[str]]:
+    """A run that in its N-th encode makes NAME<N>.now and waits for NAME<N>.go."""
+    fake_ffmpeg("encode", GATED.strip(), 0)
+
+    def run(name: str, *flags: str) -> subprocess.Popen[str]:
+        monkeypatch.setenv("GATE", str(tmp_path / name))
+        return start(*flags)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "flags", "last", "code"),
+    [("ends", (), "skipped", 0), ("goes on", (), "failed", 75), ("is killed", ("--lock-wait", "600"), "succeeded", 0)],
+)
+def test_a_job_of_another_run_is_looked_at_again_after_all_others(
+    gated: Start, until: Callable[..., bool], tmp_path: Path, meanwhile: str, flags: Sequence[str], last: str, code: int
+) -> None:
+    """The first run begins b while the second one is in a; when that has c left alone, b is done, or is not."""
+    second = gated("second", "--json", *flags)
+    assert until((tmp_path / "second1.now").exists)
+    first = gated("first", "--job", "b")
+    assert until((tmp_path / "first1.now").exists)
+    (tmp_path / "second1.go").touch()
+    assert until((tmp_path / "second2.now").exists), "it goes on with c, and waits for nobody"
+    if meanwhile == "ends":
+        (tmp_path / "first1.go").touch()
+        assert ended(first)[0] == 0
+    elif meanwhile == "is killed":
+        first.kill()
+        first.wait()
+    (tmp_path / "second2.go").touch()
+    (tmp_path / "second3.go").touch()
+    stdout, said = second.communicate(timeout=LIMIT_S)
+    told = {"job_deferred": "code", "job_finished": "status"}
+    events = [json.loads(line) for line in stdout.splitlines()]
+    jobs = [(event["job_id"], event[told[event["event"]]]) for event in events if event["event"] in told]
+    assert jobs == [("a", "succeeded"), ("b", "env.locked"), ("c", "succeeded"), ("b", last)]
+    assert second.returncode == code
+    assert re.search(rf"\[2/3\] b: .* written by {by(first)}\. \[env\.locked\]; again after the others", said), said
+    assert said.count("FAILED") == (last == "failed"), "it is told once"
 
 
 def test_a_killed_writer_holds_nothing(holder: Start, start: Start, tmp_path: Path) -> None:

@@ -145,8 +145,7 @@ def test_all_reports_of_a_run(dh: Dh, tmp_path: Path) -> None:
     assert code == 0, err
     assert err.splitlines()[-1].startswith("1 job: 1 succeeded")
     assert (tmp_path / "finished").read_text() == "0 1\n"
-    stages = [line["stage"] for line in lines(tmp_path / "log") if line["event"] == "stage_finished"]
-    assert stages == ["probe", "listen", "analyse", "render", "verify"]
+    check_log(lines(tmp_path / "log"), tmp_path)
     first = read_metrics(tmp_path / "dh.prom")
     assert (first["dh_run_exit_code"], first["dh_frames_total"]) == (0, 10)
     assert first["dh_run_peak_rss_bytes"] > 100 << 20
@@ -156,6 +155,53 @@ def test_all_reports_of_a_run(dh: Dh, tmp_path: Path) -> None:
     assert read_metrics(tmp_path / "dh.prom")['dh_jobs{status="skipped"}'] == 1
     assert "<skipped" in (tmp_path / "dh.xml").read_text()
     assert len({line["run_id"] for line in lines(tmp_path / "log")}) == 2, "the log is continued"
+
+
+def check_log(log: list[dict[str, Any]], folder: Path) -> None:
+    """It answers which run, which job, which files, which attempt, how long it waited, how long each part took."""
+    assert {line["run_id"] for line in log} == {log[0]["run_id"]}
+    by_event = {line["event"]: line for line in log}
+    job = [line for line in log if line["event"] not in {"batch_started", "summary"}]
+    assert {line["job_id"] for line in job} == {"out"}
+    assert {line["attempt"] for line in job} == {1}
+    stages = [line for line in log if line["event"] == "stage_finished"]
+    assert [line["stage"] for line in stages] == ["probe", "listen", "analyse", "render", "verify"]
+    started, finished = by_event["job_started"], by_event["job_finished"]
+    assert set(started["paths"]) == {"audio", "video", "save_path"}
+    output = str(folder / "out/out.mp4")
+    assert finished["paths"] == {"save_path": output, "result_path": f"{output}.json"}
+    assert 0 <= started["wait_s"] < LIMIT_S
+    assert 0 < sum(line["duration_s"] for line in stages) <= finished["duration_s"] <= by_event["summary"]["duration_s"]
+
+
+def test_a_quiet_success_says_nothing_and_a_quiet_failure_does(dh: Dh, tmp_path: Path) -> None:
+    """Cron sends a mail for every byte."""
+    assert ended(dh("-q")) == (0, "", "")
+    assert ended(dh("-q")) == (0, "", "")
+    code, out, err = ended(dh("-q", "--video", str(tmp_path / "missing.mp4")))
+    assert (code, out, "[input.missing]" in err) == (1, "", True)
+
+
+KILLED_BEFORE_THE_RENAME = """
+import os, signal
+real = os.replace
+def killer(source, target, **folders):
+    if str(target).endswith("dh.xml"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    real(source, target, **folders)
+os.replace = killer
+"""
+
+
+def test_a_kill_leaves_the_junit_file_of_the_run_before(dh: Dh, tmp_path: Path, stored: Callable[[], Any]) -> None:
+    (tmp_path / "dh.xml").write_text("<old/>")
+    assert ended(dh("--junit", "dh.xml", program=KILLED_BEFORE_THE_RENAME))[0] == -signal.SIGKILL
+    assert (tmp_path / "dh.xml").read_text() == "<old/>"
+    assert stored()["status"] == "succeeded", "reports come after results"
+    assert list(tmp_path.glob(".dh.xml.*.dh-part"))
+    assert ended(dh("--junit", "dh.xml"))[0] == 0
+    assert "<skipped" in (tmp_path / "dh.xml").read_text()
+    assert not list(tmp_path.glob(".dh.xml.*"))
 
 
 def test_a_failed_run_is_not_a_success(dh: Dh, tmp_path: Path) -> None:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import psutil
 import pytest
 
 from dhcli.batch import Batch, Policy
 from dhcli.events import Event, JobDecided, JobFinished, Summary
 from dhcli.hashes import HashCache
+from dhcli.inference import Device
 from dhcli.manifest import load_manifest
 from dhcli.media.ffmpeg import InputFile
 from dhcli.result import JobResult, read_result
@@ -30,7 +37,7 @@ class Night:
     """A manifest with jobs named after their outputs, and what was rendered in a run of it."""
 
     def __init__(self, folder: Path, models: Models, audio: Path, video: Path) -> None:
-        self.folder, self._models = folder, models
+        self.folder, self.models = folder, models
         shutil.copyfile(audio, folder / "words.wav")
         shutil.copyfile(video, folder / "clip.mp4")
         self.jobs: dict[str, dict[str, Any]] = {name: {} for name in ("a", "b", "c")}
@@ -45,7 +52,7 @@ class Night:
         """Job and status, in the order of the run."""
         self.write()
         self.events = []
-        settings = Settings(self._models, **{"limit_frames": 2} | how)
+        settings = Settings(self.models, **{"limit_frames": 2} | how)
         loaded = load_manifest(self.folder / "night.yaml")
         Batch(settings, self.events.append, Policy(only_failed=only_failed)).run(loaded.jobs, loaded.path)
         return {event.job_id: event.status for event in self.events if isinstance(event, JobFinished)}
@@ -214,6 +221,81 @@ def test_what_changed_is_rendered_and_named(night: Night, change: str) -> None:
     assert statuses["a"] == ("skipped" if reason == "up to date" else "succeeded")
 
 
+@pytest.fixture
+def other_models(repository: Path, tmp_path: Path) -> Path:
+    """A folder with a dh-base that has other bytes in one of its files, and with `mine`, which is dh-base."""
+    for name in ("dh-base", "mine"):
+        shutil.copytree(repository / "models/dh-base", tmp_path / "models" / name)
+    mine = tmp_path / "models/mine/model.yaml"
+    mine.write_text(mine.read_text().replace("name: dh-base", "name: mine"))
+    geometry, descriptor = (tmp_path / "models/dh-base" / name for name in ("geometry.npz", "model.yaml"))
+    before = geometry.read_bytes()
+    with np.load(geometry) as archive:
+        arrays = dict(archive)
+    np.savez_compressed(geometry, **arrays)
+    after = geometry.read_bytes()
+    text = descriptor.read_text().replace(f"bytes: {len(before)}", f"bytes: {len(after)}")
+    descriptor.write_text(text.replace(hashlib.sha256(before).hexdigest(), hashlib.sha256(after).hexdigest()))
+    return tmp_path / "models"
+
+
+def test_another_model_is_told_by_its_content_and_not_by_its_name(night: Night, other_models: Path) -> None:
+    night.jobs = {"a": {}}
+    night.run()
+    night.models = Models((other_models,), Device("cpu"), 2)
+    night.jobs = {"a": {"model": "mine"}}
+    assert night.run() == {"a": "skipped"}
+    night.jobs = {"a": {}}
+    assert night.run() == {"a": "succeeded"}
+    assert re.fullmatch(r"stale: the model has changed \(dh-base \w{12} -> \w{12}\)", night.reasons["a"])
+    assert night.run() == {"a": "skipped"}
+
+
+@pytest.mark.parametrize("in_time", [True, False])
+def test_a_service_that_is_stopped_goes_on_at_its_next_start(
+    night: Night, fake_ffmpeg: FakeFfmpeg, until: Until, monkeypatch: pytest.MonkeyPatch, in_time: bool
+) -> None:
+    """As a service manager does it: SIGTERM and, where that is not answered in time, SIGKILL."""
+    night.write()
+    mark = fake_ffmpeg("encode", "stuck()", 2)
+    process = subprocess.Popen([*RUN, "--limit-frames", "2"], cwd=night.folder, stderr=subprocess.DEVNULL)
+    assert until(Path(f"{mark}.now").exists)
+    if not in_time:
+        process.send_signal(signal.SIGSTOP)  # it cannot answer
+    process.terminate()
+    if not in_time:
+        process.kill()
+    assert process.wait(60) == (128 + signal.SIGTERM if in_time else -signal.SIGKILL)
+    assert night.result("b").status == ("cancelled" if in_time else "running")
+    monkeypatch.delenv("DH_FFMPEG")
+    assert night.run() == {"a": "skipped", "b": "succeeded", "c": "succeeded"}
+    assert night.exit_code == 0
+
+
+JOBS = 10_000
+
+
+def test_ten_thousand_jobs_are_recognised_without_reading_their_media(
+    night: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How long that takes stands in benchmarks/resume.md; here: every job once, no byte of media, little memory."""
+    later_ns = 10**10
+    cache = HashCache(clock_ns=lambda: time.time_ns() + later_ns)  # the inputs count as old enough
+    night.jobs = {"00000": {}}
+    night.run(hashes=cache)
+    result, size = (night.folder / "00000.mp4.json").read_text(), (night.folder / "00000.mp4").stat().st_size
+    for number in range(1, JOBS):
+        name = f"{number:05d}"
+        with (night.folder / f"{name}.mp4").open("wb") as output:
+            output.truncate(size)  # as much as is looked at
+        (night.folder / f"{name}.mp4.json").write_text(result.replace("00000", name))
+    night.jobs = {f"{number:05d}": {} for number in range(JOBS)}
+    monkeypatch.setattr(InputFile, "sha256", lambda *_: pytest.fail("the media was read"))
+    before = psutil.Process().memory_info().rss
+    assert list(night.run(hashes=cache).items()) == [(name, "skipped") for name in night.jobs]
+    assert psutil.Process().memory_info().rss - before < 256 << 20
+
+
 def test_dry_run_says_why_and_writes_nothing(night: Night) -> None:
     night.run()
     night.jobs["b"]["crf"] = "30"
@@ -345,8 +427,8 @@ KILLED_AFTER_THE_RENAME = """
 import os, signal
 import dhcli.part as part
 real = os.replace
-def killer(source, target):
-    real(source, target)
+def killer(source, target, **folders):
+    real(source, target, **folders)
     if str(target).endswith(".mp4"):
         os.kill(os.getpid(), signal.SIGKILL)
 part.os.replace = killer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import signal
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ from dhcli.families.dh_base import DhBase
 from dhcli.inference import Device
 from dhcli.manifest import single_job
 from dhcli.options import Job
+from dhcli.reports.log_file import LogFile
 from dhcli.result import JobResult, read_result
 from dhcli.retry import FailureLimit, Retry
 from dhcli.settings import Models, Settings
@@ -144,6 +146,59 @@ def test_out_of_memory_is_tried_with_half_the_batch_for_the_rest_of_the_run(rig:
     assert small.batches == [4, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2]
     assert [rig.result(number).attempt for number in (1, 2)] == [2, 1]
     assert rig.result().earlier_attempts[0].code == "device.out_of_memory"
+
+
+class _Broken(DhBase):
+    """The default model on a device that fails in its first batch."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(load_bundle("dh-base"), Device("cpu"), 2)
+        self._code = code
+        self.batches: list[int] = []
+
+    def speak(self, shots: Sequence[Shot], yuv: YuvMatrix) -> list[Mouth]:
+        self.batches.append(len(shots))
+        if len(self.batches) == 1:
+            raise DhError(self._code, "CUDA failure 700: an illegal memory access", hint="-")
+        return super().speak(shots, yuv)
+
+
+def test_a_lost_device_ends_the_run_without_another_attempt(rig: Rig) -> None:
+    """Its context is poisoned: nothing that this process does on it can succeed."""
+    rig.models = Models((), Device("cpu"))
+    rig.models._families["dh-base"] = broken = _Broken("device.lost")
+    rig.retry = dataclasses.replace(rig.retry, limit=5)
+    summary = rig.run(jobs=3)
+    assert (summary.failed, summary.not_started, summary.exit_code) == (1, 2, 75)
+    assert (len(broken.batches), rig.waits, rig.result().attempt) == (1, [], 1)
+
+
+def test_little_memory_in_the_machine_is_tried_with_half_the_batch_too(rig: Rig) -> None:
+    rig.models = Models((), Device("cpu"))
+    rig.models._families["dh-base"] = broken = _Broken("job.out_of_memory")
+    assert rig.run().exit_code == 0
+    assert broken.batches == [4, 2, 2, 2, 2, 2]
+    assert [attempt.code for attempt in rig.result().earlier_attempts] == ["job.out_of_memory"]
+
+
+def test_each_attempt_stands_in_the_log(rig: Rig, fake_ffmpeg: FakeFfmpeg, tmp_path: Path) -> None:
+    fake_ffmpeg("encode", "os._exit(3)", 0)
+    rig.retry = dataclasses.replace(rig.retry, limit=2)
+    log = LogFile(tmp_path / "log")
+    rig.on_event = log
+    rig.run()
+    log.close()
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert [(line["event"], line["attempt"]) for line in lines if line["event"] in {"job_started", "retry"}] == [
+        ("job_started", 1),
+        ("retry", 1),
+        ("job_started", 2),
+        ("retry", 2),
+        ("job_started", 3),
+    ]
+    retries = [line for line in lines if line["event"] == "retry"]
+    assert [(line["code"], line["wait_s"]) for line in retries] == [("encode.failed", 2.5), ("encode.failed", 5.0)]
+    assert {(line["job_id"], line["run_id"]) for line in retries} == {("out1", lines[0]["run_id"])}
 
 
 @pytest.mark.parametrize(("limit", "failed"), [(FailureLimit(2), 2), (FailureLimit(50, percent=True), 3)])

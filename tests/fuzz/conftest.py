@@ -29,8 +29,12 @@ from dhcli.settings import Models, Settings
 FRAMES = 10
 NEVER = frozenset({"internal.bug", "stalled", "job.timeout"})
 """No damage to a file may end in one of these."""
-PROMISING = frozenset({"mp4", "mkv", "mov", "webm", "wav", "m4a", "flac"})
-"""Their headers say how long they were, so what is missing must be noticed."""
+SOUND_S = FRAMES / 25
+LONG_S = 3.0
+"""Of sounds in Ogg, where one page of 0.4 s would be all there is."""
+PAGES = ("-page_duration", "200000")
+PROMISING = frozenset({"mp4", "mkv", "mov", "webm", "avi", "wav", "m4a", "flac", "ogg", "opus"})
+"""Their headers say how long they were, or their pages follow each other, so what is missing must be noticed."""
 SHORT_S = 0.05
 STALL_S = 20.0
 """No stage of a clip of ten frames takes a second; the generous rest is for a busy machine."""
@@ -48,8 +52,10 @@ SOUNDS = {
     "mp3": ("-c:a", "libmp3lame", "-ar", "22050", "-b:a", "32k"),
     "m4a": ("-c:a", "aac", "-b:a", "32k"),
     "flac": ("-c:a", "flac"),
-    "ogg": ("-c:a", "libvorbis", "-ar", "22050"),
+    "ogg": ("-c:a", "libvorbis", "-ar", "22050", *PAGES),
+    "opus": ("-c:a", "libopus", "-b:a", "32k", *PAGES),
 }
+LENGTHS = {"ogg": LONG_S, "opus": LONG_S}
 
 
 @dataclass
@@ -123,13 +129,12 @@ def seeds() -> range:
 
 @pytest.fixture(scope="session")
 def sources(avatar: Path, speech: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Ten frames of a face, or the sound for them, in every container."""
+    """Ten frames of a face, or a sound for them, in every container."""
     folder = tmp_path_factory.mktemp("sources")
     picture = ("-i", avatar, "-frames:v", FRAMES, "-vf", "crop=240:240:80:20,scale=120:120", "-an")
-    sound = ("-ss", 1, "-t", FRAMES / 25, "-i", speech)
     made = {}
     for kind, argv in [(kind, (*picture, *how)) for kind, how in VIDEOS.items()] + [
-        (kind, (*sound, *how)) for kind, how in SOUNDS.items()
+        (kind, ("-ss", 1, "-t", LENGTHS.get(kind, SOUND_S), "-i", speech, *how)) for kind, how in SOUNDS.items()
     ]:
         made[kind] = folder / f"whole.{kind}"
         subprocess.run([find_ffmpeg(), "-v", "error", "-nostdin", *map(str, argv), str(made[kind])], check=True)
@@ -152,7 +157,7 @@ def render(models: Models, tmp_path: Path) -> Callable[[Path, Path], JobResult]:
         folder.mkdir()
         try:
             jobs = single_job(audio, video, folder / "out.mp4").jobs
-            settings = Settings(models, stall_timeout_s=STALL_S, timeout_s=60)
+            settings = Settings(models, stall_timeout_s=STALL_S, timeout_s=60, limit_frames=FRAMES)
             Batch(settings, lambda _: None, Policy(retry=Retry(0))).run(jobs)
             result = read_result(settings.result_path(jobs[0]))
             assert result is not None
@@ -201,4 +206,4 @@ def is_shorter(result: JobResult, kind: str) -> bool:
     assert audio is not None
     if kind in VIDEOS:
         return video.frames is None or video.frames < FRAMES
-    return audio.duration_s is None or audio.duration_s < FRAMES / 25 - SHORT_S
+    return audio.duration_s is None or audio.duration_s < LENGTHS.get(kind, SOUND_S) - SHORT_S

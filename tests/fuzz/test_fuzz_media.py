@@ -20,7 +20,7 @@ def test_damaged_video(kind: str, seeds: range, sources: dict[str, Path], look: 
 
 
 @pytest.mark.timeout(0)
-@pytest.mark.parametrize("kind", ["wav", "mp3", "m4a", "flac", "ogg"])
+@pytest.mark.parametrize("kind", ["wav", "mp3", "m4a", "flac", "ogg", "opus"])
 def test_damaged_sound(kind: str, seeds: range, sources: dict[str, Path], look: Look) -> None:
     ends = {seed: look(kind, sources[kind], seed, sources["mp4"]) for seed in seeds}
     assert not {seed: end for seed, end in ends.items() if isinstance(end, str)}

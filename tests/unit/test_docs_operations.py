@@ -37,7 +37,7 @@ ALL = set().union(*FLAGS.values())
 def _commands(text: str) -> Iterator[tuple[str, list[str]]]:
     """Each `dh VERB …` in the text, to the end of the command."""
     for found in re.finditer(
-        r"(?<![\w./-])(?:/opt/dh/bin/)?dh ((?:render|check|doctor|schema|models \w+)\b[^\n`|;&#]*)", text
+        r"(?<![\w./-])(?:/opt/dh/bin/)?dh ((?:render|check|doctor|schema|bench|models \w+)\b[^\n`|;&#]*)", text
     ):
         words = found[1].replace('"]', "")
         try:

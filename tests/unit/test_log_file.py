@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dhcli.events import BatchStarted, Event, JobFinished, JobStarted, Progress, Summary, Warned
+from dhcli.events import BatchStarted, Event, JobDeferred, JobFinished, JobStarted, Progress, Summary, Warned
 from dhcli.reports.log_file import LogFile
 
 Open = Callable[..., LogFile]
@@ -102,6 +102,15 @@ def test_a_run_with_its_stages(opened: Open, clock: list[float], tmp_path: Path)
         "duration_s": 3.0,
     }
     assert "job_id" not in found[-1]
+
+
+def test_what_comes_after_a_deferred_job_is_not_its_own(opened: Open, tmp_path: Path) -> None:
+    log = opened(tmp_path / "log")
+    for event in (STARTED, JobDeferred("a", "env.locked", "Another run."), Warned(None, "run.stopped", "Enough.")):
+        log(event)
+    _, deferred, warned = lines(tmp_path / "log")
+    assert (deferred["event"], deferred["job_id"], deferred["code"]) == ("job_deferred", "a", "env.locked")
+    assert not {"job_id", "attempt"} & set(warned)
 
 
 def test_a_torn_line_of_a_killed_run_does_no_harm(opened: Open, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ import psutil
 import pytest
 
 from dhcli.events import BatchStarted, Event, JobFinished, JobStarted, Refused, Summary, Warned
+from dhcli.lock import output_lock
 from dhcli.reports import Reports, Wanted
+from dhcli.reports.junit import Case, junit_xml
 from dhcli.reports.metrics_file import FRAMES, Samples, read_metrics
 from dhcli.reports.on_finish import OnFinish
 
@@ -226,6 +228,53 @@ def test_two_runs_with_one_metrics_file_do_not_lose_each_others_frames(tmp_path:
     assert read_metrics(path)[FRAMES] == 2
     assert [report.exit_code(0) for report in reports] == [0, 0]
     assert [entry.name for entry in tmp_path.iterdir()] == ["dh.prom"]
+
+
+def test_two_runs_with_one_junit_file_write_it_one_after_the_other(
+    shown: list[Event], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "dh.xml"
+    path.write_text("<old/>")
+    inside, may_go = threading.Event(), threading.Event()
+
+    def slow(cases: Sequence[Case], summary: Summary) -> str:
+        if not inside.is_set():
+            inside.set()
+            assert may_go.wait(GRACE_S)
+        return junit_xml(cases, summary)
+
+    def end(failed: int) -> None:
+        with Reports(Wanted(junit=path), shown.append) as reports:
+            reports(dataclasses.replace(SUMMARY, not_started=failed))
+
+    monkeypatch.setattr("dhcli.reports.reports.junit_xml", slow)
+    threads = [threading.Thread(target=end, args=(number,)) for number in (1, 2)]
+    threads[0].start()
+    assert inside.wait(GRACE_S)
+    threads[1].start()
+    threads[1].join(0.3)
+    assert threads[1].is_alive(), "it waits until the first has written"
+    assert path.read_text() == "<old/>", "a reader sees the whole file before, or the whole file after"
+    may_go.set()
+    for thread in threads:
+        thread.join(GRACE_S)
+    assert ET.parse(path).getroot()[0][0].get("name") == "2 jobs were not started"  # noqa: S314 - our own text
+    assert warnings(shown) == []
+    assert [entry.name for entry in tmp_path.iterdir()] == ["dh.xml"]
+
+
+@pytest.mark.parametrize("name", ["metrics_file", "junit"])
+def test_a_report_that_somebody_else_holds_is_lost_after_a_while(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr("dhcli.reports.reports.LOCK_WAIT_S", 0.1)
+    path = tmp_path / "report"
+    path.write_text("old")
+    with output_lock(path, run_id="other"):
+        shown = run(Wanted(**{name: path}))  # type: ignore[arg-type]
+    assert last(shown).exit_code == 74
+    assert all(f"process {os.getpid()} on" in text and "run other" in text for text in warnings(shown))
+    assert path.read_text() == "old"
 
 
 def test_a_signal_ends_the_command_and_is_the_exit_code(shown: list[Event], tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 import numpy as np
@@ -18,6 +18,33 @@ from dhcli.types import F32
 SAMPLE_BYTES = 4
 SLACK_S = 0.1
 """A resampler's filter may begin and end a little early; a cut file lacks more."""
+KEPT_SAMPLES = 960_000
+"""A minute at 16 kHz, 3.8 MB: sounds up to this are decoded once, however often they are read."""
+
+
+class Repeatable:
+    """A waveform that is read from its start more than once. A long one is decoded anew each time."""
+
+    def __init__(self, open_waveform: Callable[[], Iterator[F32]]) -> None:
+        self._open = open_waveform
+        self._whole: list[F32] | None = None
+
+    def __call__(self) -> Iterator[F32]:
+        """All blocks, from the start. Raises what reading them raises."""
+        if self._whole is not None:
+            yield from self._whole
+            return
+        kept: list[F32] = []
+        samples = 0
+        for block in self._open():
+            samples += len(block)
+            if samples <= KEPT_SAMPLES:
+                kept.append(block)
+            else:
+                kept.clear()
+            yield block
+        if samples <= KEPT_SAMPLES:
+            self._whole = kept
 
 
 def waveform_argv(file: InputFile, info: AudioInfo, rate: int, trim: Trim | None) -> list[str]:

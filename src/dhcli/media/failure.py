@@ -31,7 +31,8 @@ TRUNCATION = re.compile(
     re.IGNORECASE,
 )
 DAMAGED_CONTAINER = re.compile(
-    r"exceeds containing master element|ebml number|went wrong during header parsing", re.IGNORECASE
+    r"exceeds containing master element|ebml number|invalid track number|went wrong during header parsing",
+    re.IGNORECASE,
 )
 """Matroska and AVI without a piece: the demuxer goes on behind it, and what stood there is missing without a word."""
 TOO_LARGE = re.compile(r"exceeds specified max pixel count")
@@ -43,7 +44,8 @@ WHITELIST = re.compile(r"(not (?:on|in) whitelist) '.*")
 CUT_PACKET = re.compile(r"packet corrupt|corrupt input packet", re.IGNORECASE)
 NO_SPACE = re.compile(r"no space left on device|disk quota exceeded|file too large", re.IGNORECASE)
 UNFIT = re.compile(
-    r"no such filter|unknown encoder|unrecognized option|option not found|error loading shared", re.IGNORECASE
+    r"no such filter|unknown encoder|unrecognized option|option not found|error (?:while )?loading shared",
+    re.IGNORECASE,
 )
 LEVEL = re.compile(r"\[(?:info|verbose|warning|error|fatal|panic)\] ")
 SAID = re.compile(r"(\[[^\]]+ @ 0x[0-9a-f]+\] )*\[info\] ")
@@ -156,9 +158,13 @@ def decode_failure(file: InputFile, child: Child, code: int | None, finding: str
     return file.error("input.truncated", f"ends early: {finding}", hint=COPY_AGAIN, stderr_tail=tail[-20:])
 
 
-def encode_failure(child: Child, code: int | None, finding: str) -> DhError:
-    """Why the encoder ended early, or badly."""
+def encode_failure(child: Child, code: int | None, finding: str, *, excess_bytes: int | None = None) -> DhError:
+    """Why the encoder ended early, or badly. `excess_bytes` is the limit that its file has reached, if it has."""
     tail = child.tail(100)
+    if excess_bytes is not None:
+        what = f"{finding}: it wrote more than {excess_bytes} bytes, which nothing in the plan needs"
+        hint = "The sound is probably damaged; convert it with another program."
+        return DhError("encode.failed", f"{what}.", hint=hint, stderr_tail=tail[-20:])
     if NO_SPACE.search("\n".join(tail)) or code == -signal.SIGXFSZ:
         hint = "Make room on the output's disk, or write elsewhere."
         return DhError(

@@ -63,8 +63,8 @@ def fence_argv() -> list[str]:
     ]
 
 
-def confine(pid: int, cpu_s: int | None) -> None:
-    """Limits of the kernel for a child that has just been started: memory, processor time, no core dump.
+def confine(pid: int, cpu_s: int | None, file_bytes: int | None = None) -> None:
+    """Limits of the kernel for a child that was just started: memory, processor time, size of a file, no core dump.
 
     From outside, since code between fork and exec can deadlock in a process with threads. Where the system cannot do
     it, the fence of options and the watchdog remain.
@@ -76,8 +76,10 @@ def confine(pid: int, cpu_s: int | None) -> None:
     limits = {resource.RLIMIT_DATA: memory, resource.RLIMIT_CORE: 0}
     if cpu_s is not None:
         limits[resource.RLIMIT_CPU] = cpu_s
+    if file_bytes is not None:
+        limits[resource.RLIMIT_FSIZE] = file_bytes
     for which, wanted in limits.items():
         with contextlib.suppress(ProcessLookupError):  # it ended already, and says itself why
-            _, hard = resource.prlimit(pid, which)
-            allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+            soft, hard = resource.prlimit(pid, which)
+            allowed = min([wanted, *(limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY)])
             resource.prlimit(pid, which, (allowed, hard))

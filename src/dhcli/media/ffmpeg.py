@@ -25,7 +25,7 @@ import imageio_ffmpeg
 
 from dhcli.boundary import open_file_strays
 from dhcli.child import STDERR_LINES, Child, exit_text
-from dhcli.errors import DhError
+from dhcli.errors import TOO_MANY_FILES, DhError, as_dh_error
 from dhcli.media.fence import CPU_BASE_S, MAX_ALLOC_BYTES, confine, fence_argv
 from dhcli.options import Trim
 from dhcli.scope import Scope
@@ -75,6 +75,8 @@ def _ask(program: str, option: str) -> str:
     except FileNotFoundError as error:
         raise DhError("env.ffmpeg_missing", f"There is no ffmpeg at {program}.", hint=SET_VARIABLE) from error
     except (OSError, subprocess.TimeoutExpired) as error:
+        if isinstance(error, OSError) and error.errno in TOO_MANY_FILES:
+            raise as_dh_error(error, "ffmpeg") from error
         raise DhError(
             "env.ffmpeg_unusable", f"{program} does not run: {error}", hint="Run it by hand with -version."
         ) from error
@@ -89,12 +91,23 @@ def _ask(program: str, option: str) -> str:
 
 
 @functools.cache
-def ffmpeg_version(program: str) -> str:
-    """The version of `program`, such as "7.1". Raises env.ffmpeg_missing and env.ffmpeg_unusable."""
-    found = re.match(r"ffmpeg version (\S+)", _ask(program, "-version"))
+def _introduction(program: str) -> tuple[str, str]:
+    """The version of `program`, and all that it says of its build and its libraries."""
+    text = _ask(program, "-version")
+    found = re.match(r"ffmpeg version (\S+)", text)
     if not found:
         raise DhError("env.ffmpeg_unusable", f"{program} does not introduce itself as ffmpeg.", hint=SET_VARIABLE)
-    return found[1]
+    return found[1], text
+
+
+def ffmpeg_version(program: str) -> str:
+    """The version of `program`, such as "7.1". Raises env.ffmpeg_missing and env.ffmpeg_unusable."""
+    return _introduction(program)[0]
+
+
+def ffmpeg_build(program: str) -> str:
+    """A hash of version, build options and libraries: two programs with the same one decode alike. Raises as above."""
+    return hashlib.sha256(_introduction(program)[1].encode()).hexdigest()
 
 
 @functools.cache
@@ -106,8 +119,10 @@ def ffmpeg_encoders(program: str) -> frozenset[str]:
 class InputFile:
     """A regular file, opened for reading once; the descriptor stays the same file whatever happens to its name."""
 
-    def __init__(self, path: str | Path, role: str, *, root: Path | None = None) -> None:
+    def __init__(self, path: str | Path, role: str, *, root: Path | None = None, folder: int | None = None) -> None:
         """`role` ("video", "audio") begins every message about the file, which may not lie outside of `root`.
+
+        `folder`, an open one, is where its name is looked up; else its path leads there.
 
         Raises input.missing, input.not_regular, input.unreadable, input.empty.
         """
@@ -117,7 +132,8 @@ class InputFile:
         self._sha256: str | None = None
         try:
             # A FIFO without O_NONBLOCK waits for its writer for ever.
-            self.fd = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            at = self.path if folder is None else self.path.name
+            self.fd = os.open(at, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
         except OSError as error:
             raise self._cannot_open(error) from error
         found = os.fstat(self.fd)
@@ -135,7 +151,9 @@ class InputFile:
     def _cannot_open(self, error: OSError) -> DhError:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             return self.error(
-                "input.missing", "there is no such file", hint="Correct the path; it is relative to the manifest."
+                "input.missing",
+                "there is no such file",
+                hint="Correct the path; in a manifest file it is relative to that file, else to the current folder.",
             )
         if error.errno in (errno.ENXIO, errno.ENODEV):
             return self.error("input.not_regular", "is a socket or device", hint="Give a file.")
@@ -251,8 +269,9 @@ def start(
     pass_fds: Sequence[int] = (),
     keep_lines: int = STDERR_LINES,
     cpu_s: int | None = None,
+    file_bytes: int | None = None,
 ) -> Child:
-    """Start ffmpeg as a child of the job, with `cpu_s` s of processor time at most.
+    """Start ffmpeg as a child of the job, with `cpu_s` s of processor time and files of `file_bytes` at most.
 
     Raises env.ffmpeg_missing, env.ffmpeg_unusable, env.limits, Stopped.
     """
@@ -270,7 +289,7 @@ def start(
         raise DhError(
             "env.ffmpeg_unusable", f"{argv[0]} does not start: {error.strerror}.", hint=SET_VARIABLE
         ) from error
-    confine(child.pid, cpu_s)
+    confine(child.pid, cpu_s, file_bytes)
     return child
 
 

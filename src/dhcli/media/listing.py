@@ -14,7 +14,7 @@ from dhcli.types import Colour
 
 INPUT = re.compile(r"^\[info\] Input #0, (.+), from '")
 DURATION = re.compile(r"^\[info\]   Duration: (\d+):(\d\d):(\d\d\.\d+)(?:, start: (-?[\d.]+))?")
-STREAM = re.compile(r"^\[info\] +Stream #0:(\d+)(?:\[\w+\])?(?:\([^)]*\))?: (\w+): (.*)$")
+STREAM = re.compile(r"^\[info\] +Stream #0:(\d+)(?:\[(\w+)\])?(?:\([^)]*\))?: (\w+): (.*)$")
 SIZE = re.compile(r", (\d+)x(\d+)[, ]|, (\d+)x(\d+)$")
 RATE = re.compile(r", ([\d.]+)(k?) (fps|tbr)")
 SHOWN = re.compile(
@@ -40,6 +40,8 @@ class Stream:
     default: bool = False
     rotation: int = 0
     """Degrees counterclockwise by which the picture is to be turned, 0..359."""
+    pid: int | None = None
+    """The number of its packets in an MPEG stream."""
     alpha: bool = False
     """VP8 and VP9 carry transparency beside the picture; the pixel format does not show it."""
 
@@ -120,7 +122,7 @@ def parse_listing(lines: Iterable[str]) -> Listing | None:
             duration = int(found[1]) * 3600 + int(found[2]) * 60 + Fraction(found[3])
             start = Fraction(found[4] or 0)
         elif found := STREAM.match(line):
-            streams.append(_stream(int(found[1]), found[2].lower(), found[3]))
+            streams.append(_stream(int(found[1]), found[2], found[3].lower(), found[4]))
         elif streams and (found := MATRIX.match(line)):
             streams[-1]["rotation"] = round(float(found[1])) % 360
         elif streams and re.match(r"^\[info\] +alpha_mode +: 1$", line, re.IGNORECASE):
@@ -149,10 +151,11 @@ def _picture(shown: re.Match[str], colour: Colour) -> Picture:
     return Picture(pix_fmt, int(width), int(height), sar, fields in "TB", colour)
 
 
-def _stream(index: int, kind: str, text: str) -> dict[str, object]:
+def _stream(index: int, ident: str | None, kind: str, text: str) -> dict[str, object]:
     return {
         "index": index,
         "kind": kind,
+        "pid": int(ident, 16) if ident is not None else None,
         "codec": re.split(r"[ ,(]", text, maxsplit=1)[0],
         "text": text,
         "attached": "(attached pic)" in text or "(timed thumbnails)" in text,

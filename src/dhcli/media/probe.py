@@ -28,20 +28,13 @@ from dhcli.media.ffmpeg import SOUND_FILTER, InputFile, base_argv, beating, inpu
 from dhcli.media.info import AudioInfo, VideoInfo, delivered_colour, frame_format, has_alpha, unusual
 from dhcli.media.listing import FIELDS, Listing, Picture, Stream, parse_listing, parse_picture
 from dhcli.media.packets import Timeline, read_timelines
+from dhcli.media.promise import check_framing, check_pictures, check_sound, check_video
 from dhcli.scope import Scope
 
 __all__ = ["AudioInfo", "VideoInfo", "frame_format", "probe_audio", "probe_video"]
 
 DESCRIPTION_LINES = 4000
 """Lines of an input's description that are kept; a disc copy with 80 tracks writes about 800."""
-SHORT_S = Fraction(1, 5)
-"""A sound may end this much before its header says: encoder delay and padding are not sound."""
-EXACT_S = Fraction(1, 50)
-"""Not so where nothing is delayed or padded: the header's claim is only rounded, to 10 ms."""
-LOSSLESS = ("pcm_", "flac", "alac", "wavpack", "tta", "ape")
-EXACT_CONTAINERS = ("mov,", "matroska", "avi")
-"""Their headers are written when everything else is: what they claim was once there."""
-TS_PACKET, TS_PACKET_WITH_PARITY = 188, 204
 STILL_CODECS = frozenset({"png", "mjpeg", "webp", "gif", "apng", "av1", "hevc"})
 """One frame of these in a container that could hold more is a still image: AVIF, HEIC, a GIF that does not move."""
 
@@ -55,17 +48,18 @@ def probe_video(scope: Scope, file: InputFile, *, max_duration_s: float = MAX_DU
     with scope.stage("probe"):
         listing = _list_streams(scope, file)
         stream = _choose(file, listing, "video")
-        _check_packets(file, listing)
+        found = check_framing(scope, file, listing, stream)
         _check_duration(file, listing.duration, max_duration_s)
         if stream.size and stream.size[0] * stream.size[1] > MAX_PIXELS:
             finding = f"has {stream.size[0]}x{stream.size[1]} px (limit {MAX_PIXELS} px)"
             raise file.error("input.too_large", finding, hint="Scale it down first.")
         timeline, picture = _scan_video(scope, file, listing, stream)
+        check_pictures(file, stream, timeline, found)
         plain = timeline.plain
         if not plain:
             timeline = _decode_times(scope, file, stream, len(timeline.pts) + timeline.untimed)
         info = _describe(listing, stream, timeline, picture, plain=plain)
-        _check_promise(file, listing, timeline, info)
+        check_video(scope, file, listing, timeline, info)
         _check_duration(file, info.duration, max_duration_s)
         return info
 
@@ -79,7 +73,7 @@ def probe_audio(scope: Scope, file: InputFile, *, max_duration_s: float = MAX_DU
     with scope.stage("probe"):
         listing = _list_streams(scope, file)
         stream = _choose(file, listing, "audio")
-        _check_packets(file, listing)
+        check_framing(scope, file, listing, stream)
         _check_duration(file, listing.duration, max_duration_s)
         argv = [*base_argv(), "-max_error_rate", "0", *input_argv(file), "-map", f"0:{stream.index}"]
         argv += ["-af", SOUND_FILTER, "-c:a", "pcm_s16le", "-f", "framecrc", "pipe:1"]
@@ -93,11 +87,7 @@ def probe_audio(scope: Scope, file: InputFile, *, max_duration_s: float = MAX_DU
             if code or sound_damage(file, child.tail(100)):
                 raise decode_failure(file, child, code, f"{float(seconds):.2f} s of sound could be read")
         _check_duration(file, seconds, max_duration_s)
-        promise = _promised_sound(listing)
-        slack = EXACT_S if stream.codec.startswith(LOSSLESS) else SHORT_S
-        if promise is not None and seconds < promise - slack:
-            finding = f"ends after {float(seconds):.2f} of {float(promise):.2f} s"
-            raise file.error("input.truncated", finding, hint=COPY_AGAIN)
+        check_sound(file, listing, stream, seconds)
         if not samples:
             raise file.error("audio.too_short", "has no sample", hint="Give a recording with sound.")
         return AudioInfo(stream.index, stream.codec, listing.container, sample_rate, stream.channels, samples)
@@ -138,35 +128,6 @@ def _check_duration(file: InputFile, seconds: Fraction | None, limit_s: float) -
     if seconds is not None and seconds > limit_s:
         finding = f"has {float(seconds):.1f} s, more than the limit of {limit_s:g} s"
         raise file.error("input.too_long", finding, hint="Cut it, or raise the limit with --max-duration.")
-
-
-def _promised_sound(listing: Listing) -> Fraction | None:
-    # A container's duration is that of its longest stream, so it says something only where the sound is alone.
-    alone = all(stream.kind == "audio" or stream.attached for stream in listing.streams)
-    return listing.duration if alone and not listing.estimated and len(listing.of_kind("audio")) == 1 else None
-
-
-def _check_packets(file: InputFile, listing: Listing) -> None:
-    """An MPEG transport stream promises nothing, but its packets have one size: a copy that stopped shows."""
-    begins = file.head(1) == b"G"  # the sync byte; the 192-byte packets of cameras have theirs later
-    if listing.container == "mpegts" and begins and file.bytes % TS_PACKET and file.bytes % TS_PACKET_WITH_PARITY:
-        over = file.bytes % TS_PACKET
-        raise file.error("input.truncated", f"ends {over} bytes into a packet of {TS_PACKET}", hint=COPY_AGAIN)
-
-
-def _check_promise(file: InputFile, listing: Listing, timeline: Timeline, info: VideoInfo) -> None:
-    """Frames that a damaged container lost at either end leave no trace but a header that speaks of more."""
-    alone = sum(stream.kind in ("video", "audio") and not stream.attached for stream in listing.streams) == 1
-    if listing.duration is None or listing.estimated or not alone or not listing.container.startswith(EXACT_CONTAINERS):
-        return
-    last = timeline.end() * timeline.time_base
-    covered = max(last, info.pts[-1] * timeline.time_base + 1 / info.fps) - info.pts[0] * timeline.time_base
-    if info.is_image or covered + max(listing.start, Fraction(0)) >= listing.duration - max(
-        EXACT_S, Fraction(3, 2) / info.fps
-    ):
-        return
-    finding = f"holds {float(covered):.2f} of {float(listing.duration):.2f} s"
-    raise file.error("input.truncated", finding, hint=COPY_AGAIN)
 
 
 def _scan_video(scope: Scope, file: InputFile, listing: Listing, stream: Stream) -> tuple[Timeline, Picture]:

@@ -74,7 +74,8 @@ def decode_argv(file: InputFile, info: VideoInfo, *, seek: Fraction | None = Non
     return [
         *(*base_argv(), *strict, *input_argv(file, *before)),
         *("-map", f"0:{info.index}", "-vf", filters(info), "-fps_mode", "passthrough"),
-        *("-f", "yuv4mpegpipe", "-pix_fmt", "yuv420p", "-strict", "-1", "pipe:1"),
+        # One packet for the pipe instead of eight: 87 MB less at 2160p.
+        *("-thread_queue_size", "1", "-f", "yuv4mpegpipe", "-pix_fmt", "yuv420p", "-strict", "-1", "pipe:1"),
     ]
 
 

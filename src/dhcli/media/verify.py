@@ -41,6 +41,7 @@ def verify_output(
     scope: Scope,
     path: Path,
     *,
+    folder: int | None = None,
     fmt: FrameFormat,
     frames: int,
     audio_duration: Fraction | None = None,
@@ -48,9 +49,11 @@ def verify_output(
 ) -> VerifiedOutput:
     """Read `path` and compare: size, exact frame times, frame count; a sound of `audio_duration` s, or none where None.
 
+    `folder` is its folder where that is open.
+
     Raises output.mismatch, env.*, Stopped.
     """
-    with scope.stage(stage), _written(path) as file:
+    with scope.stage(stage), _written(path, folder) as file:
         argv = [*base_argv(), *input_argv(file), "-map", "0:v", "-map", "0:a?"]
         argv += ["-c", "copy", "-f", "framecrc", "pipe:1"]
         with running(scope, stage, argv, pass_fds=file.pass_fds) as child:
@@ -75,10 +78,10 @@ def verify_output(
 
 
 @contextlib.contextmanager
-def _written(path: Path) -> Iterator[InputFile]:
+def _written(path: Path, folder: int | None) -> Iterator[InputFile]:
     """The output, opened; what is wrong with it is no fault of an input."""
     try:
-        with InputFile(path, "output") as file:
+        with InputFile(path, "output", folder=folder) as file:
             yield file
     except DhError as error:
         if not error.code.startswith("input."):

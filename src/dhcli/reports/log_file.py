@@ -15,7 +15,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dhcli.events import BatchStarted, Event, JobFinished, JobStarted, Progress, Refused, Summary, Warned, as_json
+from dhcli.events import (
+    BatchStarted,
+    Event,
+    JobDeferred,
+    JobFinished,
+    JobStarted,
+    Progress,
+    Refused,
+    Summary,
+    Warned,
+    as_json,
+)
 
 PROGRESS_EVERY_S = 10.0
 """A log is read by people, too: without a line per frame a job makes about 3 kB of it."""
@@ -47,7 +58,7 @@ class LogFile:
             case JobStarted():
                 self._end_stage()
                 self._context |= {"job_id": event.job_id, "attempt": event.attempt}
-            case JobFinished():
+            case JobFinished() | JobDeferred():
                 self._end_stage()
                 self._context |= {"job_id": None, "attempt": None}
         self._write(event.name, _level(event), {"stage": None} | _fields(event))

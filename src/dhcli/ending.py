@@ -1,0 +1,113 @@
+"""How a job's result gets to the disk: by the thread that runs the job, or by the one that gives it up; never by both.
+
+A job is given up where it cannot be ended: its thread sits in a native call or in a dead disk, and may come back at any
+moment, also while its result is being written for it. What the job did, and why it ended, is not known here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from dhcli.errors import DhError, describe
+from dhcli.lock import lock_path
+from dhcli.options import Job
+from dhcli.part import part_path, translated
+from dhcli.record import Record
+from dhcli.result import JobResult, write_result
+from dhcli.settings import Settings
+
+PEN_S = 0.3
+"""Who gives a job up waits so long for a result that is just being written; after that its disk is the trouble."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an attempt ended."""
+
+    result: JobResult
+    lost: DhError | None = None
+    """Why the result is not on the disk, where it should be."""
+    foreign: bool = False
+    """Another process writes this output and its result file, so this result is on no disk."""
+
+
+class Ending:
+    """The results of one attempt, the last of which stays."""
+
+    def __init__(self, job: Job, settings: Settings, record: Record) -> None:
+        self._job, self._settings, self._record = job, settings, record
+        self._result_path = settings.result_path(job)
+        self._pen = threading.Lock()
+        self._outcome: Outcome | None = None
+
+    def begin(self) -> None:
+        """Write that the job runs. Raises DhError output.*."""
+        with self._pen:
+            self._write(self._record.result("running"))
+
+    def finish(self, result: JobResult) -> Outcome:
+        """Write how the job ended. Of a job that was given up nothing more is written: this does not return then."""
+        with self._pen:
+            self._outcome = self._written(result)
+            return self._outcome
+
+    def fail(self, error: DhError, notes: Sequence[str] = ()) -> Outcome:
+        """Write that the job failed, or was cancelled."""
+        return self.finish(self._record.result(status_of(error), error=error, notes=notes))
+
+    def give_up(self, error: DhError) -> Outcome:
+        """Write the end of a job that does not end: nobody will leave the blocks that remove its files.
+
+        Called once, from another thread than the job's. The pen is kept: whoever comes back to the job afterwards waits
+        in `finish` for the end of the process.
+        """
+        if self._pen.acquire(timeout=PEN_S) and self._outcome is not None:
+            return self._outcome  # it came back in the last moment, and its result is on the disk
+        with contextlib.suppress(OSError):  # its disk may be the reason
+            part_path(self._job.save_path).unlink()
+            self._record.put_in_place = None  # it was still there, so that it is not the output
+        outcome = self._written(self._last_words(error))
+        lock_path(self._job.save_path).unlink(missing_ok=True)
+        if self._settings.results_dir is not None:
+            lock_path(self._result_path).unlink(missing_ok=True)
+        return outcome
+
+    def make_results_dir(self) -> None:
+        """Where results do not lie beside the outputs. Raises DhError output.*."""
+        folder = self._settings.results_dir
+        if folder is not None:
+            with translated(folder, "be created"):
+                folder.mkdir(parents=True, exist_ok=True)
+
+    def _last_words(self, error: DhError) -> JobResult:
+        record, status = self._record, status_of(error)
+        try:  # threads that cannot be ended go on writing into the record's trace
+            still = dataclasses.replace(record, trace=record.trace.snapshot())
+            return still.result(status, error=error)
+        except Exception as trouble:  # noqa: BLE001 - less of a result is better than none
+            bare = Record(self._job, record.run_id, record.manifest, record.attempt, record.queued_s)
+            bare.owns_output, bare.last_success = record.owns_output, record.last_success
+            bare.put_in_place = record.put_in_place
+            return bare.result(status, error=error, notes=(f"then, in the result: {describe(trouble)}",))
+
+    def _written(self, result: JobResult) -> Outcome:
+        try:
+            self._write(result)
+        except DhError as error:
+            return Outcome(result, lost=error)
+        return Outcome(result)
+
+    def _write(self, result: JobResult) -> None:
+        self.make_results_dir()
+        how = self._settings
+        write_result(self._result_path, result, root=how.root if how.results_dir is None else None)
+
+
+def status_of(error: DhError) -> Literal["cancelled", "failed"]:
+    """What becomes of a job that ends by `error`."""
+    return "cancelled" if error.code == "job.cancelled" else "failed"

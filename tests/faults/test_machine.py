@@ -1,0 +1,244 @@
+"""Machines that are short of something or set up oddly: the right code, the right file, nothing left behind."""
+
+from __future__ import annotations
+
+import datetime as dt
+import errno
+import os
+import resource
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dhcli.errors import DhError
+from dhcli.events import JobStarted
+from dhcli.families.dh_base import DhBase
+
+Start = Callable[..., subprocess.Popen[str]]
+Render = Callable[..., Any]
+Fake = Callable[..., Path]
+
+LIMIT_S = 60.0
+
+
+def ended(process: subprocess.Popen[str]) -> str:
+    """What it said on stderr, which was no traceback."""
+    _, stderr = process.communicate(timeout=LIMIT_S)
+    assert "Traceback" not in stderr
+    return stderr
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        "os.write(2, b\"Unrecognized option 'max_error_rate'.\\nError splitting: Option not found\\n\")\nsys.exit(1)",
+        "os.write(2, b'ffmpeg: error while loading shared libraries: libavdevice.so.61\\n')\nsys.exit(127)",
+    ],
+    ids=["version 3.0", "libraries of another version"],
+)
+@pytest.mark.parametrize("role", ["list", "encode"])
+def test_an_ffmpeg_that_is_unfit(
+    fake_ffmpeg: Fake, render: Render, content: Callable[[], list[str]], role: str, behaviour: str
+) -> None:
+    """Told by what it cannot do, at its first call or at a later one; versions that vendors invent tell nothing."""
+    fake_ffmpeg(role, behaviour, 0)
+    run = render(copies=2)
+    assert (run.result.error.code, run.summary.exit_code) == ("env.ffmpeg_unusable", 69)
+    assert run.result.error.stderr_tail
+    assert run.summary.not_started == 1
+    assert content() == ["out.mp4.json"]
+
+
+@pytest.mark.parametrize("files", [8, 12, 22, 63])
+def test_too_few_open_files(dh: Start, content: Callable[[], list[str]], files: int) -> None:
+    """Told before anything is rendered; 8 are too few even to load dh."""
+    process = dh(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (files, files)))
+    stderr = ended(process)
+    assert process.returncode == 69, stderr
+    assert stderr.splitlines()[-1] == "dh: nothing was done: 1 problem [env.limits]"
+    assert "ulimit -n" in stderr
+    assert content() == []
+
+
+def test_open_files_that_run_out(dh: Start, stored: Callable[[], Any], content: Callable[[], list[str]]) -> None:
+    """The limit is high enough, but somebody else in this process has taken most of it."""
+    taken = "import os\ntaken = [os.open('/dev/null', os.O_RDONLY) for _ in range(64 - 21)]\n"
+    process = dh(program=taken, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)))
+    stderr = ended(process)
+    assert process.returncode == 69, stderr
+    assert stored()["error"]["code"] == "env.limits"
+    assert content() == ["out.mp4.json"]
+
+
+@pytest.mark.parametrize("name", ["watchdog", "decode", "encode", "analyse-stderr", "encode-stderr"])
+def test_a_thread_that_cannot_be_started(
+    render: Render, content: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """At a limit of processes (ulimit -u, pids.max), which a superuser does not have: the one that runs this test."""
+    start, refused = threading.Thread.start, []
+
+    def limited(thread: threading.Thread) -> None:
+        if thread.name == name:
+            refused.append(name)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    run = render(copies=2)
+    assert refused
+    assert (run.result.error.code, run.summary.exit_code) == ("env.limits", 69)
+    assert run.summary.not_started == 1
+    assert content() == ["out.mp4.json"]
+
+
+@pytest.mark.parametrize("at", [1, 2, 7])
+def test_a_process_that_cannot_be_started(
+    render: Render, content: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    """The same limit, when it is ffmpeg's turn or that of its guard."""
+    popen, left = subprocess.Popen, [at]
+
+    def limited(*args: Any, **options: Any) -> Any:
+        left[0] -= 1
+        if left[0] == 0:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return popen(*args, **options)
+
+    monkeypatch.setattr(subprocess, "Popen", limited)
+    run = render()
+    assert (run.result.error.code, run.summary.exit_code) == ("env.limits", 69)
+    assert content() == ["out.mp4.json"]
+
+
+SHORT_OF_MEMORY = """
+import resource
+import numpy as np
+from dhcli.families.dh_base import DhBase
+def blend(*args):
+    used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    limit = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (used + (8 << 20), limit[1]))
+    try:
+        return np.zeros(1 << 28)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limit)
+DhBase.blend = blend
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="address space is limited on Linux only")
+def test_too_little_memory_for_a_picture(
+    dh: Start, stored: Callable[[], Any], content: Callable[[], list[str]]
+) -> None:
+    process = dh(program=SHORT_OF_MEMORY)
+    ended(process)
+    assert process.returncode == 75
+    assert stored()["error"]["code"] == "job.out_of_memory"
+    assert "2.00 GiB" in stored()["error"]["message"]
+    assert content() == ["out.mp4.json"]
+
+
+def test_a_lost_device_ends_the_run(
+    render: Render, dh_base: DhBase, monkeypatch: pytest.MonkeyPatch, content: Callable[[], list[str]]
+) -> None:
+    """Its context is poisoned: the next job in this process would fail as well, the next process may not."""
+
+    def lost(*_: Any) -> Any:
+        raise DhError("device.lost", "CUDA failure 700: an illegal memory access was encountered")
+
+    monkeypatch.setattr(type(dh_base), "speak", lost)
+    run = render(copies=3)
+    assert (run.summary.failed, run.summary.not_started, run.summary.exit_code) == (1, 2, 75)
+    assert len([event for event in run.events if isinstance(event, JobStarted)]) == 1
+    assert run.result.error.code == "device.lost"
+    assert content() == ["out.mp4.json"]
+
+
+def test_a_gpu_that_was_asked_for_and_is_not_there(
+    dh: Start, stored: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    process = dh("--device", "cuda")
+    ended(process)
+    assert process.returncode == 69
+    assert stored()["error"]["code"] == "env.device_unavailable"
+
+
+def test_no_home_and_no_folder_for_temporary_files(
+    dh: Start, stored: Callable[[], Any], content: Callable[[], list[str]], tmp_path: Path
+) -> None:
+    """As cron, systemd and containers start it: hardly an environment, and what there is leads nowhere."""
+    nowhere = tmp_path / "nowhere"
+    under = ("env", "-i", "PATH=/usr/bin:/bin", f"HOME={nowhere}", f"TMPDIR={nowhere}", "LC_ALL=C")
+    process = dh(under=under)
+    stderr = ended(process)
+    assert process.returncode == 0, stderr
+    assert stored()["status"] == "succeeded"
+    assert content() == ["out.mp4", "out.mp4.json"]
+
+
+def test_a_home_that_is_read_only(dh: Start, stored: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DH_CACHE_DIR")
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, "/proc/self")
+    process = dh()
+    assert "OSError" not in ended(process)
+    assert process.returncode == 0
+    assert stored()["status"] == "succeeded"
+
+
+def test_umask_and_a_group_that_folders_pass_on(render: Render, out: Path) -> None:
+    """Who may read the folder may read what is put there, like any other file; not only its owner, as with mkstemp."""
+    group = next((number for number in os.getgroups() if number != os.getgid()), None)
+    if os.geteuid() == 0:
+        group = 12345
+    if group is not None:
+        os.chown(out, -1, group)
+    out.chmod(0o2770)
+    before = os.umask(0o027)
+    try:
+        run = render()
+    finally:
+        os.umask(before)
+    assert run.result.status == "succeeded"
+    for path in out.iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o640, path.name
+        assert path.stat().st_gid == out.stat().st_gid, path.name
+
+
+def test_a_rename_never_crosses_file_systems(render: Render, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part lies in the folder of its output, whatever TMPDIR says; a system that refuses all the same is told of."""
+    replace = os.replace
+
+    def crossing(old: Any, new: Any, **folders: int) -> None:
+        if Path(new).name == "out.mp4":
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        assert folders["src_dir_fd"] == folders["dst_dir_fd"]
+        assert Path(old).name == os.fspath(old)
+        replace(old, new, **folders)
+
+    (out / "out.mp4").write_bytes(b"the old video")
+    monkeypatch.setattr(os, "replace", crossing)
+    run = render()
+    assert run.result.error.code == "output.not_writable"
+    assert (out / "out.mp4").read_bytes() == b"the old video"
+    assert sorted(path.name for path in out.iterdir()) == ["out.mp4", "out.mp4.json"]
+
+
+def test_a_clock_that_jumps(render: Render, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Back by decades in the middle of a job: stamps are what the clock says, durations are not taken from it."""
+    early, real, began = dt.datetime(2001, 1, 1, tzinfo=dt.UTC), time.time, time.monotonic()
+    monkeypatch.setattr(time, "time", lambda: early.timestamp() if time.monotonic() - began > 0.3 else real())
+    monkeypatch.setattr("dhcli.record.now", lambda: early)
+    run = render()
+    assert run.result.status == "succeeded"
+    assert run.result.finished_at == early < run.result.started_at
+    assert 0 < run.result.timings_s.wall < LIMIT_S
+    assert all(spent >= 0 for spent in run.result.timings_s.stages.values())
