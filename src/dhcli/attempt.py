@@ -263,7 +263,8 @@ class Attempt:
                 record.output = render_job(
                     plan, family, scope, record.trace, part, self._notify, batch=how.batch, store=how.probes.store
                 )
-            finally:  # some networks are opened only where they are needed
+            finally:  # told by what ran; some networks are opened only where they are needed
+                record.provider, record.device = family.provider, family.device
                 if family.warning:
                     record.trace.warn("device.fallback", family.warning)
             sources.check_photo()

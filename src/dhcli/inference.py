@@ -95,9 +95,13 @@ class Network:
         self.name = name
         self.warning = warning
         """Why the network is not on the device asked for, or None."""
-        self.provider: str = session.get_providers()[0]
         self.inputs = _tensors(session.get_inputs())
         self.outputs = _tensors(session.get_outputs())
+
+    @property
+    def provider(self) -> str:
+        """The execution provider that is in use now."""
+        return str(self._session.get_providers()[0])
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, Tensor], *, seldom: bool = False) -> list[Tensor]:
         """The named outputs for these inputs, in the order asked for.

@@ -137,7 +137,7 @@ def remembered(scope, **options):
     init(scope, **options)
     scopes.append(scope)
 dhcli.scope.Scope.__init__ = remembered
-def stuck(*args):
+def stuck(*args, **more):
     for scope in scopes:
         scope.stall_timeout_s = 0.5
         scope._limits = dict.fromkeys(scope._limits, 0.5)

@@ -88,7 +88,7 @@ def test_decoder_command_line(clip: Path, video: Callable[[Path], VideoInfo], re
         assert argv == [
             *(*base(program), "-max_error_rate", "0", *FENCE, "-ss", "0.333333", "-i", f"file:/proc/self/fd/{file.fd}"),
             *("-map", "0:0", "-vf", "format=yuv420p", "-fps_mode", "passthrough"),
-            *("-f", "yuv4mpegpipe", "-pix_fmt", "yuv420p", "-strict", "-1", "pipe:1"),
+            *("-thread_queue_size", "1", "-f", "yuv4mpegpipe", "-pix_fmt", "yuv420p", "-strict", "-1", "pipe:1"),
         ]
 
 
@@ -121,7 +121,8 @@ def test_encoder_command_line(clip: Path, ffmpeg: str) -> None:
         url = f"file:/proc/self/fd/{file.fd}"
     argv = encode_argv(fmt, "file:out", encoder="libx264", crf=18, preset="veryfast", threads=2, audio=sound)
     assert argv == [
-        *(*base(ffmpeg), "-protocol_whitelist", "pipe", "-f", "yuv4mpegpipe", "-i", "pipe:0", *FENCE, "-i", url),
+        *(*base(ffmpeg), "-protocol_whitelist", "pipe"),
+        *("-thread_queue_size", "1", "-f", "yuv4mpegpipe", "-i", "pipe:0", *FENCE, "-i", url),
         *("-map", "0:v:0", "-map", "1:1", "-c:a", "copy", "-map_metadata", "-1", "-map_chapters", "-1"),
         *("-c:v", "libx264", "-crf", "18", "-preset", "veryfast", "-pix_fmt", "yuv420p"),
         *("-vf", "setparams=range=tv:colorspace=bt709", "-threads:v", "2"),
@@ -130,6 +131,15 @@ def test_encoder_command_line(clip: Path, ffmpeg: str) -> None:
         "digital_source_type=http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia",
         *("-abort_on", "empty_output+empty_output_stream", "-f", "mp4", "-y", "file:out"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("height", "encoder", "short"), [(2160, "libx264", True), (2160, "libx265", False), (1080, "libx264", False)]
+)
+def test_only_large_frames_get_a_short_lookahead(height: int, encoder: str, short: bool) -> None:
+    fmt = FrameFormat(height * 16 // 9, height, Fraction(25))
+    argv = encode_argv(fmt, "file:out", encoder=encoder, crf=18, preset="veryfast", threads=0)
+    assert ("sync-lookahead=0:rc-lookahead=3" in argv) is short
 
 
 def test_frame_stream_header() -> None:

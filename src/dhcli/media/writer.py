@@ -122,6 +122,7 @@ def encode_argv(
         quality += ["-threads:v", str(threads)]
     return [
         *(*base_argv(), "-protocol_whitelist", "pipe"),
+        # One packet from the pipe instead of eight: 87 MB less at 2160p.
         *("-thread_queue_size", "1", "-f", "yuv4mpegpipe", "-i", "pipe:0", *audio[0]),
         *("-map", "0:v:0", *audio[1], "-map_metadata", "-1", "-map_chapters", "-1", *quality),
         *("-fps_mode", "passthrough", "-video_track_timescale", str(timescale)),
