@@ -21,8 +21,8 @@ import time
 from pathlib import Path
 
 from dhcli.options import JobOptions
-from dhcli.result import JobResult, read_result, write_result
-from dhcli.uptodate import Ingredients
+from dhcli.results.result import JobResult, read_result, write_result
+from dhcli.results.uptodate import Ingredients
 
 ROOT = Path(__file__).resolve().parents[1]
 MEDIA = ROOT / "examples" / "media"

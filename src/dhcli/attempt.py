@@ -13,28 +13,28 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from dhcli.disk.lock import output_lock, refuse_locked, refuse_unwritable
+from dhcli.disk.part import PartFile, refuse_stray
 from dhcli.ending import Ending, Outcome, status_of
 from dhcli.errors import DhError, as_dh_error
 from dhcli.events import JobDecided, Listener, Progress
 from dhcli.inference import runtime_version
-from dhcli.lock import output_lock, refuse_locked, refuse_unwritable
 from dhcli.media.ffmpeg import InputFile
-from dhcli.monitor import Monitor
 from dhcli.options import Job
-from dhcli.part import PartFile, refuse_stray
 from dhcli.pipeline import render_job
 from dhcli.plan import Plan, plan_job
 from dhcli.record import Record
-from dhcli.result import (
+from dhcli.results.result import (
     JobResult,
     PutInPlace,
     UnreadableResultError,
     read_result,
 )
-from dhcli.scope import Scope
+from dhcli.results.uptodate import killed_in_a_row, legacy, why_render
+from dhcli.runtime.monitor import Monitor
+from dhcli.runtime.scope import Scope
 from dhcli.settings import Settings
 from dhcli.sources import Sources, content_sha256
-from dhcli.uptodate import killed_in_a_row, legacy, why_render
 
 SLOW_DISK_BYTES_S = 5 << 20
 """A file that is put on the disk shows no progress; slower than this it counts as stuck, not as slow."""

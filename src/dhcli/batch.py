@@ -21,20 +21,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dhcli.attempt import Attempt
+from dhcli.disk.lock import run_lock
 from dhcli.ending import Outcome
 from dhcli.errors import BUG, CODES, FAILED, OK, RESULTS_LOST, TRY_LATER, DhError
 from dhcli.events import BatchStarted, JobDeferred, JobFinished, JobStarted, Listener, Retrying, Summary, Warned
-from dhcli.lock import run_lock
-from dhcli.monitor import open_files_allowed
 from dhcli.options import Job
 from dhcli.record import Record
-from dhcli.result import EarlierAttempt, ErrorInfo
-from dhcli.resume import in_order
+from dhcli.results.result import EarlierAttempt, ErrorInfo
+from dhcli.results.resume import in_order
 from dhcli.retry import FailureLimit, Retry
-from dhcli.scope import Scope
+from dhcli.runtime.monitor import open_files_allowed
+from dhcli.runtime.scope import Scope
+from dhcli.runtime.signals import StopSignals
+from dhcli.runtime.threads import start_thread
 from dhcli.settings import Settings
-from dhcli.signals import StopSignals
-from dhcli.threads import start_thread
 
 DEVICE_FALLBACK, RUN_STOPPED = "device.fallback", "run.stopped"
 KEPT_OF_ERROR = {"code", "stage", "message", "stderr_tail"}

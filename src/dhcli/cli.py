@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dhcli.bench_cli import bench
-from dhcli.cache_cli import cache_app
-from dhcli.entry import refused, run
-from dhcli.errors import FAILED, OK, RESULTS_LOST, DhError
-from dhcli.events import Listener
-from dhcli.flags import (
+from dhcli.command.bench import bench
+from dhcli.command.cache import cache_app
+from dhcli.command.entry import refused, run
+from dhcli.command.flags import (
     AudioPath,
     CacheDir,
     CacheSize,
@@ -64,9 +62,11 @@ from dhcli.flags import (
     Verify,
     VideoPath,
 )
-from dhcli.models_cli import models_app
-from dhcli.streams import answer, say
-from dhcli.wording import count, error_lines
+from dhcli.command.models import models_app
+from dhcli.command.streams import answer, say
+from dhcli.command.wording import count, error_lines
+from dhcli.errors import FAILED, OK, RESULTS_LOST, DhError
+from dhcli.events import Listener
 
 if TYPE_CHECKING:
     from dhcli.retry import FailureLimit
@@ -142,12 +142,12 @@ def render(
 ) -> None:
     """Render the jobs of a manifest, or one job given by --audio, --video and --save-path."""
     from dhcli.batch import Batch, Policy
-    from dhcli.console import Audience
-    from dhcli.preview import preview
+    from dhcli.command.console import Audience
+    from dhcli.command.preview import preview
+    from dhcli.command.selection import chosen_jobs, usage
     from dhcli.reports import Reports, Wanted
-    from dhcli.resume import in_order
+    from dhcli.results.resume import in_order
     from dhcli.retry import Retry
-    from dhcli.selection import chosen_jobs, usage
 
     if on_finish is not None and not on_finish.strip():
         usage("--on-finish: expected a command")
@@ -194,9 +194,9 @@ def check(
     json_: Json = False,
 ) -> None:
     """Find out everything that can be known without rendering: the manifest, the inputs, the plan."""
-    from dhcli.console import Audience
-    from dhcli.preview import preview
-    from dhcli.selection import chosen_jobs
+    from dhcli.command.console import Audience
+    from dhcli.command.preview import preview
+    from dhcli.command.selection import chosen_jobs
 
     audience = Audience(as_json=json_, progress="none", verbosity=0)
     with _refusal_told(audience):
@@ -211,7 +211,7 @@ def check(
 @app.command()
 def doctor(device: DeviceName = "auto", models_dir: ModelsDirs = None) -> None:
     """Try what a render needs of this machine: ffmpeg, the device, the models, disk and limits."""
-    from dhcli.doctor import examine
+    from dhcli.command.doctor import examine
 
     errors: dict[str, DhError] = {}
     checks = failed = 0
@@ -232,8 +232,9 @@ def doctor(device: DeviceName = "auto", models_dir: ModelsDirs = None) -> None:
 @app.command()
 def schema(kind: Annotated[SchemaKind, typer.Argument(help="Which format.")]) -> None:
     """Print the JSON Schema of a format."""
-    from dhcli import bundle, events, manifest, result
+    from dhcli import bundle, events, manifest
     from dhcli.bench.report import bench_schema
+    from dhcli.results import result
 
     schemas: dict[SchemaKind, Callable[[], dict[str, Any]]] = {
         SchemaKind.manifest: manifest.manifest_schema,
@@ -259,8 +260,8 @@ def _refusal_told(listener: Listener, began: Callable[[], bool] = lambda: False)
 
 
 def _failure_limit(text: str | None, *, fail_fast: bool) -> FailureLimit | None:
+    from dhcli.command.selection import usage
     from dhcli.retry import FailureLimit, parse_failure_limit
-    from dhcli.selection import usage
 
     if fail_fast and text is not None:
         usage("give --fail-fast or --max-failures, not both")
@@ -275,8 +276,8 @@ def _failure_limit(text: str | None, *, fail_fast: bool) -> FailureLimit | None:
 def _models(
     folders: Sequence[Path] | None, device: str, threads: int = 0, precision: FacePrecision = FacePrecision.auto
 ) -> Models:
+    from dhcli.command.selection import usage
     from dhcli.inference import parse_device
-    from dhcli.selection import usage
     from dhcli.settings import Models
 
     try:
@@ -309,9 +310,9 @@ def _settings(
 
 
 def _remembering(settings: Settings, cache_dir: Path | None, limit_bytes: int) -> Settings:
-    from dhcli.hashes import HashCache, cache_folder
+    from dhcli.disk.hashes import HashCache, cache_folder
+    from dhcli.disk.store import Store
     from dhcli.probes import Probes
-    from dhcli.store import Store
 
     folder = cache_folder(cache_dir)
     return dataclasses.replace(settings, hashes=HashCache(folder), probes=Probes(Store(folder, limit_bytes)))

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
-from dhcli.boundary import strays
+from dhcli.disk.boundary import strays
 from dhcli.options import Job, parse_face
 
 RESULT_SUFFIX = ".json"

@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from dhcli.disk.lock import lock_path
+from dhcli.disk.part import part_path, translated
 from dhcli.errors import DhError, describe
-from dhcli.lock import lock_path
 from dhcli.options import Job
-from dhcli.part import part_path, translated
 from dhcli.record import Record
-from dhcli.result import JobResult, write_result
+from dhcli.results.result import JobResult, write_result
 from dhcli.settings import Settings
 
 PEN_S = 0.3

@@ -14,23 +14,23 @@ import time
 from collections.abc import Callable
 from typing import assert_never
 
-from dhcli.analysis import Notify, face_track
-from dhcli.channel import Channel, EndOfStream
+from dhcli.disk.part import PartFile
+from dhcli.disk.store import Store
 from dhcli.errors import DhError
-from dhcli.facetrack import FaceTrack
+from dhcli.faces.analysis import Notify, face_track
+from dhcli.faces.facetrack import FaceTrack
 from dhcli.families.dh_base import BATCH, DhBase
 from dhcli.media.audio import Repeatable, read_waveform
 from dhcli.media.playback import play
 from dhcli.media.verify import VerifiedOutput, verify_output
 from dhcli.media.writer import VideoWriter
-from dhcli.part import PartFile
 from dhcli.plan import Plan, Trace, unchanged
-from dhcli.scope import TICK_S, Scope
+from dhcli.runtime.channel import Channel, EndOfStream
+from dhcli.runtime.scope import TICK_S, Scope
+from dhcli.runtime.threads import start_thread
 from dhcli.stages.align import YuvMatrix, yuv_matrix
 from dhcli.stages.listen import ConditionTrack
 from dhcli.stages.speak import Shot
-from dhcli.store import Store
-from dhcli.threads import start_thread
 from dhcli.types import Frame
 
 CHANNEL_FRAMES = 8

@@ -20,7 +20,7 @@ from dhcli.media.info import AudioInfo, VideoInfo, frame_format
 from dhcli.media.playback import check_length
 from dhcli.options import Job
 from dhcli.probes import Probes
-from dhcli.scope import Scope
+from dhcli.runtime.scope import Scope
 from dhcli.timing import frame_count
 from dhcli.types import FrameFormat
 

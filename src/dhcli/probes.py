@@ -14,11 +14,11 @@ import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, create_model
 
 from dhcli import __version__
+from dhcli.disk.store import Entry, Store, key_of
 from dhcli.media.ffmpeg import InputFile, ffmpeg_build, find_ffmpeg
 from dhcli.media.info import AudioInfo, VideoInfo
 from dhcli.media.probe import probe_audio, probe_video
-from dhcli.scope import Scope
-from dhcli.store import Entry, Store, key_of
+from dhcli.runtime.scope import Scope
 
 KIND = "probe"
 FORMAT = 1

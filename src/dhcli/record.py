@@ -19,10 +19,10 @@ from dhcli import __version__
 from dhcli.errors import DhError
 from dhcli.media.ffmpeg import InputFile, ffmpeg_version, find_ffmpeg
 from dhcli.media.verify import VerifiedOutput
-from dhcli.monitor import Usage
 from dhcli.options import Job, parse_face
 from dhcli.plan import Trace
-from dhcli.result import (
+from dhcli.results.parts import printable
+from dhcli.results.result import (
     RENDER_VERSION,
     AudioInput,
     EarlierAttempt,
@@ -41,9 +41,9 @@ from dhcli.result import (
     VideoInput,
     WarningInfo,
 )
-from dhcli.result_parts import printable
+from dhcli.results.uptodate import Ingredients
+from dhcli.runtime.monitor import Usage
 from dhcli.timing import rate_text
-from dhcli.uptodate import Ingredients
 
 
 def now() -> dt.datetime:

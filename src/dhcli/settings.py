@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Literal
 
 from dhcli.bundle import Bundle, load_bundle
+from dhcli.disk.hashes import HashCache
 from dhcli.errors import DhError
 from dhcli.families.dh_base import BATCH, DhBase, Precision
-from dhcli.hashes import HashCache
 from dhcli.inference import Device
 from dhcli.media.fence import MAX_DURATION_S
 from dhcli.options import Job
 from dhcli.probes import Probes
-from dhcli.result import result_path
+from dhcli.results.result import result_path
 
 IfExists = Literal["skip", "overwrite", "fail"]
 

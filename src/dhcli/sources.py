@@ -12,10 +12,10 @@ from dhcli.media.ffmpeg import InputFile
 from dhcli.options import Job, parse_face
 from dhcli.plan import Contents
 from dhcli.record import Record
-from dhcli.result import ModelInfo
-from dhcli.scope import Scope
+from dhcli.results.result import ModelInfo
+from dhcli.results.uptodate import Ingredients
+from dhcli.runtime.scope import Scope
 from dhcli.settings import Settings
-from dhcli.uptodate import Ingredients
 
 
 class Sources:

@@ -12,7 +12,7 @@ import pytest
 @pytest.fixture
 def settled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Hashes are kept of files of any age; the cache folder."""
-    monkeypatch.setattr("dhcli.hashes.SETTLED_NS", -(1 << 62))
+    monkeypatch.setattr("dhcli.disk.hashes.SETTLED_NS", -(1 << 62))
     return tmp_path / "cache"
 
 
@@ -113,7 +113,7 @@ def test_a_plan_starts_no_ffmpeg_where_all_is_known(
     fresh = dh("check", str(manifest), "--json").out
     assert dh("render", *good).code == 0
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    monkeypatch.setattr("dhcli.scope.Scope.spawn", None)
+    monkeypatch.setattr("dhcli.runtime.scope.Scope.spawn", None)
     known = dh("check", str(manifest), "--json")
     assert known.code == 0
     assert known.out.splitlines()[0] == fresh.splitlines()[0]

@@ -6,10 +6,10 @@ import io
 
 import pytest
 
-from dhcli.console import People
+from dhcli.command.console import People
+from dhcli.command.streams import printable
+from dhcli.command.wording import count, duration, summary_text
 from dhcli.events import JobFinished, JobStarted, Progress, Summary, Warned
-from dhcli.streams import printable
-from dhcli.wording import count, duration, summary_text
 
 
 def _summary(**counts: int) -> Summary:
@@ -55,7 +55,7 @@ def test_nothing_that_a_terminal_obeys_is_printed(evil: str) -> None:
 
 def test_a_log_hears_of_progress_from_time_to_time(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr("dhcli.console.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("dhcli.command.console.time.monotonic", lambda: now[0])
     stream = io.StringIO()
     people = People(stream, bar=False, progress=True, verbosity=0)
     people(JobStarted("r", "a", 0, 1, 1, "s", "v", "o"))

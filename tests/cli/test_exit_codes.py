@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from dhcli import preview
+from dhcli.command import preview
+from dhcli.disk.lock import output_lock
 from dhcli.errors import EXIT_CODES
-from dhcli.lock import output_lock
 
 WRONG = [
     (["rendr"], "dh: No such command 'rendr'"),

@@ -41,7 +41,7 @@ def test_doctor_says_each_trouble_once_and_goes_on(dh: Any, monkeypatch: pytest.
 def test_doctor_where_the_current_folder_is_gone(dh: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()
-    monkeypatch.setattr("dhcli.doctor.Path.cwd", gone.stat)  # as the kernel answers there
+    monkeypatch.setattr("dhcli.command.doctor.Path.cwd", gone.stat)  # as the kernel answers there
     gone.rmdir()
     said = dh("doctor", "--device", "cpu")
     assert said.code == 69

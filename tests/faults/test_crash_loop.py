@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from dhcli.result import read_result
+from dhcli.results.result import read_result
 
 KILLS = int(os.environ.get("DH_TEST_KILLS", "20"))
 """A longer loop is asked for by the variable: DH_TEST_KILLS=100 takes about 3 minutes."""
@@ -64,7 +64,7 @@ def test_kill_at_a_random_moment(
 
 KILL_ON = """
 import os, signal
-from dhcli.console import JsonLines
+from dhcli.command.console import JsonLines
 real = JsonLines.__call__
 def killer(self, event):
     real(self, event)
@@ -120,7 +120,7 @@ def check_pair(out: Path, whole: str, sha256: Callable[[Path], str]) -> str | No
 
 KILL_AT = """
 import os, signal, types
-import dhcli.part as part
+import dhcli.disk.part as part
 real, count = os.{call}, 0
 def killer(*args, **options):
     global count

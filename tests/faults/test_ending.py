@@ -24,7 +24,7 @@ from dhcli.inference import Device
 from dhcli.manifest import single_job
 from dhcli.options import Job
 from dhcli.record import Record
-from dhcli.result import WarningInfo, read_result
+from dhcli.results.result import WarningInfo, read_result
 from dhcli.settings import Models, Settings
 
 Start = Callable[..., subprocess.Popen[str]]
@@ -221,7 +221,7 @@ def test_a_result_that_is_stuck_on_its_way_to_the_disk_is_overtaken(
     ending: Ending, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And when its disk comes back, the one that overtook it stays."""
-    from dhcli import part
+    from dhcli.disk import part
 
     stuck, back = threading.Event(), threading.Event()
     flush = part.PartFile.flush

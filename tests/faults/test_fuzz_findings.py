@@ -14,7 +14,7 @@ from dhcli.media.ffmpeg import InputFile
 from dhcli.media.info import frame_format
 from dhcli.media.probe import probe_audio, probe_video
 from dhcli.media.reader import read_frames
-from dhcli.scope import Scope
+from dhcli.runtime.scope import Scope
 
 Make = Callable[..., bytearray]
 PICTURES = ("-f", "lavfi", "-i", "testsrc2=s=96x64:r=25:d=1")

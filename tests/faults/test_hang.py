@@ -131,12 +131,12 @@ def test_the_same_file_is_refused_without_a_hang(render: Render, content: Callab
 
 HASTY = """
 import time
-import dhcli.scope
-scopes, init = [], dhcli.scope.Scope.__init__
+import dhcli.runtime.scope
+scopes, init = [], dhcli.runtime.scope.Scope.__init__
 def remembered(scope, **options):
     init(scope, **options)
     scopes.append(scope)
-dhcli.scope.Scope.__init__ = remembered
+dhcli.runtime.scope.Scope.__init__ = remembered
 def stuck(*args, **more):
     for scope in scopes:
         scope.stall_timeout_s = 0.5
@@ -210,7 +210,7 @@ def test_a_slow_network_is_no_stall_while_frames_come(render: Render, dh_base: D
 
 BLOCKED = """
 import os
-import dhcli.part as part
+import dhcli.disk.part as part
 real, count = {call}, 0
 def blocked(*args):
     global count

@@ -18,11 +18,11 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from dhcli.disk.hashes import HashCache
 from dhcli.errors import CODES, FAILED, OK, RESULTS_LOST, TRY_LATER, UNAVAILABLE, DhError
 from dhcli.events import Warned
-from dhcli.hashes import HashCache
 from dhcli.reports import Reports, Wanted
-from dhcli.result import JobResult, UnreadableResultError
+from dhcli.results.result import JobResult, UnreadableResultError
 
 Render = Callable[..., Any]
 

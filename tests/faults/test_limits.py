@@ -20,7 +20,7 @@ from dhcli.media.info import frame_format
 from dhcli.media.probe import probe_audio, probe_video
 from dhcli.media.reader import read_frames
 from dhcli.media.writer import encode_bytes
-from dhcli.scope import Scope
+from dhcli.runtime.scope import Scope
 from dhcli.types import FrameFormat
 
 Ffmpeg = Callable[..., None]

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from dhcli.result import JobResult, read_result
+from dhcli.results.result import JobResult, read_result
 
 Start = Callable[..., subprocess.Popen[str]]
 LIMIT_S = 60

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from dhcli.cgroup import MemoryLimit
 from dhcli.events import Event, JobFinished, Progress
 from dhcli.reports import Reports, Wanted
 from dhcli.reports.metrics_file import read_metrics
+from dhcli.runtime.cgroup import MemoryLimit
 
 Render = Callable[..., Any]
 Dh = Callable[..., "subprocess.Popen[str]"]
@@ -114,7 +114,7 @@ def test_the_memory_floor_ends_the_job_and_not_the_run(
 ) -> None:
     fake_ffmpeg("encode", "stuck()")  # the first job renders until the floor acts
     found = [ROOM]
-    monkeypatch.setattr("dhcli.monitor.memory_limit", lambda: found[0])
+    monkeypatch.setattr("dhcli.runtime.monitor.memory_limit", lambda: found[0])
 
     def fill(event: Event) -> None:
         if isinstance(event, JobFinished):
@@ -133,7 +133,7 @@ def test_a_monitor_in_trouble_fails_no_job(render: Render, monkeypatch: pytest.M
     def broken() -> None:
         raise RuntimeError("a kernel of the future")
 
-    monkeypatch.setattr("dhcli.monitor.memory_limit", broken)
+    monkeypatch.setattr("dhcli.runtime.monitor.memory_limit", broken)
     result = render().result
     assert result.status == "succeeded"
     assert [warning.code for warning in result.warnings] == ["monitor.failed"]

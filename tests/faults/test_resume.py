@@ -20,12 +20,12 @@ import psutil
 import pytest
 
 from dhcli.batch import Batch, Policy
+from dhcli.disk.hashes import HashCache
 from dhcli.events import Event, JobDecided, JobFinished, Summary
-from dhcli.hashes import HashCache
 from dhcli.inference import Device
 from dhcli.manifest import load_manifest
 from dhcli.media.ffmpeg import InputFile
-from dhcli.result import JobResult, read_result
+from dhcli.results.result import JobResult, read_result
 from dhcli.settings import Models, Settings
 
 FakeFfmpeg = Callable[..., Path]
@@ -425,7 +425,7 @@ def test_a_quick_look_does_not_replace_a_whole_output(night: Night) -> None:
 
 KILLED_AFTER_THE_RENAME = """
 import os, signal
-import dhcli.part as part
+import dhcli.disk.part as part
 real = os.replace
 def killer(source, target, **folders):
     real(source, target, **folders)

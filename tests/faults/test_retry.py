@@ -21,7 +21,7 @@ from dhcli.inference import Device
 from dhcli.manifest import single_job
 from dhcli.options import Job
 from dhcli.reports.log_file import LogFile
-from dhcli.result import JobResult, read_result
+from dhcli.results.result import JobResult, read_result
 from dhcli.retry import FailureLimit, Retry
 from dhcli.settings import Models, Settings
 from dhcli.stages.align import YuvMatrix

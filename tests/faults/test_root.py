@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from dhcli.disk.part import PartFile
 from dhcli.errors import DhError
-from dhcli.part import PartFile
 
 
 @pytest.mark.parametrize("way", ["dots", "absolute", "link", "linked folder", "save_path", "save link", "photo"])

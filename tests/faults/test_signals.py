@@ -137,7 +137,7 @@ def pressed_until_the_end(process: subprocess.Popen[str], until: Until) -> None:
 def test_a_second_signal_ends_it_at_once(dh: Start, until: Until, stored: Any, content: Any, tmp_path: Path) -> None:
     """A process that would otherwise wait an hour for its stuck network: impatience is no crash, and no poison."""
     program = STUCK.format(module="inference", name="Network", method="run")
-    process = dh(program=f"import dhcli.scope\ndhcli.scope.STUCK_S = 3600\n{program}")
+    process = dh(program=f"import dhcli.runtime.scope\ndhcli.scope.STUCK_S = 3600\n{program}")
     assert until((tmp_path / "stuck.now").exists)
     pressed_until_the_end(process, until)
     cancelled(process, signal.SIGINT, stored(), content())
@@ -145,7 +145,7 @@ def test_a_second_signal_ends_it_at_once(dh: Start, until: Until, stored: Any, c
 
 def test_a_second_signal_does_not_wait_for_a_dead_disk(dh: Start, until: Until, stored: Any, tmp_path: Path) -> None:
     """Nothing can be written any more, not even that it was cancelled: the next run sees a killed one."""
-    program = "import dhcli.scope, os\ndhcli.scope.STUCK_S = 3600\nfsync = os.fsync\nhere = os.getcwd()\n"
+    program = "import dhcli.runtime.scope, os\ndhcli.scope.STUCK_S = 3600\nfsync = os.fsync\nhere = os.getcwd()\n"
     program += "def dead(fd):\n    if os.path.exists(here + '/stuck.now'):\n        while True: time.sleep(60)\n"
     program += "    fsync(fd)\nos.fsync = dead\n"
     process = dh(program=program + STUCK.format(module="inference", name="Network", method="run"))
@@ -240,8 +240,8 @@ def test_a_signal_during_the_commit_is_a_whole_success_or_a_whole_cancel(
     until: Until,
     step: str,
 ) -> None:
-    from dhcli import part
-    from dhcli.scope import Scope
+    from dhcli.disk import part
+    from dhcli.runtime.scope import Scope
 
     (out / "out.mp4").write_bytes(b"the old video")
     scopes: list[Scope] = []

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from dhcli.disk.part import PartFile
 from dhcli.errors import DhError
 from dhcli.media.ffmpeg import InputFile, find_ffmpeg
-from dhcli.part import PartFile
 
 Ffmpeg = Callable[..., None]
 CANARY = "canary-7f3a"

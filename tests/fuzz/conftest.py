@@ -22,7 +22,7 @@ from dhcli.families.dh_base import DhBase
 from dhcli.inference import Device
 from dhcli.manifest import single_job
 from dhcli.media.ffmpeg import find_ffmpeg
-from dhcli.result import JobResult, read_result
+from dhcli.results.result import JobResult, read_result
 from dhcli.retry import Retry
 from dhcli.settings import Models, Settings
 

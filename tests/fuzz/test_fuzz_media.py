@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dhcli.result import JobResult
+from dhcli.results.result import JobResult
 
 Look = Callable[[str, Path, int, Path], JobResult | str]
 

@@ -15,7 +15,7 @@ from dhcli.media.audio import read_waveform
 from dhcli.media.ffmpeg import InputFile, find_ffmpeg
 from dhcli.media.probe import AudioInfo, VideoInfo, frame_format, probe_audio, probe_video
 from dhcli.media.reader import read_frames
-from dhcli.scope import Scope
+from dhcli.runtime.scope import Scope
 
 Make = Callable[..., Path]
 LOSSLESS = ("-c:v", "libx264", "-preset", "ultrafast", "-crf", "0")

@@ -14,7 +14,7 @@ from dhcli.media.audio import KEPT_SAMPLES, Repeatable, read_waveform
 from dhcli.media.ffmpeg import InputFile
 from dhcli.media.probe import AudioInfo
 from dhcli.options import Trim
-from dhcli.scope import Scope
+from dhcli.runtime.scope import Scope
 from dhcli.types import F32
 
 Make = Callable[..., Path]

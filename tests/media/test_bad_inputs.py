@@ -16,7 +16,7 @@ from dhcli.errors import DhError
 from dhcli.media.ffmpeg import InputFile
 from dhcli.media.probe import AudioInfo, VideoInfo, frame_format
 from dhcli.media.reader import read_frames
-from dhcli.scope import Scope, Stopped
+from dhcli.runtime.scope import Scope, Stopped
 
 Make = Callable[..., Path]
 Video = Callable[[Path], VideoInfo]

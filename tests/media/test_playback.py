@@ -18,7 +18,7 @@ from dhcli.media.ffmpeg import InputFile
 from dhcli.media.playback import play
 from dhcli.media.probe import VideoInfo, frame_format
 from dhcli.media.reader import read_frames
-from dhcli.scope import Scope
+from dhcli.runtime.scope import Scope
 from dhcli.timing import Loop, source_index
 from dhcli.types import Frame
 

@@ -14,7 +14,7 @@ import pytest
 from dhcli.media.ffmpeg import InputFile, find_ffmpeg
 from dhcli.media.probe import VideoInfo, frame_format
 from dhcli.media.reader import read_frames
-from dhcli.scope import Scope
+from dhcli.runtime.scope import Scope
 
 Make = Callable[..., Path]
 Decode = Callable[[Path], SimpleNamespace]

@@ -23,7 +23,7 @@ from dhcli.media.probe import AudioInfo, probe_audio
 from dhcli.media.verify import VerifiedOutput, verify_output
 from dhcli.media.writer import AAC_RATES, CPU_PER_MEGAPIXEL_S, VideoWriter, audio_argv, encode_cpu_s
 from dhcli.options import Trim
-from dhcli.scope import Scope, Stopped
+from dhcli.runtime.scope import Scope, Stopped
 from dhcli.timing import frame_count
 from dhcli.types import Colour, Frame, FrameFormat
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from dhcli.batch import Batch
+from dhcli.disk.store import Store
 from dhcli.events import Event, Summary
 from dhcli.families.dh_base import DhBase
 from dhcli.inference import Device
 from dhcli.manifest import single_job
 from dhcli.probes import Probes
-from dhcli.result import JobResult, read_result
+from dhcli.results.result import JobResult, read_result
 from dhcli.settings import Models, Settings
-from dhcli.store import Store
 
 Render = Callable[..., JobResult]
 

@@ -16,24 +16,24 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dhcli import analysis
-from dhcli.analysis import KIND, track_key
 from dhcli.batch import Batch
+from dhcli.disk.hashes import HashCache
+from dhcli.disk.store import Store
 from dhcli.errors import DhError
 from dhcli.events import Event, JobFinished, Progress
-from dhcli.facetrack import RECORD, FaceTrack, unpack
+from dhcli.faces import analysis
+from dhcli.faces.analysis import KIND, track_key
+from dhcli.faces.facetrack import RECORD, FaceTrack, unpack
 from dhcli.families.dh_base import DhBase
-from dhcli.hashes import HashCache
 from dhcli.manifest import single_job
 from dhcli.media.ffmpeg import InputFile
 from dhcli.media.reader import read_frames
 from dhcli.options import Job
 from dhcli.plan import Contents, Plan, Trace, analysed_frames, plan_job
 from dhcli.probes import Probes
-from dhcli.result import JobResult, read_result
-from dhcli.scope import Scope, Stopped
+from dhcli.results.result import JobResult, read_result
+from dhcli.runtime.scope import Scope, Stopped
 from dhcli.settings import Models, Settings
-from dhcli.store import Store
 
 FRAMES = 20
 Ffmpeg = Callable[..., None]
@@ -106,7 +106,7 @@ def decoders(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         stages.append(options["stage"])
         return real(*args, **options)
 
-    monkeypatch.setattr("dhcli.analysis.read_frames", read)
+    monkeypatch.setattr("dhcli.faces.analysis.read_frames", read)
     return stages
 
 

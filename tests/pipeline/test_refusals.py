@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dhcli.events import Event, JobFinished, Summary
-from dhcli.result import JobResult
+from dhcli.results.result import JobResult
 
 Render = Callable[..., JobResult]
 Ffmpeg = Callable[..., None]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dhcli.result import JobResult
+from dhcli.results.result import JobResult
 from dhcli.types import F64, Frame
 
 Render = Callable[..., JobResult]

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from dhcli.avatar import analyse
 from dhcli.bundle import load_bundle
+from dhcli.faces.avatar import analyse
 from dhcli.families.dh_base import DhBase, Precision
 from dhcli.inference import Device
 from dhcli.stages import align

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dhcli.channel import Channel, EndOfStream
 from dhcli.errors import DhError
-from dhcli.scope import Scope, Stopped
+from dhcli.runtime.channel import Channel, EndOfStream
+from dhcli.runtime.scope import Scope, Stopped
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
 
@@ -126,7 +126,7 @@ def test_nothing_moves_after_a_failure() -> None:
 def test_waiting_time_is_counted_on_the_side_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = itertools.count()
     channel: Channel[int] = Channel(3, Scope())  # not entered: its watchdog would look at the clock, too
-    monkeypatch.setattr("dhcli.channel.time.monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr("dhcli.runtime.channel.time.monotonic", lambda: float(next(clock)))
     channel.put(1, "sender")
     channel.end("sender")
     channel.get("receiver")

@@ -12,9 +12,9 @@ from typing import Any
 import psutil
 import pytest
 
-from dhcli import child as child_module
-from dhcli.child import Child, exit_text
 from dhcli.errors import DhError
+from dhcli.runtime import child as child_module
+from dhcli.runtime.child import Child, exit_text
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
 
@@ -100,7 +100,7 @@ def test_close_ends_a_grandchild_whose_parent_is_gone(start: Start) -> None:
 def test_nothing_outlives_a_killed_parent() -> None:
     program = """
 import os, sys, threading
-from dhcli.child import Child
+from dhcli.runtime.child import Child
 started = []
 def start(): started.append(Child("x", ["sh", "-c", "trap '' TERM; sleep 100 & wait"], on_flood=print))
 thread = threading.Thread(target=start); thread.start(); thread.join()

@@ -10,8 +10,8 @@ from pathlib import Path
 import jsonschema
 
 from dhcli.errors import CODES, EXIT_CODES, WARNINGS
-from dhcli.result import JobResult, Status, result_schema
-from dhcli.result_parts import Part
+from dhcli.results.parts import Part
+from dhcli.results.result import JobResult, Status, result_schema
 
 PAGE = (Path(__file__).parents[2] / "docs" / "results.md").read_text(encoding="utf-8")
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import platformdirs
 import pytest
 
-from dhcli import hashes
-from dhcli.hashes import HashCache, cache_folder
+from dhcli.disk import hashes
+from dhcli.disk.hashes import HashCache, cache_folder
 
 LATER_NS = 10**10
 """All files of a test are younger than 2 s; to the cache's clock they are not."""
@@ -220,7 +220,7 @@ def test_two_processes_keep_what_both_know(folder: Path, media: Path) -> None:
 SAVER = """
 import sys, time
 from pathlib import Path
-from dhcli.hashes import HashCache
+from dhcli.disk.hashes import HashCache
 for path in sys.argv[2:]:
     cache = HashCache(Path(sys.argv[1]), clock_ns=lambda: time.time_ns() + 10**10)
     with open(path, "rb") as file:

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from dhcli.disk.lock import output_lock
 from dhcli.errors import DhError
-from dhcli.lock import output_lock
 
 HOLDER = """
 import sys
 from pathlib import Path
-from dhcli.lock import output_lock
+from dhcli.disk.lock import output_lock
 with output_lock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
@@ -130,7 +130,7 @@ def test_many_processes_never_hold_it_together(save_path: Path, tmp_path: Path) 
     counter = tmp_path / "counter"
     counter.write_text("0")
     program = (
-        "import sys; from pathlib import Path; from dhcli.lock import output_lock\n"
+        "import sys; from pathlib import Path; from dhcli.disk.lock import output_lock\n"
         "for _ in range(40):\n"
         "    with output_lock(Path(sys.argv[1]), wait_s=60):\n"
         "        counter = Path(sys.argv[2]); counter.write_text(str(int(counter.read_text()) + 1))\n"
@@ -138,7 +138,7 @@ def test_many_processes_never_hold_it_together(save_path: Path, tmp_path: Path) 
     argv = [
         sys.executable,
         "-c",
-        "import dhcli.lock; dhcli.lock.POLL_S = 0.001\n" + program,
+        "import dhcli.disk.lock; dhcli.disk.lock.POLL_S = 0.001\n" + program,
         str(save_path),
         str(counter),
     ]

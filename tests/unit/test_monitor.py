@@ -13,10 +13,10 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from dhcli import vram
-from dhcli.cgroup import MemoryLimit, memory_limit
-from dhcli.monitor import Monitor, Usage
-from dhcli.scope import Scope, Stopped
+from dhcli.runtime import vram
+from dhcli.runtime.cgroup import MemoryLimit, memory_limit
+from dhcli.runtime.monitor import Monitor, Usage
+from dhcli.runtime.scope import Scope, Stopped
 
 GRACE_S = 20.0
 """Long enough for a loaded machine; whatever waits that long has failed."""
@@ -64,7 +64,7 @@ def test_too_little_disk_ends_the_job_before_it_begins(tmp_path: Path) -> None:
 
 def test_a_disk_that_fills_up_ends_the_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     free = [1 << 30]
-    monkeypatch.setattr("dhcli.monitor.shutil.disk_usage", lambda _: SimpleNamespace(free=free[0]))
+    monkeypatch.setattr("dhcli.runtime.monitor.shutil.disk_usage", lambda _: SimpleNamespace(free=free[0]))
     with Scope() as scope, Monitor(scope, tmp_path, Usage(), print, min_disk_bytes=1 << 20):
         free[0] = 1000
         until(lambda: scope.error, "the floor acts")
@@ -245,7 +245,7 @@ def test_a_machine_without_a_driver(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_peaks_of_the_gpu_reach_the_usage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     values = iter([700, 900, 800])
-    monkeypatch.setattr("dhcli.monitor.vram_bytes", lambda _: next(values, None))
+    monkeypatch.setattr("dhcli.runtime.monitor.vram_bytes", lambda _: next(values, None))
     usage = Usage()
     with Scope() as scope, Monitor(scope, tmp_path, usage, print):
         until(lambda: usage.peak_vram_bytes == 900, "the second look")

@@ -16,8 +16,8 @@ from typing import Any
 import psutil
 import pytest
 
+from dhcli.disk.lock import output_lock
 from dhcli.events import BatchStarted, Event, JobFinished, JobStarted, Refused, Summary, Warned
-from dhcli.lock import output_lock
 from dhcli.reports import Reports, Wanted
 from dhcli.reports.junit import Case, junit_xml
 from dhcli.reports.metrics_file import FRAMES, Samples, read_metrics

@@ -12,7 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from dhcli.errors import CODES, DhError, as_dh_error
-from dhcli.result import (
+from dhcli.results.result import (
     AudioInput,
     Environment,
     ErrorInfo,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dhcli.options import Job, JobOptions
-from dhcli.resume import in_order
+from dhcli.results.resume import in_order
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from dhcli import scope as scope_module
-from dhcli.channel import Channel
 from dhcli.errors import DhError
-from dhcli.scope import Scope, Stopped
+from dhcli.runtime import scope as scope_module
+from dhcli.runtime.channel import Channel
+from dhcli.runtime.scope import Scope, Stopped
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
 
@@ -46,7 +46,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("dhcli.scope.time.monotonic", clock.monotonic)
+    monkeypatch.setattr("dhcli.runtime.scope.time.monotonic", clock.monotonic)
     return clock
 
 
@@ -172,7 +172,7 @@ def test_released_child_is_gone() -> None:
 
 
 def test_flood_of_messages_fails_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dhcli.child.STDERR_BYTES", 100_000)
+    monkeypatch.setattr("dhcli.runtime.child.STDERR_BYTES", 100_000)
     with Scope() as scope:
         child = scope.spawn("encode", ["sh", "-c", "read go; yes damaged >&2"], feed=True)
         child.stdin.write(b"go\n")

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from dhcli.signals import StopSignals
+from dhcli.runtime.signals import StopSignals
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
 
@@ -22,7 +22,7 @@ def test_what_follows_at_once_is_the_same_wish() -> None:
 
 
 def test_a_later_signal_is_a_second_wish(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dhcli.signals.REPEAT_S", -1.0)
+    monkeypatch.setattr("dhcli.runtime.signals.REPEAT_S", -1.0)
     heard: list[int] = []
     second = threading.Event()
 

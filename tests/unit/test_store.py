@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from dhcli import store
-from dhcli.store import DISK_BLOCK_BYTES, Store, key_of
+from dhcli.disk import store
+from dhcli.disk.store import DISK_BLOCK_BYTES, Store, key_of
 
 KEY, OTHER = key_of({"content": 1}), key_of({"content": 2})
 HEAD, BODY = b"what it is", b"0123456789" * 1000
@@ -239,7 +239,7 @@ def test_an_entry_may_leave_while_it_is_read(folder: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from dhcli.store import Store, key_of
+from dhcli.disk.store import Store, key_of
 def body():
     yield b"half of it"
     os.kill(os.getpid(), signal.SIGKILL)
@@ -263,7 +263,7 @@ def test_what_a_killed_process_left_is_removed_in_time(folder: Path) -> None:
 WRITER = """
 import sys
 from pathlib import Path
-from dhcli.store import DISK_BLOCK_BYTES, Store, key_of
+from dhcli.disk.store import DISK_BLOCK_BYTES, Store, key_of
 kept = Store(Path(sys.argv[1]), 12 * DISK_BLOCK_BYTES)
 for turn in range(150):
     number = turn % 7

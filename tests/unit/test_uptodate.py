@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import JsonValue
 
-from dhcli.result import (
+from dhcli.results.result import (
     RENDER_VERSION,
     AudioInput,
     Environment,
@@ -21,7 +21,7 @@ from dhcli.result import (
     PutInPlace,
     VideoInput,
 )
-from dhcli.uptodate import Ingredients, killed_in_a_row, legacy, why_render
+from dhcli.results.uptodate import Ingredients, killed_in_a_row, legacy, why_render
 
 NOW = dt.datetime(2026, 11, 22, 1, 30, tzinfo=dt.UTC)
 OUTPUT = OutputInfo(

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import IO
 
 from dhcli.bench.meter import Spent, children_cpu_s
-from dhcli.child import exit_text
 from dhcli.errors import DhError
+from dhcli.runtime.child import exit_text
 
 
 def run_alone(

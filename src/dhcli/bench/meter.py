@@ -19,9 +19,9 @@ from typing import Self
 
 import psutil
 
-from dhcli.child import STDERR_LINES, Child
-from dhcli.scope import Scope
-from dhcli.threads import start_thread
+from dhcli.runtime.child import STDERR_LINES, Child
+from dhcli.runtime.scope import Scope
+from dhcli.runtime.threads import start_thread
 
 EVERY_S = 0.02
 """Between two looks at the children. What a child uses after the last look at it counts as nobody's: 0.02 s at most for

@@ -17,7 +17,6 @@ from pathlib import Path
 import psutil
 
 from dhcli import __version__
-from dhcli.analysis import CACHE_UNUSABLE
 from dhcli.bench.clip import Size, enlarge
 from dhcli.bench.family import MeteredFamily, Reel
 from dhcli.bench.floors import floors_of
@@ -25,16 +24,17 @@ from dhcli.bench.meter import Meter, MeteredScope, cores, native_threads
 from dhcli.bench.report import BenchReport, Run
 from dhcli.bench.tell import Measured, tell
 from dhcli.bundle import load_bundle
+from dhcli.disk.part import PartFile
+from dhcli.disk.store import Store
 from dhcli.errors import DhError, as_dh_error
+from dhcli.faces.analysis import CACHE_UNUSABLE
 from dhcli.families.dh_base import Precision
 from dhcli.inference import Device, runtime_version
 from dhcli.media.ffmpeg import InputFile, ffmpeg_version, find_ffmpeg
 from dhcli.options import Job, parse_face
-from dhcli.part import PartFile
 from dhcli.pipeline import render_job
 from dhcli.plan import Contents, Trace, plan_job
 from dhcli.probes import Probes
-from dhcli.store import Store
 
 REEL_BYTES = 1 << 30
 """Frames kept for the encoder's floor: 86 at 2160p, and never more than a quarter of the free memory."""

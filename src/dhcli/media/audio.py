@@ -12,7 +12,7 @@ from dhcli.media.failure import decode_failure, sound_damage
 from dhcli.media.ffmpeg import InputFile, base_argv, input_argv, running, sound_filter
 from dhcli.media.info import AudioInfo
 from dhcli.options import Trim
-from dhcli.scope import Scope
+from dhcli.runtime.scope import Scope
 from dhcli.types import F32
 
 SAMPLE_BYTES = 4

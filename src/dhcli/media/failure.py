@@ -10,9 +10,9 @@ import re
 import signal
 from collections.abc import Sequence
 
-from dhcli.child import Child, exit_text
 from dhcli.errors import DhError
 from dhcli.media.ffmpeg import InputFile
+from dhcli.runtime.child import Child, exit_text
 
 DAMAGE = re.compile(
     r"corrupt|truncat|partial file|premature|error while decoding|concealing|invalid nal|damaged|overread|crc mismatch"

@@ -23,12 +23,12 @@ from typing import Self
 
 import imageio_ffmpeg
 
-from dhcli.boundary import open_file_strays
-from dhcli.child import STDERR_LINES, Child, exit_text
+from dhcli.disk.boundary import open_file_strays
 from dhcli.errors import TOO_MANY_FILES, DhError, as_dh_error
 from dhcli.media.fence import CPU_BASE_S, MAX_ALLOC_BYTES, confine, fence_argv
 from dhcli.options import Trim
-from dhcli.scope import Scope
+from dhcli.runtime.child import STDERR_LINES, Child, exit_text
+from dhcli.runtime.scope import Scope
 
 SET_VARIABLE = "Correct the variable DH_FFMPEG, or unset it to use the bundled ffmpeg."
 SOUND_FILTER = "aresample=async=1:first_pts=0"

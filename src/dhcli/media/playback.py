@@ -19,7 +19,7 @@ from dhcli.media.ffmpeg import InputFile
 from dhcli.media.info import VideoInfo
 from dhcli.media.reader import read_frames
 from dhcli.media.spool import Spool, spool_bytes
-from dhcli.scope import Scope
+from dhcli.runtime.scope import Scope
 from dhcli.timing import Loop, source_index
 from dhcli.types import Frame, FrameFormat
 

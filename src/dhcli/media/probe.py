@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from dhcli.child import Child
 from dhcli.errors import DhError
 from dhcli.media import rate
 from dhcli.media.failure import (
@@ -29,7 +28,8 @@ from dhcli.media.info import AudioInfo, VideoInfo, delivered_colour, frame_forma
 from dhcli.media.listing import FIELDS, Listing, Picture, Stream, parse_listing, parse_picture
 from dhcli.media.packets import Timeline, read_timelines
 from dhcli.media.promise import check_framing, check_pictures, check_sound, check_video
-from dhcli.scope import Scope
+from dhcli.runtime.child import Child
+from dhcli.runtime.scope import Scope
 
 __all__ = ["AudioInfo", "VideoInfo", "frame_format", "probe_audio", "probe_video"]
 

@@ -17,7 +17,7 @@ from dhcli.media.framing import Found
 from dhcli.media.info import VideoInfo
 from dhcli.media.listing import Listing, Stream
 from dhcli.media.packets import Timeline
-from dhcli.scope import Scope
+from dhcli.runtime.scope import Scope
 
 SHORT_S = Fraction(1, 5)
 """A sound may end this much before its header says: encoder delay and padding are not sound."""

@@ -13,7 +13,7 @@ from typing import Self
 
 import numpy as np
 
-from dhcli.part import open_scratch, translated
+from dhcli.disk.part import open_scratch, translated
 from dhcli.types import U8, Frame, FrameFormat
 
 MEMORY_BYTES = 48 << 20

@@ -14,7 +14,7 @@ from dhcli.errors import DhError
 from dhcli.media.failure import reason
 from dhcli.media.ffmpeg import InputFile, base_argv, beating, input_argv, lines_of, running
 from dhcli.media.packets import Timeline, read_timelines
-from dhcli.scope import Scope
+from dhcli.runtime.scope import Scope
 from dhcli.types import FrameFormat
 
 HINT = "Render again; if it happens twice, please report it with the result file."

@@ -13,14 +13,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
-from dhcli.child import Child
 from dhcli.errors import DhError
 from dhcli.media.failure import encode_failure
 from dhcli.media.fence import CPU_BASE_S
 from dhcli.media.ffmpeg import InputFile, base_argv, fd_url, input_argv, sound_filter, start
 from dhcli.media.info import AudioInfo
 from dhcli.options import Trim
-from dhcli.scope import TICK_S, Scope
+from dhcli.runtime.child import Child
+from dhcli.runtime.scope import TICK_S, Scope
 from dhcli.types import Colour, Frame, FrameFormat
 
 AudioCodec = Literal["auto", "copy", "aac"]

@@ -14,9 +14,9 @@ import subprocess
 import threading
 import time
 
-from dhcli.child import exit_text
 from dhcli.errors import describe
 from dhcli.events import Summary, as_json
+from dhcli.runtime.child import exit_text
 
 LIMIT_S = 60.0
 AFTER_SIGNAL_S = 10.0

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from dhcli.disk.lock import output_lock
+from dhcli.disk.part import PartFile
 from dhcli.errors import FAILED, OK, RESULTS_LOST, TRY_LATER, DhError, describe
 from dhcli.events import BatchStarted, Event, JobFinished, Listener, Refused, Summary, Warned
-from dhcli.lock import output_lock
-from dhcli.part import PartFile
 from dhcli.reports import metrics_file
 from dhcli.reports.junit import Case, case_of, case_of_refusal, junit_xml
 from dhcli.reports.log_file import LogFile

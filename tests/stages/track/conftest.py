@@ -12,8 +12,8 @@ from typing import TypeAlias
 import numpy as np
 import pytest
 
-from dhcli.avatar import analyse
-from dhcli.facetrack import FaceTrack
+from dhcli.faces.avatar import analyse
+from dhcli.faces.facetrack import FaceTrack
 from dhcli.inference import Device, Network, open_network
 from dhcli.media.ffmpeg import find_ffmpeg
 from dhcli.stages.geometry import Geometry, load_geometry

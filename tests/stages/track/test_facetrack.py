@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dhcli.avatar import analyse
+from dhcli.disk.part import open_scratch, part_path
 from dhcli.errors import DhError
-from dhcli.facetrack import FaceTrack
-from dhcli.part import open_scratch, part_path
+from dhcli.faces.avatar import analyse
+from dhcli.faces.facetrack import FaceTrack
 from dhcli.types import Frame, FrameFormat
 
 FORMAT = FrameFormat(400, 300, Fraction(25))

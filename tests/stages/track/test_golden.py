@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dhcli.facetrack import FaceTrack
+from dhcli.faces.facetrack import FaceTrack
 from dhcli.options import FaceChoice
 from dhcli.stages.align import fit_pose
 from dhcli.stages.geometry import pose_free

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dhcli.errors import DhError
-from dhcli.facetrack import FaceTrack
+from dhcli.faces.facetrack import FaceTrack
 from dhcli.options import FaceChoice
 from dhcli.stages.track import Tracker
 from dhcli.types import Frame, FrameFormat

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
-from dhcli.boundary import open_file_strays, strays
+from dhcli.disk.boundary import open_file_strays, strays
 from dhcli.errors import TOO_MANY_FILES, DhError, as_dh_error
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})

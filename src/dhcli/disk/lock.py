@@ -15,8 +15,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from dhcli.disk.part import FULL, part_path
 from dhcli.errors import TOO_MANY_FILES, DhError, as_dh_error
-from dhcli.part import FULL, part_path
 
 POLL_S = 0.1
 """How often a waiting process tries again; flock itself cannot wait for a limited time."""

@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Self
 
-from dhcli.child import STDERR_LINES, Child
 from dhcli.errors import DhError, as_dh_error, describe
-from dhcli.threads import start_thread
+from dhcli.runtime.child import STDERR_LINES, Child
+from dhcli.runtime.threads import start_thread
 
 TICK_S = 0.1
 """How often the watchdog looks and how long a channel waits before it looks at the stop flag."""

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dhcli.bundle import available_models, load_bundle
+from dhcli.disk.hashes import cache_folder
 from dhcli.errors import DhError, describe
-from dhcli.hashes import cache_folder
 from dhcli.inference import parse_device, runtime_version
 from dhcli.media.ffmpeg import ffmpeg_encoders, ffmpeg_version, find_ffmpeg
-from dhcli.monitor import open_files_allowed
+from dhcli.runtime.monitor import open_files_allowed
 from dhcli.settings import Models
 
 ENCODERS = ("libx264", "libx265", "aac")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dhcli.options import Job
-from dhcli.result import result_bytes
+from dhcli.results.result import result_bytes
 
 UNFINISHED = frozenset({"failed", "cancelled", "running"})
 """Tried, and without an output; `running` was killed, or is another run's work right now."""

@@ -15,9 +15,9 @@ from typing import Any, Literal, Self
 
 from pydantic import AwareDatetime, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
+from dhcli.disk.part import PartFile
 from dhcli.errors import describe
-from dhcli.part import PartFile
-from dhcli.result_parts import (
+from dhcli.results.parts import (
     READING,
     AudioInput,
     EarlierAttempt,

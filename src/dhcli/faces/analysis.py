@@ -13,9 +13,10 @@ import cv2
 import numpy as np
 
 from dhcli import __version__
-from dhcli.avatar import VERSION, analyse, look_of
+from dhcli.disk.store import Store, key_of
 from dhcli.errors import DhError
-from dhcli.facetrack import FORMAT, FaceTrack, unpack
+from dhcli.faces.avatar import VERSION, analyse, look_of
+from dhcli.faces.facetrack import FORMAT, FaceTrack, unpack
 from dhcli.families.dh_base import DhBase
 from dhcli.inference import runtime_version
 from dhcli.media.ffmpeg import InputFile, ffmpeg_build, find_ffmpeg
@@ -24,9 +25,8 @@ from dhcli.media.probe import probe_video
 from dhcli.media.reader import read_frames
 from dhcli.options import LIKE, parse_face
 from dhcli.plan import Plan, Trace
-from dhcli.scope import Scope
+from dhcli.runtime.scope import Scope
 from dhcli.stages.likeness import View
-from dhcli.store import Store, key_of
 from dhcli.timing import rate_text
 
 KIND = "track"

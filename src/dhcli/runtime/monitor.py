@@ -17,10 +17,10 @@ from typing import Self
 
 import psutil
 
-from dhcli.cgroup import MemoryLimit, memory_limit
 from dhcli.errors import DhError, describe
-from dhcli.scope import Scope
-from dhcli.vram import vram_bytes
+from dhcli.runtime.cgroup import MemoryLimit, memory_limit
+from dhcli.runtime.scope import Scope
+from dhcli.runtime.vram import vram_bytes
 
 EVERY_S = 1.0
 FIRST_S = 0.05

@@ -11,10 +11,10 @@ from typing import Annotated
 
 import typer
 
+from dhcli.command.flags import SHOW, CacheDir, CacheSize
+from dhcli.command.streams import answer, say
+from dhcli.command.wording import count
 from dhcli.errors import OK, RESULTS_LOST, describe
-from dhcli.flags import SHOW, CacheDir, CacheSize
-from dhcli.streams import answer, say
-from dhcli.wording import count
 
 cache_app = typer.Typer(help="What dh keeps so as not to do it twice.")
 AsJson = Annotated[
@@ -27,7 +27,7 @@ HASHES = "hash"
 @cache_app.command("info")
 def cache_info(cache_dir: CacheDir = None, cache_size: CacheSize = 2048, json_: AsJson = False) -> None:
     """Where the cache is, and how much of what is in it."""
-    from dhcli.hashes import cache_folder
+    from dhcli.disk.hashes import cache_folder
 
     folder = cache_folder(cache_dir)
     kinds = _kinds(folder)
@@ -45,8 +45,8 @@ def cache_info(cache_dir: CacheDir = None, cache_size: CacheSize = 2048, json_: 
 @cache_app.command("clear")
 def cache_clear(cache_dir: CacheDir = None) -> None:
     """Remove all that dh keeps; the next runs read, probe and analyse their inputs anew."""
-    from dhcli.hashes import cache_folder, hash_files
-    from dhcli.store import Store, room
+    from dhcli.disk.hashes import cache_folder, hash_files
+    from dhcli.disk.store import Store, room
 
     folder = cache_folder(cache_dir)
     if folder is None:
@@ -65,8 +65,8 @@ def cache_clear(cache_dir: CacheDir = None) -> None:
 
 def _kinds(folder: Path | None) -> dict[str, tuple[int, int]]:
     """Files and bytes of each kind."""
-    from dhcli.hashes import hash_files
-    from dhcli.store import Store, room
+    from dhcli.disk.hashes import hash_files
+    from dhcli.disk.store import Store, room
 
     if folder is None:
         return {}

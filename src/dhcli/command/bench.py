@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dhcli.command.flags import SHOW, WHAT, DeviceName, FacePrecision, Model, ModelsDirs, PrecisionName, Sets, Threads
+from dhcli.command.streams import answer, say
 from dhcli.errors import DhError
-from dhcli.flags import SHOW, WHAT, DeviceName, FacePrecision, Model, ModelsDirs, PrecisionName, Sets, Threads
-from dhcli.signals import SIGNALS
-from dhcli.streams import answer, say
+from dhcli.runtime.signals import SIGNALS
 
 if TYPE_CHECKING:
     from dhcli.bench.clip import Size
@@ -94,7 +94,7 @@ def bench(
 
 def _size(text: str) -> Size:
     from dhcli.bench.clip import parse_size
-    from dhcli.selection import usage
+    from dhcli.command.selection import usage
 
     try:
         return parse_size(text)
@@ -103,8 +103,8 @@ def _size(text: str) -> Size:
 
 
 def _device(text: str) -> Device:
+    from dhcli.command.selection import usage
     from dhcli.inference import parse_device
-    from dhcli.selection import usage
 
     try:
         return parse_device(text)
@@ -114,7 +114,7 @@ def _device(text: str) -> Device:
 
 def _job(audio: str | None, video: str | None, model: str | None, sets: list[str] | None) -> Job:
     from dhcli.bench.clip import sample
-    from dhcli.selection import chosen_jobs
+    from dhcli.command.selection import chosen_jobs
 
     if audio is None or video is None:
         speech, avatar = (str(path) for path in sample())

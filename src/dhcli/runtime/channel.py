@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from dhcli.scope import TICK_S, Scope
+from dhcli.runtime.scope import TICK_S, Scope
 
 T = TypeVar("T")
 

@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any, Self
 
 from dhcli.errors import DhError
-from dhcli.threads import start_thread
+from dhcli.runtime.threads import start_thread
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 REPEAT_S = 0.5

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from dhcli.command.flags import ModelName, ModelNames, ModelsDirs
+from dhcli.command.streams import answer, say
+from dhcli.command.wording import error_lines
 from dhcli.errors import OK, DhError
-from dhcli.flags import ModelName, ModelNames, ModelsDirs
-from dhcli.streams import answer, say
-from dhcli.wording import error_lines
 
 if TYPE_CHECKING:
     from dhcli.bundle import Bundle

@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from dhcli.errors import DhError
-from dhcli.facetrack import (
+from dhcli.faces.facetrack import (
     BLOCK,
     BRIDGED,
     RECORD,

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from typing import IO
 
 from dhcli.errors import DhError
-from dhcli.threads import start_thread
+from dhcli.runtime.threads import start_thread
 
 STDERR_LINES = 200
 """Lines of stderr that are kept where nobody asks for more; the last of them go into the error."""

@@ -15,10 +15,10 @@ from typing import Annotated, Self, TypeAlias
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from dhcli.disk.part import open_scratch, translated
+from dhcli.disk.store import Entry
 from dhcli.errors import DhError
-from dhcli.part import open_scratch, translated
 from dhcli.stages.geometry import CROP_SIDE, Geometry, pose_free
-from dhcli.store import Entry
 from dhcli.types import F64, U8, FaceRow, Pose
 
 FORMAT = 1

@@ -15,8 +15,8 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from dhcli.options import LIKE
-from dhcli.result import RENDER_VERSION, JobResult, LastSuccess, ModelInfo, PutInPlace
-from dhcli.result_parts import printable
+from dhcli.results.parts import printable
+from dhcli.results.result import RENDER_VERSION, JobResult, LastSuccess, ModelInfo, PutInPlace
 
 NOT_RENDERED = frozenset({"label", "model"})
 """Options without an effect on pixels or sound; a model counts by its hash, whatever it is called."""

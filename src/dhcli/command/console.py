@@ -19,6 +19,19 @@ from rich.table import Table
 from rich.text import Text
 from tqdm import tqdm
 
+from dhcli.command.streams import PatientStream, printable, tolerant
+from dhcli.command.wording import (
+    STAGES,
+    deferral,
+    duration,
+    failure_lines,
+    plan_text,
+    planned_lines,
+    planned_text,
+    progress_text,
+    repeated_failure,
+    summary_text,
+)
 from dhcli.events import (
     Event,
     JobDecided,
@@ -32,19 +45,6 @@ from dhcli.events import (
     Summary,
     Warned,
     as_json,
-)
-from dhcli.streams import PatientStream, printable, tolerant
-from dhcli.wording import (
-    STAGES,
-    deferral,
-    duration,
-    failure_lines,
-    plan_text,
-    planned_lines,
-    planned_text,
-    progress_text,
-    repeated_failure,
-    summary_text,
 )
 
 PLAIN_EVERY_S = 10.0

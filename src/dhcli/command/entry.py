@@ -13,10 +13,10 @@ from collections.abc import Sequence
 import typer
 
 from dhcli import __version__
+from dhcli.command.streams import StdoutLostError, answer, discard_stdout, flush_stdout, open_standard_streams, say
+from dhcli.command.wording import refusal
 from dhcli.errors import BUG, CODES, FAILED, OK, RESULTS_LOST, DhError, ManifestError, as_dh_error, describe
 from dhcli.events import Refused
-from dhcli.streams import StdoutLostError, answer, discard_stdout, flush_stdout, open_standard_streams, say
-from dhcli.wording import refusal
 
 HELP = frozenset({"-h", "--help"})
 NO_VERB = "Missing command."

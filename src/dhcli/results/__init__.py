@@ -1,0 +1,1 @@
+"""The result file: its fields, and what earlier ones say about the job."""
