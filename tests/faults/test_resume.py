@@ -24,7 +24,7 @@ from dhcli.disk.hashes import HashCache
 from dhcli.events import Event, JobDecided, JobFinished, Summary
 from dhcli.inference import Device
 from dhcli.manifest import load_manifest
-from dhcli.media.ffmpeg import InputFile
+from dhcli.media.ffmpeg import InputFile, find_ffmpeg
 from dhcli.results.result import JobResult, read_result
 from dhcli.settings import Models, Settings
 
@@ -373,6 +373,42 @@ def test_an_output_edited_by_somebody_survives_every_run(night: Night) -> None:
         assert night.refusal("a") == "output.exists"
         assert output.read_bytes() == edited
     assert night.run(if_exists="overwrite") == {"a": "succeeded"}
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99])
+def test_an_output_that_was_cut_is_rendered_again(night: Night, share: float) -> None:
+    night.jobs = {"a": {}}
+    night.run()
+    output = night.folder / "a.mp4"
+    whole = output.read_bytes()
+    os.truncate(output, int(len(whole) * share))
+    assert night.run() == {"a": "succeeded"}
+    assert output.stat().st_size == len(whole)
+    assert night.run() == {"a": "skipped"}
+
+
+@pytest.mark.parametrize("other", [b"a note in the place of the film", bytes(800), b"x"])
+def test_what_is_no_cut_film_is_somebodys_work(night: Night, other: bytes) -> None:
+    night.jobs = {"a": {}}
+    night.run()
+    output = night.folder / "a.mp4"
+    output.write_bytes(other)
+    assert night.run() == {"a": "failed"}
+    assert night.refusal("a") == "output.exists"
+    assert output.read_bytes() == other
+
+
+def test_a_shorter_film_of_somebody_is_kept(night: Night) -> None:
+    night.jobs = {"a": {}}
+    night.run()
+    output, shorter = night.folder / "a.mp4", night.folder / "shorter.mp4"
+    size = output.stat().st_size
+    argv = [find_ffmpeg(), "-v", "error", "-i", str(output), "-c", "copy", "-an", "-frames:v", "2", str(shorter)]
+    subprocess.run(argv, check=True)
+    output.write_bytes(shorter.read_bytes())
+    assert output.stat().st_size < size
+    assert night.run() == {"a": "failed"}
+    assert output.read_bytes() == shorter.read_bytes()
 
 
 def test_a_result_does_not_make_another_file_dhs(night: Night, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
+from dhcli.media.boxes import is_cut
 from dhcli.options import LIKE
 from dhcli.results.parts import printable
 from dhcli.results.result import RENDER_VERSION, JobResult, LastSuccess, ModelInfo, PutInPlace
@@ -127,8 +128,9 @@ class Legacy:
 def legacy(previous: JobResult | None, save_path: Path, *, beside: bool) -> Legacy:
     """What `previous` and the file at `save_path` tell together.
 
-    A file is dh's where a result tells of this path and of a file of this size, or of this inode. `beside`: the result
-    lies beside the output, and both may have been moved together, so that the name alone counts.
+    A file is dh's where a result tells of this path and of a file of this size, or of this inode; or of this path, and
+    the file is an MP4 that was cut: that is nobody's work. `beside`: the result lies beside the output, and both may
+    have been moved together, so that the name alone counts.
     """
     if previous is None:
         return Legacy()
@@ -149,10 +151,17 @@ def legacy(previous: JobResult | None, save_path: Path, *, beside: bool) -> Lega
         return Legacy(None, put, owns_output=True)
     owns = (
         success is not None
-        and found.st_size == success.output.bytes
         and _same_place(success.output.path, save_path, beside)
+        and (found.st_size == success.output.bytes or _damaged(save_path, found.st_size, success))
     )
     return Legacy(success, owns_output=owns)
+
+
+def _damaged(save_path: Path, size: int, success: LastSuccess) -> bool:
+    try:
+        return size < success.output.bytes and is_cut(save_path)
+    except OSError:  # what cannot be read is not known to be dh's
+        return False
 
 
 def _same_place(recorded: str, save_path: Path, beside: bool) -> bool:
