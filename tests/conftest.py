@@ -13,12 +13,21 @@ import psutil
 import pytest
 
 from dhcli.bundle import load_bundle
+from dhcli.disk import store
 from dhcli.families.dh_base import DhBase
 from dhcli.inference import Device
 from dhcli.media.ffmpeg import find_ffmpeg
 from dhcli.types import F64, U8, Frame, FrameFormat
 
 ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def small_disk() -> Iterator[None]:
+    """The tests' few MB are kept on a disk of any size; of the session, as fixtures that all tests share keep some."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "RESERVE_BYTES", 1 << 20)
+        yield
 
 
 @pytest.fixture(scope="session")

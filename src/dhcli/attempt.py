@@ -24,12 +24,8 @@ from dhcli.options import Job
 from dhcli.pipeline import render_job
 from dhcli.plan import Plan, plan_job
 from dhcli.record import Record
-from dhcli.results.result import (
-    JobResult,
-    PutInPlace,
-    UnreadableResultError,
-    read_result,
-)
+from dhcli.results.parts import PutInPlace
+from dhcli.results.result import JobResult, UnreadableResultError, read_result
 from dhcli.results.uptodate import killed_in_a_row, legacy, why_render
 from dhcli.runtime.monitor import Monitor
 from dhcli.runtime.scope import Scope
@@ -261,13 +257,20 @@ class Attempt:
             how = self._settings
             try:
                 record.output = render_job(
-                    plan, family, scope, record.trace, part, self._notify, batch=how.batch, store=how.probes.store
+                    plan,
+                    family,
+                    scope,
+                    record.trace,
+                    part,
+                    self._notify,
+                    batch=how.batch,
+                    store=how.probes.store,
+                    keep_free_bytes=how.min_disk_bytes,
                 )
             finally:  # told by what ran; some networks are opened only where they are needed
                 record.provider, record.device = family.provider, family.device
                 if family.warning:
                     record.trace.warn("device.fallback", family.warning)
-            sources.check_photo()
             with scope.stage("commit", limit_s=os.fstat(part.fd).st_size / SLOW_DISK_BYTES_S):
                 part.flush()  # it may take minutes, in which a signal still ends the job
                 scope.seal()
@@ -298,6 +301,7 @@ class Attempt:
             audio,
             scope,
             self._record.trace,
+            photo_file=self._record.photo,
             contents=sources.contents(),
             probes=how.probes,
             limit_frames=how.limit_frames,

@@ -27,7 +27,7 @@ from dhcli.errors import BUG, CODES, FAILED, OK, RESULTS_LOST, TRY_LATER, DhErro
 from dhcli.events import BatchStarted, JobDeferred, JobFinished, JobStarted, Listener, Retrying, Summary, Warned
 from dhcli.options import Job
 from dhcli.record import Record
-from dhcli.results.result import EarlierAttempt, ErrorInfo
+from dhcli.results.parts import EarlierAttempt, ErrorInfo
 from dhcli.results.resume import in_order
 from dhcli.retry import FailureLimit, Retry
 from dhcli.runtime.monitor import open_files_allowed

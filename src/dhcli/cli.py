@@ -156,6 +156,7 @@ def render(
     audience = Audience(as_json=json_, progress=progress.value, verbosity=-1 if quiet else verbose)
     files = Wanted() if dry_run else Wanted(log_file, metrics_file, junit, on_finish)
     with Reports(files, audience, audience.stdout_lost) as reports, _refusal_told(reports, lambda: reports.began):
+        root = root.absolute() if root is not None else None
         path, jobs = chosen_jobs(manifest, (audio, video, save_path), job, shard, model, set_, root)
         exists = IfExists.overwrite if force else if_exists
         models = _models(models_dir, device, threads, precision)
@@ -200,6 +201,7 @@ def check(
 
     audience = Audience(as_json=json_, progress="none", verbosity=0)
     with _refusal_told(audience):
+        root = root.absolute() if root is not None else None
         path, jobs = chosen_jobs(manifest, (None, None, None), job, None, model, set_, root)
         models = _models(models_dir, device)
         settings = _settings(path, models, results_dir, IfExists.skip, None, 60.0, None)

@@ -11,6 +11,7 @@ import dataclasses
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from dhcli.disk.lock import lock_path
@@ -72,9 +73,9 @@ class Ending:
             part_path(self._job.save_path).unlink()
             self._record.put_in_place = None  # it was still there, so that it is not the output
         outcome = self._written(self._last_words(error))
-        lock_path(self._job.save_path).unlink(missing_ok=True)
+        _remove(lock_path(self._job.save_path))
         if self._settings.results_dir is not None:
-            lock_path(self._result_path).unlink(missing_ok=True)
+            _remove(lock_path(self._result_path))
         return outcome
 
     def make_results_dir(self) -> None:
@@ -106,6 +107,12 @@ class Ending:
         self.make_results_dir()
         how = self._settings
         write_result(self._result_path, result, root=how.root if how.results_dir is None else None)
+
+
+def _remove(lock: Path) -> None:
+    """Its lock ends with the process; the file alone keeps nobody out, and must not cost the run its summary."""
+    with contextlib.suppress(OSError):
+        lock.unlink()
 
 
 def status_of(error: DhError) -> Literal["cancelled", "failed"]:

@@ -116,7 +116,7 @@ WARNINGS: dict[str, str] = {
     "input.padded": "the size is odd; one column or row is repeated",
     "audio.silent": "nobody speaks in the audio; the mouth stays closed",
     "face.missing": "some frames show no face and stay as they are",
-    "cache.unusable": "the cache folder could not be written; analyses are not kept",
+    "cache.unusable": "something could not be kept in the cache; a later job works it out again",
     "device.fallback": "the device asked for cannot be used; the CPU is",
     "result.unreadable": "the earlier result file could not be read and is replaced",
     "run.stopped": "the run starts no more jobs; the message says why",

@@ -30,6 +30,9 @@ DRIVER = "libcuda.so.1"
 """The driver's own library; containers that are given a GPU have it, too. Without it ONNX Runtime blames libcublas."""
 FATAL_ONLY = 4
 """ONNX Runtime's log level; below it coloured lines of C++ go to stderr, right through the progress bar."""
+MOST_THREADS = 4
+"""Unless more are asked for: 1 to 4 threads give the same bits, 7 round elsewhere, which eight-bit networks turn into up
+to 8 levels of a pixel. Decoder and encoder have a use for the other cores."""
 CONSTANT_SIZE = 16
 """Outputs with fewer numbers (a presence logit, one code) may well hold a single value."""
 
@@ -153,7 +156,7 @@ class Network:
 
 
 def open_network(data: bytes | Path, name: str, *, device: Device, threads: int = 0) -> Network:
-    """Open an ONNX network; `threads` 0 means one for each core.
+    """Open an ONNX network; `threads` 0 means one for each core, at most `MOST_THREADS`.
 
     It is always loaded from bytes, so that it cannot name other files as its weights. Raises DhError model.missing,
     model.corrupt, model.incompatible, env.device_unavailable or device.out_of_memory.
@@ -249,7 +252,7 @@ def _options(threads: int) -> Any:
     # One factory: a misspelled keyword would be swallowed without a word.
     runtime = _runtime()
     options = runtime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = threads or min(MOST_THREADS, _cores())
     options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = FATAL_ONLY
@@ -257,6 +260,10 @@ def _options(threads: int) -> Any:
     # while x264 runs beside them; without it a lone network is no slower.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _tensors(nodes: Sequence[Any]) -> tuple[TensorInfo, ...]:

@@ -20,19 +20,7 @@ from dhcli import strict_yaml
 from dhcli.conflicts import find_conflicts, find_strays, with_ids
 from dhcli.errors import ManifestError
 from dhcli.job_reader import ID_PATTERN, OPTIONS, PATHS, VERSION, JobReader, Problems
-from dhcli.options import FaceChoice, Job, JobOptions, Trim
-
-__all__ = [
-    "FaceChoice",
-    "Job",
-    "JobOptions",
-    "Manifest",
-    "Trim",
-    "check_overrides",
-    "load_manifest",
-    "manifest_schema",
-    "single_job",
-]
+from dhcli.options import Job
 
 NO_OVERRIDES: Mapping[str, str] = MappingProxyType({})
 

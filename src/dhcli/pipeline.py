@@ -48,22 +48,24 @@ def render_job(
     *,
     batch: int = BATCH,
     store: Store | None = None,
+    keep_free_bytes: int = 0,
 ) -> VerifiedOutput:
     """Render a planned job into `part` and read it back, `batch` frames at once. The caller commits the part.
 
-    What of the analysis is in `store` is not worked out again.
+    What of the analysis is in `store` is not worked out again. Frames that are shown again lie beside the output as far
+    as that leaves `keep_free_bytes` on its disk.
 
     Raises the DhError that ended the job; Stopped where that error stands in `scope`.
     """
-    inputs = (plan.video_file, plan.audio_file)
+    inputs = plan.inputs
     with trace.timed("listen"), scope.stage("listen"), unchanged(*inputs):
         with scope.waiting("listen"):
             notify("listen", 0, None)
         conditions = _listen(plan, family, scope, trace)
     with trace.timed("analyse"), scope.stage("analyse"), unchanged(*inputs):
-        track = face_track(plan, family, scope, trace, notify, store or Store())
+        track = face_track(plan, family, scope, trace, notify, store or Store(None, 0))
     with track, trace.timed("render"):
-        _Render(plan, family, scope, trace, part, track, conditions, notify, batch).run()
+        _Render(plan, family, scope, trace, part, track, conditions, notify, batch, keep_free_bytes).run()
     with trace.timed("verify"), scope.stage("verify"):
         with scope.waiting("verify"):
             notify("verify", 0, None)
@@ -103,12 +105,14 @@ class _Render:
         conditions: ConditionTrack,
         notify: Notify,
         batch: int,
+        keep_free_bytes: int,
     ) -> None:
         self._plan, self._family, self._batch = plan, family, batch
+        self._keep_free_bytes = keep_free_bytes
         self._scope, self._trace, self._part, self._notify = scope, trace, part, notify
         self._track, self._conditions = track, conditions
         self._yuv: YuvMatrix = yuv_matrix(plan.format.colour, plan.format.height)
-        capacity = min(CHANNEL_FRAMES, CHANNEL_BYTES // plan.format.frame_bytes)
+        capacity = max(1, min(CHANNEL_FRAMES, CHANNEL_BYTES // plan.format.frame_bytes))
         self._decoded: Channel[Frame] = Channel(capacity, scope)
         self._rendered: Channel[Frame] = Channel(capacity, scope)
 
@@ -155,6 +159,7 @@ class _Render:
             plan.frames,
             job.options.loop,
             save_path=job.save_path,
+            keep_free_bytes=self._keep_free_bytes,
         )
         for frame in frames:
             self._decoded.put(frame, "decode")

@@ -88,6 +88,8 @@ class Plan:
     job: Job
     video_file: InputFile
     audio_file: InputFile
+    photo_file: InputFile | None
+    """Of the photo that the option `face` names."""
     video: VideoInfo
     audio: AudioInfo
     format: FrameFormat
@@ -101,6 +103,12 @@ class Plan:
     """Seconds of sound that go into the output."""
     contents: Contents
 
+    @property
+    def inputs(self) -> tuple[InputFile, ...]:
+        """All that the output is made from."""
+        photo = () if self.photo_file is None else (self.photo_file,)
+        return (self.video_file, self.audio_file, *photo)
+
 
 def plan_job(
     job: Job,
@@ -109,6 +117,7 @@ def plan_job(
     scope: Scope,
     trace: Trace,
     *,
+    photo_file: InputFile | None = None,
     contents: Contents | None = None,
     probes: Probes | None = None,
     limit_frames: int | None = None,
@@ -116,7 +125,7 @@ def plan_job(
 ) -> Plan:
     """Probe both inputs, as far as `probes` does not know them, and say what the output will be.
 
-    Raises DhError input.*, audio.too_short.
+    `photo_file` is the photo that the option `face` names, if it names one. Raises DhError input.*, audio.too_short.
     """
     contents, probes = contents or Contents(), probes or Probes()
     with trace.timed("probe"), scope.stage("probe"), unchanged(video_file, audio_file):
@@ -143,7 +152,20 @@ def plan_job(
     trace.planned = frames
     needed = min(available, frames)
     analysed = needed if limited else analysed_frames(available, needed, fmt.fps)
-    return Plan(job, video_file, audio_file, video, audio, fmt, frames, needed, analysed, duration, contents)
+    return Plan(
+        job,
+        video_file,
+        audio_file,
+        photo_file,
+        video,
+        audio,
+        fmt,
+        frames,
+        needed,
+        analysed,
+        duration,
+        contents,
+    )
 
 
 def analysed_frames(available: int, needed: int, fps: Fraction) -> int:

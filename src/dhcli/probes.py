@@ -6,6 +6,7 @@ Refusals are not kept: they are found anew each time. How an input is looked at 
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from fractions import Fraction
 from typing import Annotated, Any, TypeAlias, TypeVar, get_type_hints
@@ -49,17 +50,20 @@ def _form(shape: type[AudioInfo | VideoInfo]) -> type[BaseModel]:
 FORMS: dict[type, type[BaseModel]] = {shape: _form(shape) for shape in (AudioInfo, VideoInfo)}
 Info = TypeVar("Info", AudioInfo, VideoInfo)
 _Asked: TypeAlias = tuple[type, str, float]
-"""What was asked for, the hash of the content, and the longest duration that was allowed."""
+"""What was asked for, the hash of the content or else the place of the file, and the longest duration allowed."""
+PLACE = "at "
+"""Begins a place; no hash begins so."""
 
 
 class Probes:
     """What is known of the inputs of a run: from the store, and, for inputs of several jobs, in memory. For one thread.
 
-    A content whose hash is not known (None) is looked at anew, and nothing is kept of it.
+    A file whose content has no known hash (None) is looked at once a run, as long as it stays as it is: a plan, which
+    reads no input for its hash, may have thousands of jobs over a handful of files. Nothing of it goes into the store.
     """
 
     def __init__(self, store: Store | None = None) -> None:
-        self.store = store if store is not None else Store()
+        self.store = store if store is not None else Store(None, 0)
         self._recent: dict[_Asked, AudioInfo | VideoInfo] = {}
 
     def knows(self, video_sha256: str | None, audio_sha256: str | None, max_duration_s: float) -> bool:
@@ -70,36 +74,36 @@ class Probes:
         return self._known(VideoInfo, video) is not None and self._known(AudioInfo, audio) is not None
 
     def video(self, scope: Scope, file: InputFile, sha256: str | None, max_duration_s: float) -> VideoInfo:
-        """What `probe_video` says of the file. Raises as that does."""
-        if sha256 is None:
-            return probe_video(scope, file, max_duration_s=max_duration_s)
-        asked: _Asked = (VideoInfo, sha256, max_duration_s)
+        """What `probe_video` says of the file. Raises as that does, and input.changed."""
+        asked: _Asked = (VideoInfo, sha256 or _place(file), max_duration_s)
         known = self._known(VideoInfo, asked)
         if known is None:
             known = probe_video(scope, file, max_duration_s=max_duration_s)
-            self._keep(asked, known, known.pts.astype("<i8").tobytes())
+            self._keep(asked, file, known, known.pts.astype("<i8").tobytes())
         return known
 
     def audio(self, scope: Scope, file: InputFile, sha256: str | None, max_duration_s: float) -> AudioInfo:
-        """What `probe_audio` says of the file. Raises as that does."""
-        if sha256 is None:
-            return probe_audio(scope, file, max_duration_s=max_duration_s)
-        asked: _Asked = (AudioInfo, sha256, max_duration_s)
+        """What `probe_audio` says of the file. Raises as that does, and input.changed."""
+        asked: _Asked = (AudioInfo, sha256 or _place(file), max_duration_s)
         known = self._known(AudioInfo, asked)
         if known is None:
             known = probe_audio(scope, file, max_duration_s=max_duration_s)
-            self._keep(asked, known, b"")
+            self._keep(asked, file, known, b"")
         return known
 
     def _known(self, shape: type[Info], asked: _Asked) -> Info | None:
         recent = self._recent.pop(asked, None)
-        known = recent if isinstance(recent, shape) else _kept(shape, self.store, probe_key(*asked))
+        known = recent if isinstance(recent, shape) else None
+        if known is None and not asked[1].startswith(PLACE):
+            known = _kept(shape, self.store, probe_key(*asked))
         if known is not None:
             self._remember(asked, known)
         return known
 
-    def _keep(self, asked: _Asked, found: AudioInfo | VideoInfo, body: bytes) -> None:
-        self.store.put(KIND, probe_key(*asked), _head(found), [body])
+    def _keep(self, asked: _Asked, file: InputFile, found: AudioInfo | VideoInfo, body: bytes) -> None:
+        file.check_unchanged()  # else what another content gave would stand under the hash of the first one
+        if not asked[1].startswith(PLACE):
+            self.store.put(KIND, probe_key(*asked), _head(found), [body])
         self._remember(asked, found)
 
     def _remember(self, asked: _Asked, found: AudioInfo | VideoInfo) -> None:
@@ -107,6 +111,12 @@ class Probes:
             self._recent[asked] = found  # at the end: the order is that of the last use
         while len(self._recent) > RECENT:
             del self._recent[next(iter(self._recent))]
+
+
+def _place(file: InputFile) -> str:
+    """Where an open file lies, and its times: another content has another one."""
+    found = os.fstat(file.fd)
+    return f"{PLACE}{found.st_dev} {found.st_ino} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
 
 
 def probe_key(shape: type, sha256: str, max_duration_s: float) -> str:

@@ -21,26 +21,24 @@ from dhcli.media.ffmpeg import InputFile, ffmpeg_version, find_ffmpeg
 from dhcli.media.verify import VerifiedOutput
 from dhcli.options import Job, parse_face
 from dhcli.plan import Trace
-from dhcli.results.parts import printable
-from dhcli.results.result import (
-    RENDER_VERSION,
+from dhcli.results.parts import (
     AudioInput,
     EarlierAttempt,
     Environment,
     ErrorInfo,
     FrameCounts,
     Inputs,
-    JobResult,
     LastSuccess,
     OutputInfo,
     PhotoInput,
     PutInPlace,
     Resources,
-    Status,
     Timings,
     VideoInput,
     WarningInfo,
+    without_surrogates,
 )
+from dhcli.results.result import RENDER_VERSION, JobResult, Status
 from dhcli.results.uptodate import Ingredients
 from dhcli.runtime.monitor import Usage
 from dhcli.timing import rate_text
@@ -179,7 +177,7 @@ class Record:
 
     def _output(self, status: Status) -> OutputInfo | None:
         if status == "skipped" and self.last_success is not None:
-            return self.last_success.output.model_copy(update={"path": printable(str(self.job.save_path))})
+            return self.last_success.output.model_copy(update={"path": without_surrogates(str(self.job.save_path))})
         found = self.output
         if found is None or status != "succeeded":
             return None

@@ -27,7 +27,8 @@ class Models:
         self, folders: Sequence[Path], device: Device, threads: int = 0, precision: Precision = "auto"
     ) -> None:
         self.device = device
-        self._folders, self._threads, self._precision = tuple(folders), threads, precision
+        self.precision = precision
+        self._folders, self._threads = tuple(folders), threads
         self._bundles: dict[str, Bundle] = {}
         self._families: dict[str, DhBase] = {}
 
@@ -47,7 +48,7 @@ class Models:
                     f"The model '{name}' is of the family '{bundle.family}', which this dh does not know.",
                     hint=f"This dh knows the family {DhBase.name}.",
                 )
-            self._families[name] = DhBase(bundle, self.device, self._threads, self._precision)
+            self._families[name] = DhBase(bundle, self.device, self._threads, self.precision)
         return self._families[name]
 
 

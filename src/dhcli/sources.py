@@ -6,13 +6,12 @@ Inputs whose hash is in the cache are not read for it. What follows from the has
 from __future__ import annotations
 
 import contextlib
-import os
 
 from dhcli.media.ffmpeg import InputFile
 from dhcli.options import Job, parse_face
 from dhcli.plan import Contents
 from dhcli.record import Record
-from dhcli.results.result import ModelInfo
+from dhcli.results.parts import ModelInfo
 from dhcli.results.uptodate import Ingredients
 from dhcli.runtime.scope import Scope
 from dhcli.settings import Settings
@@ -62,19 +61,6 @@ class Sources:
         photo, known = self._record.photo, self._settings.hashes.known
         return Contents(known(video.fd), known(audio.fd), known(photo.fd) if photo is not None else None)
 
-    def check_photo(self) -> None:
-        """Raise input.changed where the photo, which the analysis opens by its name, is not the one that was hashed."""
-        photo = self._record.photo
-        if photo is None:
-            return
-        photo.check_unchanged()
-        try:
-            same = os.path.samestat(os.fstat(photo.fd), photo.path.stat())
-        except OSError:
-            same = False
-        if not same:
-            raise photo.error("input.changed", "was replaced while it was read", hint="Render again.")
-
     def _sha256(self, file: InputFile, scope: Scope) -> str:
         return self._settings.hashes.sha256(file.fd, lambda: content_sha256(file, scope))
 
@@ -82,7 +68,10 @@ class Sources:
         bundle = self._settings.models.bundle(self._job.options.model)
         model = ModelInfo(name=bundle.name, sha256=bundle.sha256)
         options = self._record.options
-        self._record.ingredients = Ingredients(audio_sha256, video_sha256, model, options, photo_sha256)
+        wanted = self._settings.models.precision
+        self._record.ingredients = Ingredients(
+            audio_sha256, video_sha256, model, options, photo_sha256, None if wanted == "auto" else wanted
+        )
         return self._record.ingredients
 
 

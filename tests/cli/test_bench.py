@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,9 @@ from typing import Any, Protocol
 import jsonschema
 import psutil
 import pytest
+
+from dhcli.bench.run import free_bytes
+from dhcli.runtime.cgroup import MemoryLimit
 
 STAGES = {"probe", "analyse", "listen", "decode", "speak", "blend", "encode", "verify", "other"}
 FLOORS = {"analyse", "listen", "decode", "speak", "encode"}
@@ -77,7 +81,8 @@ def test_the_numbers_agree_with_each_other(dh: Dh) -> None:
     (run,) = report["runs"]
     stages, floors, warm, cold = (run[key] for key in ("stages", "floors", "warm", "cold"))
     spent = sum(cost["cpu_ms"] for name, cost in stages.items() if name != "analyse")
-    assert spent == pytest.approx(warm["cpu_ms"], rel=0.05)
+    # Nothing is left out. The system counts threads and children in steps of 10 ms, so that they may seem to be more.
+    assert 0.999 * warm["cpu_ms"] < spent < 1.5 * warm["cpu_ms"]
     for clock in ("cpu_ms", "wall_ms"):
         assert cold[clock] == pytest.approx(warm[clock] + stages["analyse"][clock])
     assert warm["fps"] == pytest.approx(1000 / warm["wall_ms"])
@@ -109,6 +114,29 @@ def test_each_size_is_a_run_of_its_own(dh: Dh, few: Path) -> None:
     report = _report(dh("bench", "--video", str(few), "--frames", "4", *sizes, "--json", *FAST))
     assert [(run["width"], run["height"], run["frames"]) for run in report["runs"]] == [(480, 360, 4), (480, 270, 4)]
     assert [run["spoken_frames"] for run in report["runs"]] == [4, 4], "the face is still found"
+
+
+def test_the_frames_that_were_kept_are_given_back(dh: Dh, few: Path) -> None:
+    _report(dh("bench", "--video", str(few), "--frames", "4", "--json", *FAST))
+    assert [name for name in open_files() if "dh-bench" in name] == []
+
+
+def open_files() -> list[str]:
+    """What the descriptors of this process lead to."""
+    return [str(path.readlink()) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+
+
+def test_a_control_group_limits_what_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for group, least in ((MemoryLimit(tmp_path, 1000, 600), 400), (MemoryLimit(tmp_path, 1000, 1200), 0)):
+        monkeypatch.setattr("dhcli.bench.run.memory_limit", lambda group=group: group)
+        assert free_bytes() == least
+    monkeypatch.setattr("dhcli.bench.run.memory_limit", lambda: None)
+    assert free_bytes() > 1 << 20
+
+
+def test_the_clip_may_have_any_name(dh: Dh, few: Path, tmp_path: Path) -> None:
+    shutil.copy(few, tmp_path / "dh-bench.mp4")
+    assert _report(dh("bench", "--video", "dh-bench.mp4", "--frames", "2", "--json", *FAST))["runs"][0]["frames"] == 2
 
 
 def test_threads_of_the_networks_are_what_was_asked_for(dh: Dh, few: Path) -> None:
@@ -148,10 +176,27 @@ def test_a_clip_that_cannot_be_rendered_ends_as_its_job_would(
     assert "[face.not_found]" in said.err
 
 
+IMPATIENT = """
+import os, signal
+from dhcli.runtime.scope import Scope
+leave = Scope.__exit__
+def hit_again(scope, *exc):
+    if exc[0] is not None:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+    return leave(scope, *exc)
+Scope.__exit__ = hit_again
+from dhcli.cli import main
+main()
+"""
+"""Two more signals come when the first one's removing begins."""
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_after_a_signal_nothing_is_left(number: signal.Signals, temporary: Path) -> None:
+@pytest.mark.parametrize("program", [("-m", "dhcli"), ("-c", IMPATIENT)], ids=["one", "three"])
+def test_after_a_signal_nothing_is_left(number: signal.Signals, program: tuple[str, str], temporary: Path) -> None:
     """It comes while ffmpeg runs; the fixture looks at the folder."""
-    command = [sys.executable, "-m", "dhcli", "bench", *FAST]
+    command = [sys.executable, *program, "bench", *FAST]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:

@@ -56,7 +56,12 @@ def test_a_cache_that_cannot_be_emptied(dh: Any, good: list[str], settled: Path,
 def test_without_a_home_there_is_no_cache(dh: Any, good: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DH_CACHE_DIR")
     monkeypatch.setattr("platformdirs.user_cache_path", lambda _: Path("~/.cache/dh"))
-    assert dh("render", *good).code == 0
+    said = dh("render", *good)
+    assert said.code == 0
+    assert said.err.count("[cache.unusable]") == 1
+    assert "Not kept in the cache: there is no home" in said.err
+    for meant in (["--no-cache"], ["--cache-size", "0"]):
+        assert "cache.unusable" not in dh("render", *good, "--force", *meant).err
     assert dh("cache", "info").out.startswith("folder  none")
     assert json.loads(dh("cache", "info", "--json").out)["folder"] is None
     assert dh("cache", "clear").code == 0

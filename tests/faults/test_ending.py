@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import os
@@ -17,6 +18,7 @@ import pytest
 
 from dhcli.attempt import Attempt
 from dhcli.batch import Batch
+from dhcli.disk.lock import lock_path
 from dhcli.ending import Ending, Outcome
 from dhcli.errors import DhError
 from dhcli.events import Event, JobFinished
@@ -24,7 +26,8 @@ from dhcli.inference import Device
 from dhcli.manifest import single_job
 from dhcli.options import Job
 from dhcli.record import Record
-from dhcli.results.result import WarningInfo, read_result
+from dhcli.results.parts import WarningInfo
+from dhcli.results.result import read_result
 from dhcli.settings import Models, Settings
 
 Start = Callable[..., subprocess.Popen[str]]
@@ -245,3 +248,25 @@ def test_a_result_that_is_stuck_on_its_way_to_the_disk_is_overtaken(
     assert outcomes[0].lost is not None
     assert told(out).error.code == "stalled"
     assert sorted(path.name for path in out.iterdir()) == ["job0.mp4.json"]
+
+
+def test_the_end_is_told_where_the_disk_takes_no_change_any_more(
+    record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The output's disk turned read-only; the results are on another one."""
+    results = tmp_path / "results"
+    settings = Settings(Models((), Device("cpu")), results_dir=results)
+    tried: list[Path] = []
+
+    def unlink(path: Path, **_: bool) -> None:
+        tried.append(path)
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    ending = Ending(record.job, settings, record)
+    monkeypatch.setattr(Path, "unlink", unlink)
+    outcome = ending.give_up(STALL)
+    assert outcome.lost is None
+    found = read_result(settings.result_path(record.job))
+    assert found is not None
+    assert found.error == outcome.result.error
+    assert {lock_path(record.job.save_path), lock_path(settings.result_path(record.job))} <= set(tried)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from dhcli.errors import DhError
-from dhcli.media import ogg, riff, transport
+from dhcli.media import framing, ogg, riff, transport
 from dhcli.media.ffmpeg import InputFile
 from dhcli.media.info import AudioInfo, VideoInfo
 from dhcli.media.probe import probe_audio, probe_video
@@ -252,3 +252,49 @@ def test_the_rate_in_the_header_of_a_flac_is_damaged(make: Make, out: Path) -> N
     data = make("a.flac", *TONE, "-c:a", "flac")
     data[18] ^= 0x40
     assert "its sound 22050 Hz" in refused(out / "a.flac", data, probe_audio).message
+
+
+def riff_of(kind: bytes, body: bytes) -> bytes:
+    return b"RIFF" + (len(kind) + len(body)).to_bytes(4, "little") + kind + body
+
+
+EMPTY = {
+    "chunks of a WAV": (riff.stray_bytes, riff_of(b"WAVE", b"tiny\0\0\0\0" * 900)),
+    "chunks of an AVI": (riff.fault, riff_of(b"AVI ", b"tiny\0\0\0\0" * 899)),
+    "pieces of an AVI": (riff.fault, riff_of(b"AVI ", b"") * 900),
+    "pages": (ogg.examine, (b"OggS\0\2" + bytes(21)) * 900),
+}
+"""900 steps, with next to nothing in each: a file of 64 MB has millions of them."""
+
+
+@pytest.mark.parametrize("kind", EMPTY)
+def test_every_step_through_a_file_is_a_sign_of_life(out: Path, kind: str) -> None:
+    examine, data = EMPTY[kind]
+    (out / "tiny").write_bytes(data)
+    beats: list[None] = []
+    with (out / "tiny").open("rb") as file:
+        examine(file.fileno(), len(data), lambda: beats.append(None))
+    assert len(beats) >= 900
+
+
+@pytest.mark.parametrize("kind", EMPTY)
+def test_the_steps_are_numbered(out: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (riff, ogg):
+        monkeypatch.setattr(module, "pieces", lambda alive, _=0: framing.pieces(alive, 100))
+    examine, data = EMPTY[kind]
+    (out / "tiny").write_bytes(data)
+    beats: list[None] = []
+    with (out / "tiny").open("rb") as file:
+        examine(file.fileno(), len(data), lambda: beats.append(None))
+    assert len(beats) == 100
+
+
+def test_no_honest_wav_has_so_many_chunks(make: Make, out: Path) -> None:
+    data = make("a.wav", *TONE)
+    for count, expected in ((900, ""), (1100, "bytes behind its sound belong to nothing")):
+        long = data + b"tiny\0\0\0\0" * count + bytes(4000)
+        long[4:8] = (len(long) - 8).to_bytes(4, "little")
+        if expected:
+            assert expected in refused(out / "a.wav", long, probe_audio).message
+        else:
+            assert look(out / "a.wav", long, probe_audio).duration == 3

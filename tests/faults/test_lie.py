@@ -117,6 +117,10 @@ class Session:
         self._left -= 1
         return self._do(answer) if self._left == 0 else answer
 
+    def get_providers(self) -> list[str]:
+        providers: list[str] = self._real.get_providers()
+        return providers
+
 
 def raising(error: Exception) -> Callable[[list[Any]], list[Any]]:
     def do(_: list[Any]) -> list[Any]:

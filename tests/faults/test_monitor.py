@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from dhcli.events import Event, JobFinished, Progress
+from dhcli.events import Event, JobFinished
 from dhcli.reports import Reports, Wanted
 from dhcli.reports.metrics_file import read_metrics
 from dhcli.runtime.cgroup import MemoryLimit
@@ -112,17 +112,22 @@ def test_a_disk_that_fills_up_ends_the_job_before_it_is_full(
 def test_the_memory_floor_ends_the_job_and_not_the_run(
     render: Render, monkeypatch: pytest.MonkeyPatch, fake_ffmpeg: Callable[..., Path], content: Callable[[], list[str]]
 ) -> None:
-    fake_ffmpeg("encode", "stuck()")  # the first job renders until the floor acts
-    found = [ROOM]
-    monkeypatch.setattr("dhcli.runtime.monitor.memory_limit", lambda: found[0])
+    mark = fake_ffmpeg(
+        "encode", "open(MARK + '.now', 'w').close()\nstuck()"
+    )  # the first job renders until the floor acts
+    first: list[Event] = []
 
-    def fill(event: Event) -> None:
+    def memory() -> MemoryLimit:
+        at_work = Path(f"{mark}.now").exists() and not first
+        return dataclasses.replace(ROOM, used_bytes=960 << 20) if at_work else ROOM
+
+    monkeypatch.setattr("dhcli.runtime.monitor.memory_limit", memory)
+
+    def ends(event: Event) -> None:
         if isinstance(event, JobFinished):
-            found[0] = ROOM
-        elif isinstance(event, Progress) and event.stage == "analyse" and event.done == 10 and event.job_id == "out":
-            found[0] = dataclasses.replace(ROOM, used_bytes=960 << 20)
+            first.append(event)
 
-    run = render(copies=2, emit=fill)
+    run = render(copies=2, emit=ends)
     assert run.result.error.code == "job.out_of_memory"
     assert run.result.error.retryable
     assert [event.status for event in finished(run.events)] == ["failed", "succeeded"]

@@ -375,6 +375,18 @@ def test_an_output_edited_by_somebody_survives_every_run(night: Night) -> None:
     assert night.run(if_exists="overwrite") == {"a": "succeeded"}
 
 
+def test_a_precision_in_so_many_words_is_rendered_once(night: Night) -> None:
+    night.jobs = {"a": {}}
+    night.run()
+    assert night.result("a").environment.precision == "int8"
+    night.models = Models((), Device("cpu"), 2, "fp32")
+    assert night.run() == {"a": "succeeded"}
+    assert night.reasons == {"a": "stale: precision int8 -> fp32"}
+    assert night.run() == {"a": "skipped"}
+    night.models = Models((), Device("cpu"), 2)
+    assert night.run() == {"a": "skipped"}, "near enough for whoever does not insist"
+
+
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99])
 def test_an_output_that_was_cut_is_rendered_again(night: Night, share: float) -> None:
     night.jobs = {"a": {}}

@@ -13,7 +13,8 @@ import pytest
 
 from dhcli.media.audio import read_waveform
 from dhcli.media.ffmpeg import InputFile, find_ffmpeg
-from dhcli.media.probe import AudioInfo, VideoInfo, frame_format, probe_audio, probe_video
+from dhcli.media.info import AudioInfo, VideoInfo, frame_format
+from dhcli.media.probe import probe_audio, probe_video
 from dhcli.media.reader import read_frames
 from dhcli.runtime.scope import Scope
 

@@ -14,7 +14,7 @@ import pytest
 
 from dhcli.errors import DhError
 from dhcli.media.ffmpeg import InputFile
-from dhcli.media.probe import AudioInfo, VideoInfo, frame_format
+from dhcli.media.info import AudioInfo, VideoInfo, frame_format
 from dhcli.media.reader import read_frames
 from dhcli.runtime.scope import Scope, Stopped
 

@@ -16,8 +16,8 @@ from dhcli.media import failure
 from dhcli.media.audio import waveform_argv
 from dhcli.media.fence import CODECS, FORMATS
 from dhcli.media.ffmpeg import InputFile, ffmpeg_encoders, ffmpeg_version, find_ffmpeg
+from dhcli.media.info import AudioInfo, VideoInfo
 from dhcli.media.listing import parse_listing, parse_picture
-from dhcli.media.probe import AudioInfo, VideoInfo
 from dhcli.media.reader import decode_argv, filters
 from dhcli.media.writer import audio_argv, encode_argv, y4m_header
 from dhcli.options import Trim

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +16,8 @@ import pytest
 from dhcli.errors import DhError
 from dhcli.media import playback, spool
 from dhcli.media.ffmpeg import InputFile
+from dhcli.media.info import VideoInfo, frame_format
 from dhcli.media.playback import play
-from dhcli.media.probe import VideoInfo, frame_format
 from dhcli.media.reader import read_frames
 from dhcli.runtime.scope import Scope
 from dhcli.timing import Loop, source_index
@@ -139,22 +140,51 @@ def test_variable_rate_is_played_at_its_constant_rate(
     assert all((a.data == b.data).all() and a.index == b.index for a, b in zip(kept, tight, strict=True))
 
 
-def test_a_disk_without_room_for_the_kept_frames(
+@pytest.mark.parametrize("why", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EOPNOTSUPP])
+def test_where_the_disk_grants_no_room_the_video_is_decoded_again(
+    scope: Scope, short: Path, decode: Decode, monkeypatch: pytest.MonkeyPatch, why: int
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(why, os.strerror(why))
+
+    whole = decode(short)
+    monkeypatch.setattr(spool, "MEMORY_BYTES", 3 * FRAME_BYTES)
+    monkeypatch.setattr(os, "posix_fallocate", refused)
+    got = played(scope, short, whole, 40, "pingpong", 100)
+    expected = [source_index(at, 12, "pingpong") for at in range(40)]
+    assert all((frame.data == whole.frames[index].data).all() for frame, index in zip(got, expected, strict=True))
+
+
+def test_a_limit_on_file_sizes_that_is_really_there(
     scope: Scope, short: Path, decode: Decode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> int:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    whole = decode(short)
+    monkeypatch.setattr(spool, "MEMORY_BYTES", 0)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5 * FRAME_BYTES, hard))
+    try:
+        got = played(scope, short, whole, 40, "pingpong", 100)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [frame.index for frame in got] == [source_index(at, 12, "pingpong") for at in range(40)]
+
+
+def test_a_disk_that_fails_is_told(scope: Scope, short: Path, decode: Decode, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     whole = decode(short)
     monkeypatch.setattr(spool, "MEMORY_BYTES", 0)
-    monkeypatch.setattr(os, "pwrite", full)
-    with pytest.raises(DhError) as caught:
-        played(scope, short, whole, 24, "pingpong", 100)
-    assert caught.value.code == "output.disk_full"
-    assert "12 decoded frames of 9216 bytes" in caught.value.message
+    for call in ("posix_fallocate", "pwrite", "preadv"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, call, broken)
+            with pytest.raises(DhError) as caught:
+                played(scope, short, whole, 24, "pingpong", 100)
+        assert caught.value.code == "output.not_writable"
 
 
 def test_what_is_kept_leaves_room_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for free, kept in ((0, spool.MEMORY_BYTES), (1 << 30, 1 << 28), (1 << 40, spool.DISK_BYTES)):
+    least, most = spool.MEMORY_BYTES, spool.DISK_BYTES
+    for free, floor, kept in ((0, 0, least), (1 << 30, 0, 1 << 28), (1 << 30, 1 << 29, 1 << 27), (1 << 40, 0, most)):
         monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: SimpleNamespace(free=free))
-        assert spool.spool_bytes(tmp_path / "output.mp4") == kept
+        assert spool.spool_bytes(tmp_path / "output.mp4", floor) == kept

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from dhcli.media.ffmpeg import InputFile, find_ffmpeg
-from dhcli.media.probe import VideoInfo, frame_format
+from dhcli.media.info import VideoInfo, frame_format
 from dhcli.media.reader import read_frames
 from dhcli.runtime.scope import Scope
 

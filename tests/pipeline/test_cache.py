@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ import pytest
 
 from dhcli.batch import Batch
 from dhcli.disk.hashes import HashCache
-from dhcli.disk.store import Store
+from dhcli.disk.store import Entry, Store
 from dhcli.errors import DhError
 from dhcli.events import Event, JobFinished, Progress
 from dhcli.faces import analysis
@@ -78,12 +79,17 @@ def cache(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run(models: Models, clip: Path, words: tuple[Path, Path], cache: Path, tmp_path: Path) -> Run:
-    """Render one job as a process with this cache would."""
+    """Render one job as a process with this cache would; options as in a manifest."""
 
     def render(
-        audio: Path = words[0], video: Path = clip, *, folder: Path | None = cache, how: dict[str, Any] | None = None
+        audio: Path = words[0],
+        video: Path = clip,
+        *,
+        folder: Path | None = cache,
+        how: dict[str, Any] | None = None,
+        **options: str,
     ) -> Done:
-        jobs = single_job(audio, video, tmp_path / "out.mp4", {"preset": "ultrafast"}).jobs
+        jobs = single_job(audio, video, tmp_path / "out.mp4", {"preset": "ultrafast", **options}).jobs
         settings = Settings(models, if_exists="overwrite", hashes=HashCache(folder), **(how or {}))
         settings = dataclasses.replace(settings, probes=Probes(Store(folder)))
         events: list[Event] = []
@@ -311,7 +317,7 @@ def test_only_what_the_analysis_can_have_written_is_a_track(
     Store(cache).put(KIND, key, json.dumps(head).encode(), [bytes(body)])
     forged = Store(cache).get(KIND, key)
     assert forged is not None, "its checksum is right"
-    assert unpack(forged, dh_base.geometry, lambda: None) is None
+    assert unpack(forged, dh_base.geometry, cache / "out.mp4", lambda: None) is None
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(forged.fd)
 
@@ -319,7 +325,7 @@ def test_only_what_the_analysis_can_have_written_is_a_track(
 def test_a_track_from_the_store_is_the_track(kept: Path, dh_base: DhBase, tmp_path: Path) -> None:
     entry = Store(kept).get(KIND, the_track(kept).name)
     assert entry is not None
-    track = unpack(entry, dh_base.geometry, lambda: None)
+    track = unpack(entry, dh_base.geometry, tmp_path / "out.mp4", lambda: None)
     assert isinstance(track, FaceTrack)
     with track:
         again = Store(tmp_path / "again")
@@ -331,11 +337,122 @@ def test_a_track_from_the_store_is_the_track(kept: Path, dh_base: DhBase, tmp_pa
         assert track.missing_among(15) == ()
 
 
+def replaced_by(monkeypatch: pytest.MonkeyPatch, change: Callable[[Path, Entry], Entry]) -> None:
+    """Tracks change between being found sound and being read."""
+    real = Store.get
+
+    def get(store: Store, kind: str, key: str, *alive: Any) -> Entry | None:
+        entry = real(store, kind, key, *alive)
+        if entry is None or kind != KIND or store._folder is None:
+            return entry
+        return change(store._folder / kind / key, entry)
+
+    monkeypatch.setattr(Store, "get", get)
+
+
+def cut_in_the_persons(path: Path, entry: Entry) -> Entry:
+    os.truncate(path, entry.start + 100)
+    return entry
+
+
+def cut_in_the_records(path: Path, entry: Entry) -> Entry:
+    os.truncate(path, entry.start + entry.size - 1)
+    return entry
+
+
+def unreadable(_: Path, entry: Entry) -> Entry:
+    """The first page of a process cannot be read: EIO, as a network's disk says it."""
+    os.close(entry.fd)
+    return dataclasses.replace(entry, fd=os.open("/proc/self/mem", os.O_RDONLY))
+
+
+@pytest.mark.parametrize("change", [cut_in_the_persons, cut_in_the_records, unreadable])
+def test_a_track_that_cannot_be_read_any_more_is_made_anew(
+    run: Run, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path, Entry], Entry]
+) -> None:
+    cold = run()
+    before = len([*Path("/proc/self/fd").iterdir()])
+    with monkeypatch.context() as patch:
+        replaced_by(patch, change)
+        again = run()
+    assert len([*Path("/proc/self/fd").iterdir()]) == before
+    assert (again.result.status, again.result.analysis) == ("succeeded", "made"), again.result.error
+    warm = run()
+    assert warm.result.analysis == "cached"
+    assert cold.content == again.content == warm.content
+
+
+def test_nothing_of_the_cache_is_read_once_the_track_is_there(
+    plan: Plan, dh_base: DhBase, kept: Path, cache: Path
+) -> None:
+    shutil.copytree(kept, cache)
+    trace = Trace()
+    with Scope() as scope, analysis.face_track(plan, dh_base, scope, trace, lambda *_: None, Store(cache)) as track:
+        os.truncate(the_track(cache), 0)
+        assert trace.analysis == "cached"
+        assert [index for index in range(FRAMES) if track.row(index) is None] == [*range(15, 20)]
+
+
+def changing(monkeypatch: pytest.MonkeyPatch, role: str, change: Callable[[], object]) -> None:
+    """An input changes when the analysis is about to read it."""
+    real = read_frames
+
+    def read(scope: Scope, file: InputFile, *args: Any, **options: Any) -> Any:
+        if file.role == role:
+            change()
+        return real(scope, file, *args, **options)
+
+    monkeypatch.setattr(analysis, "read_frames", read)
+
+
+@pytest.mark.parametrize("role", ["video", "photo"])
+def test_an_input_that_changes_during_the_analysis_leaves_no_track(
+    role: str, run: Run, clip: Path, cache: Path, ffmpeg: Ffmpeg, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the untouched original would be rendered with the other one's face for ever."""
+    video, photo, other = tmp_path / "v.mkv", tmp_path / "p.png", tmp_path / "other"
+    video.write_bytes(clip.read_bytes())
+    ffmpeg("-i", clip, "-frames:v", 1, photo)
+    path = {"video": video, "photo": photo}[role]
+    other = path.with_stem("other")
+    ffmpeg(
+        "-i", path, "-vf", "pad=iw+20:ih:20:0,crop=iw-20:ih:0:0", *(("-c:v", "ffv1") if role == "video" else ()), other
+    )
+    original = path.read_bytes()
+    os.utime(path, (1000, 1000))
+    with monkeypatch.context() as patch:
+        changing(patch, role, lambda: path.write_bytes(other.read_bytes()))
+        changed = run(video=video, face=f"like:{photo}").result
+    assert changed.error is not None
+    assert (changed.error.code, changed.error.stage) == ("input.changed", "analyse")
+    assert str(path) in changed.error.message
+    assert KIND not in Store(cache).shares()
+    path.write_bytes(original)
+    again = run(video=video, face=f"like:{photo}")
+    assert again.result.analysis == "made"
+    assert again.content == run(video=video, face=f"like:{photo}", folder=None).content
+
+
+def test_the_photo_is_the_one_that_was_opened_whatever_its_name_leads_to(
+    run: Run, clip: Path, ffmpeg: Ffmpeg, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo, other = tmp_path / "p.png", tmp_path / "other.png"
+    ffmpeg("-i", clip, "-frames:v", 1, photo)
+    whole = run(face=f"like:{photo}", folder=None)
+    other.write_text("no picture")
+    changing(monkeypatch, "photo", lambda: other.replace(photo))
+    swapped = run(face=f"like:{photo}")
+    assert (swapped.result.status, swapped.result.analysis) == ("succeeded", "made"), swapped.result.error
+    assert swapped.content == whole.content
+
+
 def test_a_cache_that_cannot_be_written_fails_no_job(run: Run, cache: Path) -> None:
     cache.write_text("a file")
     done = run()
     assert (done.result.status, done.result.analysis) == ("succeeded", "made")
-    assert [warning.code for warning in done.result.warnings] == ["cache.unusable"]
+    ((code, message),) = [(warning.code, warning.message) for warning in done.result.warnings]
+    assert code == "cache.unusable"
+    assert message.startswith(f"Not kept in the cache: {cache}/store/probe: "), "that is what was tried first"
     assert done.content == run(folder=None).content
 
 
@@ -356,14 +473,22 @@ def test_a_stop_while_the_cache_is_written_leaves_nothing(
     assert len([*Path("/proc/self/fd").iterdir()]) == before
 
 
+ON_A_SMALL_DISK = """
+from dhcli.disk import store
+store.RESERVE_BYTES = 1 << 20
+from dhcli.cli import main
+main()
+"""
+
+
 def test_two_processes_that_analyse_the_same_video(
     clip: Path, words: tuple[Path, Path], cache: Path, tmp_path: Path
 ) -> None:
     environment = {**os.environ, "DH_CACHE_DIR": str(cache)}
     argv: list[str | Path] = [
         sys.executable,
-        "-m",
-        "dhcli",
+        "-c",
+        ON_A_SMALL_DISK,
         "render",
         "--audio",
         words[0],

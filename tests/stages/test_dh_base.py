@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -74,14 +75,25 @@ def test_eight_bits_on_a_cpu_and_what_was_asked_for(
     assert opened == ["audio", role], "and no network that only an analysis needs"
 
 
+class Opened(SimpleNamespace):
+    """A network that can be watched."""
+
+
 def test_a_gpu_that_cannot_be_used_gives_the_cpus_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    def open_network(_: str, *, device: Device, **__: object) -> SimpleNamespace:
+    opened: dict[str, weakref.ref[Opened]] = {}
+
+    def open_network(name: str, *, device: Device, **__: object) -> Opened:
+        if name == "face_int8":
+            assert opened["face"]() is None, "there is room for one of the two"
         warning = None if device.kind == "cpu" else "No GPU is used: its driver is too old."
-        return SimpleNamespace(warning=warning, provider=CPU_PROVIDER)
+        network = Opened(warning=warning, provider=CPU_PROVIDER)
+        opened[name] = weakref.ref(network)
+        return network
 
     monkeypatch.setattr(dh_base_module, "means_cpu", lambda device: device.kind == "cpu")
     files = {"face": None, "face_int8": None}
     bundle: Any = SimpleNamespace(open_network=open_network, read=lambda _: GEOMETRY.read_bytes(), files=files)
     family = DhBase(bundle, Device("cuda", required=False), 1)
     assert (family.precision, family.device) == ("int8", "cpu")
+    assert [name for name, network in opened.items() if network() is not None] == ["audio", "face_int8"]
     assert family.warning == "No GPU is used: its driver is too old."

@@ -105,8 +105,8 @@ def test_processor_time_goes_to_the_stage_whose_thread_used_it() -> None:
             _burn()
     stages = meter.stages
     assert set(stages) == {"decode", "speak", "listen"}, "a stage within another one is the outer one's"
-    assert stages["decode"].thread_s == pytest.approx(BURN_S, rel=0.1)
-    assert stages["listen"].thread_s == pytest.approx(BURN_S, rel=0.1)
+    for name in ("decode", "listen"):
+        assert BURN_S <= stages[name].thread_s < 1.5 * BURN_S, name
     assert stages["speak"].thread_s < BURN_S / 3
     assert stages["speak"].process_s >= BURN_S
     assert stages["speak"].wall_s >= BURN_S
@@ -118,7 +118,8 @@ def test_processor_time_of_a_child_is_its_stages_and_in_the_total() -> None:
         child = scope.spawn("encode", [sys.executable, "-c", BURN])
         assert child.wait(60) == 0
         scope.release(child)
-    assert meter.child_s("encode") == pytest.approx(BURN_S, abs=0.15)
+    # On a busy machine the last look at the child may be long before its end.
+    assert BURN_S / 2 < meter.child_s("encode") <= meter.total.cpu_s
     assert meter.child_s("decode") == 0
     assert meter.total.cpu_s >= BURN_S
     assert meter.process_s < meter.total.cpu_s
@@ -129,11 +130,13 @@ def test_processor_time_of_a_child_is_its_stages_and_in_the_total() -> None:
 def test_the_reel_keeps_what_fits_as_the_encoder_reads_it() -> None:
     fmt = FrameFormat(4, 2, Fraction(25))
     frames = [Frame(i, np.full((3, 4), i, np.uint8)) for i in range(5)]
-    reel = Reel(fmt, 3 * (fmt.frame_bytes + 6) + 5)
-    for frame in frames:
-        reel.append(frame)
-    head, *parts = os.pread(reel.fd, 1000, 0).split(b"FRAME\n")
-    reel.close()
+    with Reel(3 * (fmt.frame_bytes + 6) + 5) as reel:
+        reel.begin(fmt)
+        for frame in frames:
+            reel.append(frame)
+        head, *parts = os.pread(reel.fd, 1000, 0).split(b"FRAME\n")
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(reel.fd)
     assert reel.frames == 3
     assert head.startswith(b"YUV4MPEG2 W4 H2 F25:1")
     assert parts == [frame.data.tobytes() for frame in frames[:3]]

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dhcli.errors import ManifestError
-from dhcli.manifest import FaceChoice, Job, JobOptions, Manifest, Trim, load_manifest, single_job
-from dhcli.options import parse_face, parse_fps, parse_trim
+from dhcli.manifest import Manifest, load_manifest, single_job
+from dhcli.options import FaceChoice, Job, JobOptions, Trim, parse_face, parse_fps, parse_trim
 
 Load = Callable[..., Manifest]
 Fail = Callable[..., tuple[str, tuple[str, ...]]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -73,10 +74,11 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return made
 
 
-def look(known: Probes, **differently: Any) -> tuple[VideoInfo, AudioInfo]:
+def look(known: Probes, path: Path = Path(__file__), **differently: Any) -> tuple[VideoInfo, AudioInfo]:
     how: dict[str, Any] = {"sha256": "aa", "max_duration_s": LIMIT_S} | differently
-    nothing: Any = None  # the probes are not the real ones and look at no file
-    return known.video(nothing, nothing, **how), known.audio(nothing, nothing, **how)
+    nothing: Any = None
+    with InputFile(path, "video") as file:  # any file does: the probes are not the real ones
+        return known.video(nothing, file, **how), known.audio(nothing, file, **how)
 
 
 def test_kept_is_what_was_probed(asked: list[str], tmp_path: Path) -> None:
@@ -101,11 +103,18 @@ def test_real_files_give_the_same_from_the_cache(scope: Scope, avatar: Path, spe
         assert not known.knows("a", "v", LIMIT_S)
 
 
-def test_a_content_that_is_not_known_is_asked_each_time(asked: list[str], tmp_path: Path) -> None:
-    known = Probes(Store(tmp_path))
-    look(known, sha256=None)
-    look(known, sha256=None)
-    assert asked == ["video", "audio"] * 2
+def test_a_file_of_unknown_content_is_asked_once_a_run_while_it_stays_as_it_is(
+    asked: list[str], tmp_path: Path
+) -> None:
+    known, path = Probes(Store(tmp_path)), tmp_path / "film"
+    path.write_bytes(b"one")
+    for _ in range(3):
+        look(known, path, sha256=None)
+    assert asked == ["video", "audio"]
+    path.write_bytes(b"other")
+    look(known, path, sha256=None)
+    look(Probes(Store(tmp_path)), path, sha256=None)
+    assert asked == ["video", "audio"] * 3
     assert not known.knows(None, None, LIMIT_S)
     assert Store(tmp_path).shares() == {}
 
@@ -131,6 +140,39 @@ def test_refusals_are_found_anew(scope: Scope, tmp_path: Path) -> None:
     with InputFile(text, "video") as file, pytest.raises(DhError, match=r"a\.mp4"):
         known.video(scope, file, "aa", LIMIT_S)
     assert Store(tmp_path / "cache").shares() == {}
+
+
+@pytest.mark.parametrize("kind", ["video", "audio"])
+def test_what_changes_while_it_is_looked_at_is_not_kept(
+    kind: str,
+    scope: Scope,
+    avatar: Path,
+    speech: Path,
+    ffmpeg: Callable[..., None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else what the new content gave would be believed of the old one, wherever that lies, for ever."""
+    original, file = (avatar, tmp_path / "in.mp4") if kind == "video" else (speech, tmp_path / "in.wav")
+    other = file.with_stem("other")
+    ffmpeg("-t", 1, "-i", original, other)
+    file.write_bytes(original.read_bytes())
+    os.utime(file, (1000, 1000))
+    real = getattr(probes, f"probe_{kind}")
+
+    def overwritten(*args: Any, **how: Any) -> object:
+        file.write_bytes(other.read_bytes())
+        return real(*args, **how)
+
+    known = Probes(Store(tmp_path / "cache"))
+    with monkeypatch.context() as patch, InputFile(file, kind) as opened:
+        patch.setattr(probes, f"probe_{kind}", overwritten)
+        with pytest.raises(DhError, match=r"in\..* changed while it was read") as raised:
+            getattr(known, kind)(scope, opened, "aa", LIMIT_S)
+        assert raised.value.code == "input.changed"
+    assert Store(tmp_path / "cache").shares() == {}
+    with InputFile(original, kind) as opened:
+        assert getattr(known, kind)(scope, opened, "aa", LIMIT_S) == real(scope, opened, max_duration_s=LIMIT_S)
 
 
 def entry(info: VideoInfo | AudioInfo) -> tuple[dict[str, Any], bytes]:

@@ -12,23 +12,18 @@ import pytest
 from pydantic import ValidationError
 
 from dhcli.errors import CODES, DhError, as_dh_error
-from dhcli.results.result import (
+from dhcli.results.parts import (
     AudioInput,
     Environment,
     ErrorInfo,
     FrameCounts,
     Inputs,
-    JobResult,
     OutputInfo,
     Timings,
-    UnreadableResultError,
     VideoInput,
     WarningInfo,
-    read_result,
-    result_path,
-    result_schema,
-    write_result,
 )
+from dhcli.results.result import JobResult, UnreadableResultError, read_result, result_path, result_schema, write_result
 
 NOW = dt.datetime(2026, 11, 22, 1, 30, tzinfo=dt.UTC)
 OUTPUT = OutputInfo(

@@ -139,7 +139,9 @@ def test_what_is_larger_than_the_limit_does_not_drive_out_the_rest(folder: Path)
     small.put("track", OTHER, b"", [bytes(15_000), bytes(15_000)])
     assert read(small, OTHER) is None
     assert read(small) == (HEAD, BODY)
-    assert "limit of 20000 bytes" in (small.take_trouble() or "")
+    trouble = small.take_trouble() or ""
+    assert str(folder / "store" / "track") in trouble
+    assert "limit of 20000 bytes" in trouble
     assert [path.name for path in path_of(folder).parent.iterdir()] == [KEY]
 
 
@@ -154,11 +156,19 @@ def test_a_reader_writes_nothing(folder: Path) -> None:
     assert reader.take_trouble() is None
 
 
-def test_without_a_folder_there_is_nothing() -> None:
+def test_without_a_folder_there_is_nothing_and_that_is_said_once() -> None:
     none = Store(None)
+    for _ in range(2):
+        none.put("track", KEY, HEAD)
+    assert (read(none), none.shares(), none.clear().entries) == (None, {}, 0)
+    assert "no home" in (none.take_trouble() or "")
+    assert none.take_trouble() is None
+
+
+def test_who_wants_nothing_kept_is_told_nothing() -> None:
+    none = Store(None, 0)
     none.put("track", KEY, HEAD)
-    assert (read(none), none.shares(), none.take_trouble()) == (None, {}, None)
-    assert none.clear().entries == 0
+    assert (read(none), none.take_trouble()) == (None, None)
 
 
 @pytest.fixture
@@ -202,7 +212,9 @@ def test_a_full_disk_leaves_no_part(folder: Path, monkeypatch: pytest.MonkeyPatc
     kept.put("track", OTHER, HEAD, body())
     assert "No space left" in (kept.take_trouble() or "")
     assert [path.name for path in path_of(folder).parent.iterdir()] == [KEY]
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1 << 40, 1 << 40, 1 << 20))
+    monkeypatch.setattr(
+        shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1 << 40, 1 << 40, store.RESERVE_BYTES - 1)
+    )
     nearly = Store(folder)
     nearly.put("track", OTHER, HEAD, [BODY])
     assert read(nearly, OTHER) is None, "the last room on a disk is for outputs"
@@ -239,7 +251,9 @@ def test_an_entry_may_leave_while_it_is_read(folder: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
+from dhcli.disk import store
 from dhcli.disk.store import Store, key_of
+store.RESERVE_BYTES = 1 << 20
 def body():
     yield b"half of it"
     os.kill(os.getpid(), signal.SIGKILL)
@@ -263,7 +277,9 @@ def test_what_a_killed_process_left_is_removed_in_time(folder: Path) -> None:
 WRITER = """
 import sys
 from pathlib import Path
+from dhcli.disk import store
 from dhcli.disk.store import DISK_BLOCK_BYTES, Store, key_of
+store.RESERVE_BYTES = 1 << 20
 kept = Store(Path(sys.argv[1]), 12 * DISK_BLOCK_BYTES)
 for turn in range(150):
     number = turn % 7

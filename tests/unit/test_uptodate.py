@@ -7,13 +7,11 @@ from typing import Any
 import pytest
 from pydantic import JsonValue
 
-from dhcli.results.result import (
-    RENDER_VERSION,
+from dhcli.results.parts import (
     AudioInput,
     Environment,
     ErrorInfo,
     Inputs,
-    JobResult,
     LastSuccess,
     ModelInfo,
     OutputInfo,
@@ -21,6 +19,7 @@ from dhcli.results.result import (
     PutInPlace,
     VideoInput,
 )
+from dhcli.results.result import RENDER_VERSION, JobResult
 from dhcli.results.uptodate import Ingredients, killed_in_a_row, legacy, why_render
 
 NOW = dt.datetime(2026, 11, 22, 1, 30, tzinfo=dt.UTC)

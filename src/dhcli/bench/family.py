@@ -9,8 +9,10 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
+from typing import Self
 
 from dhcli.bench.meter import Meter
+from dhcli.disk.part import write_all
 from dhcli.families.dh_base import DhBase
 from dhcli.inference import Network
 from dhcli.media.writer import y4m_header
@@ -20,30 +22,31 @@ from dhcli.types import F32, Frame, FrameFormat
 
 
 class Reel:
-    """The first frames that were rendered, in memory, as the encoder reads them."""
+    """The first frames that were rendered, in memory, as the encoder reads them. Leaving the block gives it back."""
 
-    def __init__(self, fmt: FrameFormat, limit_bytes: int) -> None:
+    def __init__(self, limit_bytes: int) -> None:
         """A frame that would make it larger than `limit_bytes` is left out, and all after it."""
         self.fd = _memory_file()
         self.frames = 0
-        self._room = limit_bytes // (fmt.frame_bytes + len(MARKER))
-        self._write(y4m_header(fmt))
+        self._limit_bytes, self._room = limit_bytes, 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        os.close(self.fd)
+
+    def begin(self, fmt: FrameFormat) -> None:
+        """What the frames will be, once."""
+        self._room = self._limit_bytes // (fmt.frame_bytes + len(MARKER))
+        write_all(self.fd, y4m_header(fmt))
 
     def append(self, frame: Frame) -> None:
         """Copy the frame."""
         if self.frames < self._room:
-            self._write(MARKER)
-            self._write(frame.data.tobytes())
+            write_all(self.fd, MARKER)
+            write_all(self.fd, frame.data.data)
             self.frames += 1
-
-    def _write(self, data: bytes) -> None:
-        left = memoryview(data)
-        while left:
-            left = left[os.write(self.fd, left) :]
-
-    def close(self) -> None:
-        """Give the memory back."""
-        os.close(self.fd)
 
 
 MARKER = b"FRAME\n"

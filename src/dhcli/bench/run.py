@@ -35,9 +35,11 @@ from dhcli.options import Job, parse_face
 from dhcli.pipeline import render_job
 from dhcli.plan import Contents, Trace, plan_job
 from dhcli.probes import Probes
+from dhcli.runtime.cgroup import memory_limit
 
 REEL_BYTES = 1 << 30
 """Frames kept for the encoder's floor: 86 at 2160p, and never more than a quarter of the free memory."""
+REEL_SHARE = 4
 
 Say = Callable[[str], None]
 
@@ -71,6 +73,7 @@ class _Opened:
     job: Job
     video: InputFile
     audio: InputFile
+    photo: InputFile | None
     part: PartFile
     contents: Contents
 
@@ -132,12 +135,15 @@ class _Clip:
             video = stack.enter_context(InputFile(job.video, "video"))
             audio = stack.enter_context(InputFile(job.audio, "audio"))
             part = stack.enter_context(PartFile(job.save_path))
-            opened = _Opened(job, video, audio, part, Contents(video.sha256(), audio.sha256(), _photo_sha256(job)))
+            name = parse_face(job.options.face).photo
+            photo = stack.enter_context(InputFile(name, "photo")) if name is not None else None
+            hashes = (file.sha256() if file is not None else None for file in (video, audio, photo))
+            opened = _Opened(job, video, audio, photo, part, Contents(*hashes))
             self._begin("cold")
-            cold, reel = self._pass(opened, REEL_BYTES)
-            stack.callback(reel.close)
+            reel = stack.enter_context(Reel(min(REEL_BYTES, free_bytes() // REEL_SHARE)))
+            cold = self._pass(opened, reel)
             self._begin("warm")
-            warm, _ = self._pass(opened)
+            warm = self._pass(opened, None)
             _check_warm(warm.trace)
             self._begin("the floors")
             floors = floors_of(warm.plan, warm.meter, self._family, reel, (part.fd, *audio.pass_fds))
@@ -157,7 +163,7 @@ class _Clip:
             self._begin("making the clip")
             return dataclasses.replace(job, video=enlarge(plan, self._size, self._folder / "clip.mp4"))
 
-    def _pass(self, opened: _Opened, reel_bytes: int = 0) -> tuple[Measured, Reel]:
+    def _pass(self, opened: _Opened, reel: Reel | None) -> Measured:
         meter, trace, family, contents = Meter(self._pool), Trace(), self._family, opened.contents
         with meter, _ending(MeteredScope(meter)) as scope:
             plan = plan_job(
@@ -166,26 +172,22 @@ class _Clip:
                 opened.audio,
                 scope,
                 trace,
+                photo_file=opened.photo,
                 contents=contents,
                 probes=Probes(self._store),
                 limit_frames=self._wanted.frames,
             )
-            reel = Reel(plan.format, min(reel_bytes, psutil.virtual_memory().available // 4))
-            try:
-                family.watch(meter, reel)
-                render_job(plan, family, scope, trace, opened.part, lambda *_: None, store=self._store)
-            except BaseException:
-                reel.close()
-                raise
-        return Measured(meter, trace, plan), reel
+            if reel is not None:
+                reel.begin(plan.format)
+            family.watch(meter, reel)
+            render_job(plan, family, scope, trace, opened.part, lambda *_: None, store=self._store)
+        return Measured(meter, trace, plan)
 
 
-def _photo_sha256(job: Job) -> str | None:
-    photo = parse_face(job.options.face).photo
-    if photo is None:
-        return None
-    with InputFile(photo, "photo") as file:
-        return file.sha256()
+def free_bytes() -> int:
+    """Memory that this process may still take, of the machine and of the control groups around it."""
+    free, group = psutil.virtual_memory().available, memory_limit()
+    return free if group is None else max(0, min(free, group.limit_bytes - group.used_bytes))
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -119,16 +120,22 @@ def _job(audio: str | None, video: str | None, model: str | None, sets: list[str
     if audio is None or video is None:
         speech, avatar = (str(path) for path in sample())
         audio, video = audio or speech, video or avatar
-    save_path = str(Path(video).with_name("dh-bench.mp4"))  # checked as any job's, and never written
+    # Checked as any job's and never written; no input has this name, so that it stands in nobody's way.
+    save_path = str(Path(video).parent / f"dh-bench-{uuid.uuid4().hex}.mp4")
     _, (job,) = chosen_jobs(None, (audio, video, save_path), None, None, model, sets)
     return job
 
 
 @contextlib.contextmanager
 def _signals_raised() -> Iterator[None]:
-    """INT, TERM and HUP end what runs by an exception, so that files and children go with it."""
+    """INT, TERM and HUP end what runs by an exception, so that files and children go with it.
+
+    Those that follow are ignored: a second exception would break off the removing.
+    """
 
     def end(number: int, _: FrameType | None) -> None:
+        for other in wanted:
+            signal.signal(other, signal.SIG_IGN)
         raise _Signalled(number)
 
     if threading.current_thread() is not threading.main_thread():

@@ -109,7 +109,14 @@ PrecisionName = Annotated[
 ]
 Threads = Annotated[
     int,
-    typer.Option("--threads", metavar="N", min=0, help="Threads of each network; 0: one a core.", rich_help_panel=HOW),
+    typer.Option(
+        "--threads",
+        metavar="N",
+        min=0,
+        max=64,
+        help="Threads of each network; 0: one a core, at most 4.",
+        rich_help_panel=HOW,
+    ),
 ]
 ModelsDirs = Annotated[
     list[Path] | None,

@@ -84,11 +84,9 @@ class PartFile:
         os.close(self.folder)
 
     def write(self, data: bytes) -> None:
-        """Append; a full disk may take a part of it without an error at first. Raises DhError output.*."""
-        left = memoryview(data)
+        """Append. Raises DhError output.*."""
         with translated(self.save_path, "be written"):
-            while left:
-                left = left[os.write(self.fd, left) :]
+            write_all(self.fd, data)
 
     def flush(self) -> None:
         """Everything written so far is on the disk afterwards. Raises DhError output.*; `commit` does it, too."""
@@ -172,6 +170,17 @@ def _sync(folder: int) -> None:
     except OSError as error:
         if error.errno not in {errno.EINVAL, errno.ENOTSUP}:
             raise
+
+
+def write_all(fd: int, data: bytes | bytearray | memoryview, at: int | None = None) -> None:
+    """Write all of `data`, at byte `at` or where the file stands; a full disk may take a part of it without an error.
+
+    Raises OSError.
+    """
+    left = memoryview(data).cast("B")
+    while left:
+        done = os.write(fd, left) if at is None else os.pwrite(fd, left, at)
+        left, at = left[done:], None if at is None else at + done
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 An entry never changes, so that processes need no locks: it is written under another name and renamed, it may be removed
 while somebody reads it, and where two write the same one, the later wins. It carries a checksum, and one that is not
 as it was written counts as absent: nothing has to be flushed to the disk before the rename. What entries mean is not
-known here. Without a folder, or with one that cannot be used, there simply are none.
+known here. Without a folder, or with one that cannot be used, there are none, and whoever asks is told why.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ STRAY_S = 3600.0
 """A temporary file that old belongs to a process that was killed while it wrote."""
 NAME = re.compile(r"[0-9a-f]{64}")
 TEMPORARY = ".new-"
+NO_FOLDER = "there is no home, and neither --cache-dir nor DH_CACHE_DIR names a folder"
 
 
 def key_of(ingredients: Mapping[str, object]) -> str:
@@ -70,10 +71,14 @@ class Entry:
     def __exit__(self, *_: object) -> None:
         os.close(self.fd)
 
-    def body(self, count: int | None = None) -> bytes:
-        """The first `count` bytes of the body, or all of it. Raises EOFError where another program cut it meanwhile."""
+    def body(self, count: int | None = None, at: int = 0) -> bytes:
+        """`count` bytes of the body from byte `at` on, or all of it.
+
+        Raises EOFError where another program cut it meanwhile, and OSError where the disk, or the machine that has it,
+        does not give it.
+        """
         count = self.size if count is None else count
-        found = os.pread(self.fd, count, self.start)
+        found = os.pread(self.fd, count, self.start + at)
         if len(found) != count:
             raise EOFError(f"an entry of the store ends {count - len(found)} bytes too early")
         return found
@@ -90,8 +95,8 @@ class Share:
 class Store:
     """Entries by kind and key. For one thread; any number of processes may share a folder."""
 
-    def __init__(self, cache_folder: Path | None = None, limit_bytes: int = LIMIT_BYTES) -> None:
-        """Where the entries take more than `limit_bytes`, those used longest ago leave; with 0 nothing is put."""
+    def __init__(self, cache_folder: Path | None, limit_bytes: int = LIMIT_BYTES) -> None:
+        """Where the entries take more than `limit_bytes`, those used longest ago leave; with 0 nothing is to be put."""
         self._cache_folder = cache_folder
         self._folder = cache_folder / ROOM if cache_folder is not None else None
         self.limit_bytes = limit_bytes
@@ -127,12 +132,15 @@ class Store:
 
     def put(self, kind: str, key: str, head: bytes, body: Iterable[bytes] = ()) -> None:
         """Keep an entry if that is possible; where not, `take_trouble` tells why. Raises only what `body` raises."""
-        if self._folder is None or not self.limit_bytes:
+        if not self.limit_bytes:
+            return
+        if self._folder is None:
+            self._trouble = self._trouble or NO_FOLDER
             return
         try:
             self._put(self._folder / kind, key, head, body)
         except OSError as error:
-            self._trouble = self._trouble or f"{self._folder}: {describe(error)}"
+            self._trouble = self._trouble or f"{self._folder / kind}: {describe(error)}"
 
     def take_trouble(self) -> str | None:
         """Why something could not be kept; said once in the life of the store."""

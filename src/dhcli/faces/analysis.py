@@ -19,7 +19,7 @@ from dhcli.faces.avatar import VERSION, analyse, look_of
 from dhcli.faces.facetrack import FORMAT, FaceTrack, unpack
 from dhcli.families.dh_base import DhBase
 from dhcli.inference import runtime_version
-from dhcli.media.ffmpeg import InputFile, ffmpeg_build, find_ffmpeg
+from dhcli.media.ffmpeg import ffmpeg_build, find_ffmpeg
 from dhcli.media.info import frame_format
 from dhcli.media.probe import probe_video
 from dhcli.media.reader import read_frames
@@ -47,7 +47,7 @@ def face_track(plan: Plan, family: DhBase, scope: Scope, trace: Trace, notify: N
         scope.beat("analyse")
 
     key = track_key(plan, family)
-    kept = _kept(store, key, family, alive) if key is not None else None
+    kept = _kept(plan, family, store, key, alive) if key is not None else None
     trace.analysis = "made" if kept is None else "cached"
     track = kept if kept is not None else _made(plan, family, scope, notify, alive)
     try:
@@ -55,10 +55,9 @@ def face_track(plan: Plan, family: DhBase, scope: Scope, trace: Trace, notify: N
             with scope.waiting("analyse"):
                 notify("analyse", kept.frames, kept.frames)
         elif key is not None:
-            head, body = track.pack(alive)
-            store.put(KIND, key, head, body)
+            _keep(plan, track, store, key, alive)
         if (trouble := store.take_trouble()) is not None:
-            trace.warn(CACHE_UNUSABLE, f"{trouble}: every job analyses its video anew.")
+            trace.warn(CACHE_UNUSABLE, f"Not kept in the cache: {trouble}.")
         _check(plan, track, trace)
     except BaseException:
         track.close()
@@ -94,9 +93,17 @@ def track_key(plan: Plan, family: DhBase) -> str | None:
     )
 
 
-def _kept(store: Store, key: str, family: DhBase, alive: Callable[[], None]) -> FaceTrack | None:
+def _kept(plan: Plan, family: DhBase, store: Store, key: str, alive: Callable[[], None]) -> FaceTrack | None:
     entry = store.get(KIND, key, alive)
-    return unpack(entry, family.geometry, alive) if entry is not None else None
+    return unpack(entry, family.geometry, plan.job.save_path, alive) if entry is not None else None
+
+
+def _keep(plan: Plan, track: FaceTrack, store: Store, key: str, alive: Callable[[], None]) -> None:
+    """The key tells what the inputs were when they were hashed; it has to be what the analysis saw, too."""
+    for file in plan.inputs:
+        file.check_unchanged()
+    head, body = track.pack(alive)
+    store.put(KIND, key, head, body)
 
 
 def _made(plan: Plan, family: DhBase, scope: Scope, notify: Notify, alive: Callable[[], None]) -> FaceTrack:
@@ -120,17 +127,16 @@ def _made(plan: Plan, family: DhBase, scope: Scope, notify: Notify, alive: Calla
 
 def _wanted_face(plan: Plan, family: DhBase, scope: Scope) -> View | None:
     """What the photo of the rule `like:` shows; None for other rules."""
-    photo = parse_face(plan.job.options.face).photo
-    if photo is None:
+    file = plan.photo_file
+    if file is None:
         return None
-    with InputFile(photo, "photo", root=plan.video_file.root) as file:
-        info = probe_video(scope, file)
-        fmt = frame_format(info)
-        (picture,) = read_frames(scope, file, info, fmt, count=1, stage="analyse")
-        try:
-            return look_of(picture, fmt.colour, family)
-        except DhError as error:
-            raise error.about(file.label) from None
+    info = probe_video(scope, file)
+    fmt = frame_format(info)
+    (picture,) = read_frames(scope, file, info, fmt, count=1, stage="analyse")
+    try:
+        return look_of(picture, fmt.colour, family)
+    except DhError as error:
+        raise error.about(file.label) from None
 
 
 def _check(plan: Plan, track: FaceTrack, trace: Trace) -> None:

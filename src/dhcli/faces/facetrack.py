@@ -1,7 +1,8 @@
 """The followed face of a whole video, on disk: records of fixed size, so that memory stays flat however long it is.
 
-The file holds the records in frame order. It has no name, lies beside the output and is gone when closed; or it is an
-entry of the store, which tells of the persons as well. This module knows the format, not how a face is found.
+The file holds the records in frame order. It has no name, lies beside the output and is gone when closed. An entry of
+the store holds the same, and tells of the persons as well: it is copied there, so that nobody else's file can fail a
+render that has begun. This module knows the format, not how a face is found.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Annotated, Self, TypeAlias
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from dhcli.disk.part import open_scratch, translated
+from dhcli.disk.part import open_scratch, translated, write_all
 from dhcli.disk.store import Entry
 from dhcli.errors import DhError
 from dhcli.stages.geometry import CROP_SIDE, Geometry, pose_free
@@ -81,10 +82,8 @@ class FaceTrack:
         persons: tuple[Person, ...],
         totals: Totals,
         geometry: Geometry,
-        *,
-        start: int = 0,
     ) -> None:
-        """Takes over `fd`, in which the records begin at byte `start`."""
+        """Takes over `fd`."""
         self.frames = frames
         self.persons = persons
         self.totals = totals
@@ -95,7 +94,7 @@ class FaceTrack:
         self.missing = sum(last - first + 1 for first, last in totals.missing_ranges)
         """Frames without the face."""
         self._geometry = geometry
-        self._fd, self._start = fd, start
+        self._fd = fd
         self._block = np.zeros(0, RECORD)
         self._block_start = 0
 
@@ -143,7 +142,7 @@ class FaceTrack:
             yield np.array((person.rest, person.reference), PERSON).tobytes()
         for first in range(0, self.frames, CHECKED_BLOCK):
             alive()
-            yield read_records(self._fd, first, min(CHECKED_BLOCK, self.frames - first), self._start).tobytes()
+            yield read_records(self._fd, first, min(CHECKED_BLOCK, self.frames - first)).tobytes()
 
     def _record(self, index: int) -> np.void:
         if not 0 <= index < self.frames:
@@ -152,7 +151,7 @@ class FaceTrack:
         if not 0 <= at < len(self._block):
             self._block_start = index - index % BLOCK
             count = min(BLOCK, self.frames - self._block_start)
-            self._block = read_records(self._fd, self._block_start, count, self._start)
+            self._block = read_records(self._fd, self._block_start, count)
             at = index - self._block_start
         record = self._block[at]
         assert isinstance(record, np.void)
@@ -172,21 +171,20 @@ class _Head(BaseModel):
     missing_ranges: tuple[tuple[Count, Count], ...]
 
 
-def unpack(entry: Entry, geometry: Geometry, alive: Callable[[], None]) -> FaceTrack | None:
-    """The track in an entry, whose file it takes over; None, and the file is closed, where it is no sound track.
+def unpack(entry: Entry, geometry: Geometry, save_path: Path, alive: Callable[[], None]) -> FaceTrack | None:
+    """The track in an entry, which is closed afterwards; None where it is no sound track, or cannot be read any more.
 
-    `alive` is called now and then, and may raise.
+    It is copied beside the output `save_path`. `alive` is called now and then, and may raise. Raises DhError
+    output.disk_full, output.not_writable.
     """
-    track = None
-    try:
-        track = _unpacked(entry, geometry, alive)
-    finally:
-        if track is None:
-            os.close(entry.fd)
-    return track
+    with entry:
+        try:
+            return _unpacked(entry, geometry, save_path, alive)
+        except (EOFError, OSError):  # cut, or over a network removed by another machine: it is as good as absent
+            return None
 
 
-def _unpacked(entry: Entry, geometry: Geometry, alive: Callable[[], None]) -> FaceTrack | None:
+def _unpacked(entry: Entry, geometry: Geometry, save_path: Path, alive: Callable[[], None]) -> FaceTrack | None:
     try:
         head = _Head.model_validate_json(entry.head)
     except ValidationError:
@@ -197,14 +195,21 @@ def _unpacked(entry: Entry, geometry: Geometry, alive: Callable[[], None]) -> Fa
     people = np.frombuffer(entry.body(persons_bytes), PERSON)
     if not np.isfinite(people["rest"]).all():
         return None
-    start = entry.start + persons_bytes
-    for first in range(0, head.frames, CHECKED_BLOCK):
-        alive()
-        if not _sound(read_records(entry.fd, first, min(CHECKED_BLOCK, head.frames - first), start), head.persons):
-            return None
     persons = tuple(Person(one["rest"].astype(np.float64), one["reference"].copy()) for one in people)
     totals = Totals(head.searched, head.most_faces, head.cuts, head.missing_ranges)
-    return FaceTrack(entry.fd, head.frames, persons, totals, geometry, start=start)
+    file = TrackFile(save_path)
+    try:
+        for first in range(0, head.frames, CHECKED_BLOCK):
+            alive()
+            count = min(CHECKED_BLOCK, head.frames - first)
+            data = entry.body(count * RECORD.itemsize, persons_bytes + first * RECORD.itemsize)
+            records = np.frombuffer(data, RECORD)
+            if not _sound(records, head.persons):
+                return None
+            file.append(records)
+        return file.seal(persons, totals, geometry)
+    finally:
+        file.discard()
 
 
 def _in_order(head: _Head) -> bool:
@@ -231,9 +236,9 @@ def record_pose(record: np.void) -> Pose:
     return Pose(float(record["scale"]), record["rotation"].copy(), record["translation"].copy())
 
 
-def read_records(fd: int, first: int, count: int, start: int = 0) -> np.typing.NDArray[np.void]:
-    """`count` records from `first` on, of those that begin at byte `start`."""
-    data = os.pread(fd, count * RECORD.itemsize, start + first * RECORD.itemsize)
+def read_records(fd: int, first: int, count: int) -> np.typing.NDArray[np.void]:
+    """`count` records from `first` on."""
+    data = os.pread(fd, count * RECORD.itemsize, first * RECORD.itemsize)
     if len(data) != count * RECORD.itemsize:
         raise DhError(
             "internal.bug",
@@ -254,20 +259,18 @@ class TrackFile:
         self.frames = 0
         self.fd = open_scratch(save_path)
 
-    def append(self, record: np.typing.NDArray[np.void]) -> None:
-        """Write one record, shape (1,). Raises DhError output.*, like `flush`."""
-        self._buffer += record.tobytes()
-        self.frames += 1
+    def append(self, records: np.typing.NDArray[np.void]) -> None:
+        """Write records, shape (N,). Raises DhError output.*, like `flush`."""
+        self._buffer += records.tobytes()
+        self.frames += len(records)
         if len(self._buffer) >= BLOCK * RECORD.itemsize:
             self.flush()
 
     def flush(self) -> None:
         """Everything appended can be read with `read_records` from now on."""
-        left = memoryview(bytes(self._buffer))
         with translated(self._save_path, f"have the face track ({RECORD.itemsize} bytes a frame) beside it"):
-            while left:  # a full disk may take a part of it without an error at first
-                done = os.pwrite(self.fd, left, self._at)
-                left, self._at = left[done:], self._at + done
+            write_all(self.fd, self._buffer, self._at)
+        self._at += len(self._buffer)
         self._buffer.clear()
 
     def seal(self, persons: tuple[Person, ...], totals: Totals, geometry: Geometry) -> FaceTrack:

@@ -38,7 +38,8 @@ class DhBase:
         """Raises DhError model.* or env.device_unavailable."""
         self.bundle = bundle
         self._device, self._threads = device, threads
-        self._opened: list[Network] = []
+        self._warnings: list[str] = []
+        """Of all networks, also of those that were given up for another one."""
         self._blender = Blender()
         self.geometry: Geometry = load_geometry(bundle.read("geometry"))
         self._audio = self._open("audio")
@@ -46,7 +47,8 @@ class DhBase:
 
     def _open(self, role: str, device: Device | None = None) -> Network:
         network = self.bundle.open_network(role, device=device or self._device, threads=self._threads)
-        self._opened.append(network)
+        if network.warning is not None:
+            self._warnings.append(network.warning)
         return network
 
     def _open_face(self, precision: Precision) -> tuple[Network, Literal["fp32", "int8"]]:
@@ -54,8 +56,11 @@ class DhBase:
             return self._open(FACE_INT8), "int8"
         if precision == "fp32" or FACE_INT8 not in self.bundle.files:
             return self._open(FACE), "fp32"
-        if not means_cpu(self._device) and (network := self._open(FACE)).provider != CPU_PROVIDER:
-            return network, "fp32"
+        if not means_cpu(self._device):
+            network = self._open(FACE)
+            if network.provider != CPU_PROVIDER:
+                return network, "fp32"
+            del network  # its weights leave before the other one's come
         return self._open(FACE_INT8, Device("cpu")), "int8"
 
     @functools.cached_property
@@ -86,7 +91,7 @@ class DhBase:
     @property
     def warning(self) -> str | None:
         """Why the networks, or one of them, are not on the device asked for; None where all are."""
-        return next((network.warning for network in self._opened if network.warning is not None), None)
+        return next(iter(self._warnings), None)
 
     def listen(self, open_audio: Callable[[], Iterator[F32]]) -> tuple[ConditionTrack, Loudness]:
         """Codes for a whole speech. `open_audio` gives its 16 kHz mono chunks from the start, and is called twice."""

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from dhcli.errors import DhError
 from dhcli.media.ffmpeg import InputFile
+from dhcli.media.riff import open_ended_wav
 from dhcli.runtime.child import Child, exit_text
 
 DAMAGE = re.compile(
@@ -55,8 +56,6 @@ AFTERMATH = re.compile(
     re.IGNORECASE,
 )
 
-OPEN_ENDED_BYTES = 0x7FFFF000
-"""Writers to pipes put 0, this or 0xFFFFFFFF where the length of a WAV would stand."""
 NOT_CLOSED = (
     "The recording was not closed; a repair program such as untrunc can rebuild it from a good file of the same camera."
 )
@@ -85,16 +84,8 @@ def sound_damage(file: InputFile, tail: Sequence[str]) -> str:
 
     A WAV that was written to a pipe has no length in its header; that its end surprises ffmpeg is no damage.
     """
-    open_ended = _open_ended_wav(file.head(4096))
+    open_ended = open_ended_wav(file.head(4096))
     return damage([line for line in tail if not (open_ended and CUT_PACKET.search(line))])
-
-
-def _open_ended_wav(head: bytes) -> bool:
-    at = head.find(b"data", 12)
-    if head[:4] != b"RIFF" or at < 0:
-        return False
-    size = int.from_bytes(head[at + 4 : at + 8], "little")
-    return size == 0 or size >= OPEN_ENDED_BYTES
 
 
 def refused_codec(tail: Sequence[str]) -> str:

@@ -20,9 +20,9 @@ Warnings = tuple[tuple[str, str], ...]
 
 HDR_TRANSFERS = ("smpte2084", "arib-std-b67")
 MP4_AUDIO = frozenset({"aac", "mp3", "alac", "ac3", "eac3"})
+"""Codecs that common players take from an MP4; others are encoded to AAC."""
 MIN_MP4_MP3_RATE = 16_000
 """Hz. MP4 has a number for MPEG-1 and MPEG-2 audio, but none for the MP3 of 8, 11.025 and 12 kHz (MPEG 2.5)."""
-"""Codecs that common players take from an MP4; others are encoded to AAC."""
 RGB = ("rgb", "bgr", "gbr", "argb", "abgr", "0rgb", "0bgr", "x2rgb", "x2bgr", "pal8", "monob", "monow")
 EIGHT_BIT_420 = ("yuv420p", "yuvj420p")
 

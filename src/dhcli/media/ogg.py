@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dhcli.media.framing import Found
+from dhcli.media.framing import Found, pieces
 
 MARK = b"OggS"
 HEAD_BYTES = 1 << 16
@@ -40,11 +40,12 @@ class Page:
 
 
 def examine(fd: int, size: int, alive: Callable[[], None] = lambda: None) -> Found:
-    """What is wrong with the pages of a file of `size` bytes. `alive` is called for every page."""
+    """What is wrong with the first pages, some million, of a file of `size` bytes. `alive` is called for every page."""
     at = max(os.pread(fd, HEAD_BYTES, 0).find(MARK), 0)
     before: dict[int, Page] = {}
-    while at < size:
-        alive()
+    for _ in pieces(alive):
+        if at >= size:
+            break
         head = os.pread(fd, HEADER + 255, at)
         if head[:4] != MARK[: len(head)]:
             tagged = head[:3] == OTHER_TAG and size - at == 128

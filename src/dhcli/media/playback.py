@@ -33,31 +33,33 @@ def play(
     loop: Loop,
     *,
     save_path: Path,
+    keep_free_bytes: int = 0,
     budget_bytes: int | None = None,
     stage: str = "decode",
 ) -> Iterator[Frame]:
     """The source frame of each of `frames_out` output frames, as `timing.source_index` orders them.
 
     Frames may be yielded more than once: copy before writing to one. A still image is one frame, repeated under every
-    `loop`. Frames that are kept lie beside the output `save_path` where they are many; None stands for a budget that
-    suits its disk.
+    `loop`. Frames that are kept lie beside the output `save_path` where they are many, as far as `keep_free_bytes`
+    stay on its disk; None stands for a budget that suits it.
 
     Raises input.too_short as `check_length` does, output.disk_full and output.not_writable, else what `read_frames`
     does.
     """
     frames = info.frames_at(fmt.fps)
     check_length(file, info, fmt, frames_out, loop)
-    room = max(2, (spool_bytes(save_path) if budget_bytes is None else budget_bytes) // fmt.frame_bytes)
-    with Spool(save_path, fmt, min(room, frames)) as spool:
+    again = frames_out > frames and loop in ("pingpong", "restart")
+    budget = spool_bytes(save_path, keep_free_bytes) if budget_bytes is None else budget_bytes
+    with Spool(save_path, fmt, frames if again else 2, budget) as spool:
         player = _Player(scope, file, info, fmt, stage, spool)
         if frames_out <= frames:
             yield from player.forward(0, frames_out)
         elif loop in ("hold", "error") or frames == 1:
             yield from player.held(frames, frames_out)
-        elif frames <= room:
+        elif frames <= spool.room:
             yield from player.kept(frames, frames_out, loop)
         else:
-            yield from player.laps(frames, frames_out, loop, room // 2)
+            yield from player.laps(frames, frames_out, loop, spool.room // 2)
 
 
 def check_length(file: InputFile, info: VideoInfo, fmt: FrameFormat, frames_out: int, loop: Loop) -> None:

@@ -24,14 +24,12 @@ from dhcli.media.failure import (
 )
 from dhcli.media.fence import CPU_BASE_S, CPU_PER_FRAME_S, MAX_DURATION_S, MAX_PIXELS
 from dhcli.media.ffmpeg import SOUND_FILTER, InputFile, base_argv, beating, input_argv, lines_of, running
-from dhcli.media.info import AudioInfo, VideoInfo, delivered_colour, frame_format, has_alpha, unusual
+from dhcli.media.info import AudioInfo, VideoInfo, delivered_colour, has_alpha, unusual
 from dhcli.media.listing import FIELDS, Listing, Picture, Stream, parse_listing, parse_picture
 from dhcli.media.packets import Timeline, read_timelines
 from dhcli.media.promise import check_framing, check_pictures, check_sound, check_video
 from dhcli.runtime.child import Child
 from dhcli.runtime.scope import Scope
-
-__all__ = ["AudioInfo", "VideoInfo", "frame_format", "probe_audio", "probe_video"]
 
 DESCRIPTION_LINES = 4000
 """Lines of an input's description that are kept; a disc copy with 80 tracks writes about 800."""
@@ -87,7 +85,7 @@ def probe_audio(scope: Scope, file: InputFile, *, max_duration_s: float = MAX_DU
             if code or sound_damage(file, child.tail(100)):
                 raise decode_failure(file, child, code, f"{float(seconds):.2f} s of sound could be read")
         _check_duration(file, seconds, max_duration_s)
-        check_sound(file, listing, stream, seconds)
+        check_sound(scope, file, listing, stream, seconds)
         if not samples:
             raise file.error("audio.too_short", "has no sample", hint="Give a recording with sound.")
         return AudioInfo(stream.index, stream.codec, listing.container, sample_rate, stream.channels, samples)

@@ -96,9 +96,9 @@ def _check_avi(scope: Scope, file: InputFile, info: VideoInfo, frames: int) -> N
         raise file.error("input.truncated", f"holds {frames} of {promised} frames ({what})", hint=COPY_AGAIN)
 
 
-def check_sound(file: InputFile, listing: Listing, stream: Stream, seconds: Fraction) -> None:
+def check_sound(scope: Scope, file: InputFile, listing: Listing, stream: Stream, seconds: Fraction) -> None:
     """The sound is as long as its header says, and what the header says can be. Raises input.truncated, .corrupt."""
-    _check_header(file, listing, stream)
+    _check_header(scope, file, listing, stream)
     # A container's duration is that of its longest stream, so it says something only where the sound is alone.
     alone = all(other.kind == "audio" or other.attached for other in listing.streams)
     if listing.duration is None or listing.estimated or not alone or len(listing.of_kind("audio")) != 1:
@@ -108,10 +108,10 @@ def check_sound(file: InputFile, listing: Listing, stream: Stream, seconds: Frac
         raise file.error("input.truncated", finding, hint=COPY_AGAIN)
 
 
-def _check_header(file: InputFile, listing: Listing, stream: Stream) -> None:
+def _check_header(scope: Scope, file: InputFile, listing: Listing, stream: Stream) -> None:
     """Damage in the very number that tells a length shows in what does not fit to it."""
     with _reading(file):
-        stray = riff.stray_bytes(file.fd, file.bytes) if listing.container == "wav" else 0
+        stray = riff.stray_bytes(file.fd, file.bytes, lambda: _alive(scope)) if listing.container == "wav" else 0
         head = file.head(FLAC_RATE_AT + 3) if listing.container == "flac" else b""
     if stray > MAX_STRAY_BYTES:
         finding = f"is damaged ({stray} bytes behind its sound belong to nothing)"

@@ -30,7 +30,7 @@ class Part(BaseModel):
             return data
         if info.context == READING:
             return {key: value for key, value in data.items() if key in cls.model_fields}
-        return printable(data)
+        return without_surrogates(data)
 
 
 class ErrorInfo(Part):
@@ -210,12 +210,12 @@ class Environment(Part):
     model: ModelInfo | None = Field(default=None, description="The model.")
 
 
-def printable(value: Any) -> Any:
+def without_surrogates(value: Any) -> Any:
     """Texts without the lone surrogates that stand for invalid UTF-8 in file names: many JSON readers refuse them."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, dict):
-        return {printable(key): printable(item) for key, item in value.items()}
+        return {without_surrogates(key): without_surrogates(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [printable(item) for item in value]
+        return [without_surrogates(item) for item in value]
     return value

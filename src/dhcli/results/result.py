@@ -19,48 +19,19 @@ from dhcli.disk.part import PartFile
 from dhcli.errors import describe
 from dhcli.results.parts import (
     READING,
-    AudioInput,
     EarlierAttempt,
     Environment,
     ErrorInfo,
     FrameCounts,
     Inputs,
     LastSuccess,
-    ModelInfo,
     OutputInfo,
     Part,
-    PhotoInput,
     PutInPlace,
     Resources,
     Timings,
-    VideoInput,
     WarningInfo,
 )
-
-__all__ = [
-    "AudioInput",
-    "EarlierAttempt",
-    "Environment",
-    "ErrorInfo",
-    "FrameCounts",
-    "Inputs",
-    "JobResult",
-    "LastSuccess",
-    "ModelInfo",
-    "OutputInfo",
-    "PhotoInput",
-    "PutInPlace",
-    "Resources",
-    "Timings",
-    "UnreadableResultError",
-    "VideoInput",
-    "WarningInfo",
-    "read_result",
-    "result_bytes",
-    "result_path",
-    "result_schema",
-    "write_result",
-]
 
 SCHEMA_VERSION = 1
 MAX_NAME_BYTES = 250

@@ -11,13 +11,14 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from pydantic import JsonValue
 
 from dhcli.media.boxes import is_cut
 from dhcli.options import LIKE
-from dhcli.results.parts import printable
-from dhcli.results.result import RENDER_VERSION, JobResult, LastSuccess, ModelInfo, PutInPlace
+from dhcli.results.parts import LastSuccess, ModelInfo, PutInPlace, without_surrogates
+from dhcli.results.result import RENDER_VERSION, JobResult
 
 NOT_RENDERED = frozenset({"label", "model"})
 """Options without an effect on pixels or sound; a model counts by its hash, whatever it is called."""
@@ -35,6 +36,8 @@ class Ingredients:
     options: Mapping[str, JsonValue]
     photo_sha256: str | None = None
     """Of the photo that the option `face` names: its content stands for its path."""
+    precision: Literal["fp32", "int8"] | None = None
+    """Of the face network, where somebody insists on one; both are near enough to each other to be up to date."""
 
     @property
     def fingerprint(self) -> str:
@@ -65,6 +68,8 @@ def why_render(previous: JobResult, ingredients: Ingredients, save_path: Path) -
     elif previous.fingerprint != ingredients.fingerprint:
         changes = "; ".join(_changes(previous, ingredients))
         return f"stale: {changes or 'what decides its content has changed'}"
+    elif ingredients.precision not in {None, before := previous.environment.precision} and before is not None:
+        return f"stale: precision {before} -> {ingredients.precision}"
     try:
         size = save_path.stat().st_size
     except OSError:
@@ -165,5 +170,5 @@ def _damaged(save_path: Path, size: int, success: LastSuccess) -> bool:
 
 
 def _same_place(recorded: str, save_path: Path, beside: bool) -> bool:
-    now = printable(os.fspath(save_path))
+    now = without_surrogates(os.fspath(save_path))
     return Path(recorded).name == Path(now).name if beside else os.path.normpath(recorded) == os.path.normpath(now)
