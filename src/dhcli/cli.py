@@ -69,8 +69,9 @@ from dhcli.errors import FAILED, OK, RESULTS_LOST, DhError
 from dhcli.events import Listener
 
 if TYPE_CHECKING:
+    from dhcli.families.models import Models
     from dhcli.retry import FailureLimit
-    from dhcli.settings import Models, Settings
+    from dhcli.settings import Settings
 
 app = typer.Typer(
     add_completion=False,
@@ -279,8 +280,8 @@ def _models(
     folders: Sequence[Path] | None, device: str, threads: int = 0, precision: FacePrecision = FacePrecision.auto
 ) -> Models:
     from dhcli.command.selection import usage
+    from dhcli.families.models import Models
     from dhcli.inference import parse_device
-    from dhcli.settings import Models
 
     try:
         chosen = parse_device(device)

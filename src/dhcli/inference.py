@@ -31,8 +31,8 @@ DRIVER = "libcuda.so.1"
 FATAL_ONLY = 4
 """ONNX Runtime's log level; below it coloured lines of C++ go to stderr, right through the progress bar."""
 MOST_THREADS = 4
-"""Unless more are asked for: 1 to 4 threads give the same bits, 7 round elsewhere, which eight-bit networks turn into up
-to 8 levels of a pixel. Decoder and encoder have a use for the other cores."""
+"""Unless more are asked for: 1 to 4 threads give the same bits, 7 round elsewhere, which eight-bit networks turn into
+up to 8 levels of a pixel. Decoder and encoder have a use for the other cores."""
 CONSTANT_SIZE = 16
 """Outputs with fewer numbers (a presence logit, one code) may well hold a single value."""
 

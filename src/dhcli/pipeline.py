@@ -19,7 +19,7 @@ from dhcli.disk.store import Store
 from dhcli.errors import DhError
 from dhcli.faces.analysis import Notify, face_track
 from dhcli.faces.facetrack import FaceTrack
-from dhcli.families.dh_base import BATCH, DhBase
+from dhcli.families.family import BATCH, Family
 from dhcli.media.audio import Repeatable, read_waveform
 from dhcli.media.playback import play
 from dhcli.media.verify import VerifiedOutput, verify_output
@@ -40,7 +40,7 @@ CHANNEL_BYTES = 48 << 20
 
 def render_job(
     plan: Plan,
-    family: DhBase,
+    family: Family,
     scope: Scope,
     trace: Trace,
     part: PartFile,
@@ -82,7 +82,7 @@ def render_job(
     return verified
 
 
-def _listen(plan: Plan, family: DhBase, scope: Scope, trace: Trace) -> ConditionTrack:
+def _listen(plan: Plan, family: Family, scope: Scope, trace: Trace) -> ConditionTrack:
     trim = plan.job.options.trim
     waveform = Repeatable(lambda: read_waveform(scope, plan.audio_file, plan.audio, rate=family.sample_rate, trim=trim))
     conditions, loudness = family.listen(waveform)
@@ -97,7 +97,7 @@ class _Render:
     def __init__(
         self,
         plan: Plan,
-        family: DhBase,
+        family: Family,
         scope: Scope,
         trace: Trace,
         part: PartFile,

@@ -1,55 +1,20 @@
-"""How jobs are run: what is the same for all jobs of a run, and the models that they share."""
+"""How jobs are run: what is the same for all jobs of a run."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from dhcli.bundle import Bundle, load_bundle
 from dhcli.disk.hashes import HashCache
-from dhcli.errors import DhError
-from dhcli.families.dh_base import BATCH, DhBase, Precision
-from dhcli.inference import Device
+from dhcli.families.family import BATCH
+from dhcli.families.models import Models
 from dhcli.media.fence import MAX_DURATION_S
 from dhcli.options import Job
 from dhcli.probes import Probes
 from dhcli.results.result import result_path
 
 IfExists = Literal["skip", "overwrite", "fail"]
-
-
-class Models:
-    """The models of a run: descriptors read once, networks opened at their first use and kept."""
-
-    def __init__(
-        self, folders: Sequence[Path], device: Device, threads: int = 0, precision: Precision = "auto"
-    ) -> None:
-        self.device = device
-        self.precision = precision
-        self._folders, self._threads = tuple(folders), threads
-        self._bundles: dict[str, Bundle] = {}
-        self._families: dict[str, DhBase] = {}
-
-    def bundle(self, name: str) -> Bundle:
-        """The model's description. Raises DhError model.*."""
-        if name not in self._bundles:
-            self._bundles[name] = load_bundle(name, self._folders)
-        return self._bundles[name]
-
-    def family(self, name: str) -> DhBase:
-        """The model, ready to run. Raises DhError model.*, env.device_unavailable."""
-        if name not in self._families:
-            bundle = self.bundle(name)
-            if bundle.family != DhBase.name:
-                raise DhError(
-                    "model.incompatible",
-                    f"The model '{name}' is of the family '{bundle.family}', which this dh does not know.",
-                    hint=f"This dh knows the family {DhBase.name}.",
-                )
-            self._families[name] = DhBase(bundle, self.device, self._threads, self.precision)
-        return self._families[name]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from dhcli import cli, settings
+from dhcli import cli
+from dhcli.families import models
 from dhcli.families.dh_base import DhBase
 
 MANIFEST = """\
@@ -70,7 +71,7 @@ def dh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFix
     """Call `main` in the test's own folder, with the networks that the tests share; code, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DH_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(settings.Models, "family", lambda *_: dh_base)
+    monkeypatch.setattr(models.Models, "family", lambda *_: dh_base)
 
     def call(*arguments: str) -> Said:
         monkeypatch.setattr(sys, "argv", ["dh", *arguments])

@@ -22,13 +22,14 @@ from dhcli.disk.lock import lock_path
 from dhcli.ending import Ending, Outcome
 from dhcli.errors import DhError
 from dhcli.events import Event, JobFinished
+from dhcli.families.models import Models
 from dhcli.inference import Device
 from dhcli.manifest import single_job
 from dhcli.options import Job
 from dhcli.record import Record
 from dhcli.results.parts import WarningInfo
 from dhcli.results.result import read_result
-from dhcli.settings import Models, Settings
+from dhcli.settings import Settings
 
 Start = Callable[..., subprocess.Popen[str]]
 Until = Callable[..., bool]

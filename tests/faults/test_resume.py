@@ -22,11 +22,12 @@ import pytest
 from dhcli.batch import Batch, Policy
 from dhcli.disk.hashes import HashCache
 from dhcli.events import Event, JobDecided, JobFinished, Summary
+from dhcli.families.models import Models
 from dhcli.inference import Device
 from dhcli.manifest import load_manifest
 from dhcli.media.ffmpeg import InputFile, find_ffmpeg
 from dhcli.results.result import JobResult, read_result
-from dhcli.settings import Models, Settings
+from dhcli.settings import Settings
 
 FakeFfmpeg = Callable[..., Path]
 Until = Callable[..., bool]

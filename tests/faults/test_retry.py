@@ -17,13 +17,14 @@ from dhcli.bundle import load_bundle
 from dhcli.errors import DhError
 from dhcli.events import Event, JobFinished, JobStarted, Retrying, Summary, Warned
 from dhcli.families.dh_base import DhBase
+from dhcli.families.models import Models
 from dhcli.inference import Device
 from dhcli.manifest import single_job
 from dhcli.options import Job
 from dhcli.reports.log_file import LogFile
 from dhcli.results.result import JobResult, read_result
 from dhcli.retry import FailureLimit, Retry
-from dhcli.settings import Models, Settings
+from dhcli.settings import Settings
 from dhcli.stages.align import YuvMatrix
 from dhcli.stages.speak import Mouth, Shot
 

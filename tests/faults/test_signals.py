@@ -283,7 +283,7 @@ LOADED = """
 from dhcli.bundle import load_bundle
 from dhcli.families.dh_base import DhBase
 from dhcli.inference import Device
-from dhcli.settings import Models
+from dhcli.families.models import Models
 family = DhBase(load_bundle("dh-base"), Device("cpu"), 2)
 Models.family = lambda *_: family
 """

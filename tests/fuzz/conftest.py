@@ -19,12 +19,13 @@ import pytest
 
 from dhcli.batch import Batch, Policy
 from dhcli.families.dh_base import DhBase
+from dhcli.families.models import Models
 from dhcli.inference import Device
 from dhcli.manifest import single_job
 from dhcli.media.ffmpeg import find_ffmpeg
 from dhcli.results.result import JobResult, read_result
 from dhcli.retry import Retry
-from dhcli.settings import Models, Settings
+from dhcli.settings import Settings
 
 FRAMES = 10
 NEVER = frozenset({"internal.bug", "stalled", "job.timeout"})

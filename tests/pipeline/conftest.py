@@ -11,11 +11,12 @@ from dhcli.batch import Batch
 from dhcli.disk.store import Store
 from dhcli.events import Event, Summary
 from dhcli.families.dh_base import DhBase
+from dhcli.families.models import Models
 from dhcli.inference import Device
 from dhcli.manifest import single_job
 from dhcli.probes import Probes
 from dhcli.results.result import JobResult, read_result
-from dhcli.settings import Models, Settings
+from dhcli.settings import Settings
 
 Render = Callable[..., JobResult]
 

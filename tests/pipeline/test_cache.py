@@ -26,6 +26,7 @@ from dhcli.faces import analysis
 from dhcli.faces.analysis import KIND, track_key
 from dhcli.faces.facetrack import RECORD, FaceTrack, unpack
 from dhcli.families.dh_base import DhBase
+from dhcli.families.models import Models
 from dhcli.manifest import single_job
 from dhcli.media.ffmpeg import InputFile
 from dhcli.media.reader import read_frames
@@ -34,7 +35,7 @@ from dhcli.plan import Contents, Plan, Trace, analysed_frames, plan_job
 from dhcli.probes import Probes
 from dhcli.results.result import JobResult, read_result
 from dhcli.runtime.scope import Scope, Stopped
-from dhcli.settings import Models, Settings
+from dhcli.settings import Settings
 
 FRAMES = 20
 Ffmpeg = Callable[..., None]

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from dhcli.families import dh_base as dh_base_module
-from dhcli.families.dh_base import DhBase, Precision
+from dhcli.families.dh_base import DhBase
+from dhcli.families.family import Precision
 from dhcli.inference import CPU_PROVIDER, CUDA_PROVIDER, Device
 
 GEOMETRY = Path(__file__).parents[2] / "models" / "dh-base" / "geometry.npz"

@@ -9,7 +9,8 @@ import pytest
 
 from dhcli.bundle import load_bundle
 from dhcli.faces.avatar import analyse
-from dhcli.families.dh_base import DhBase, Precision
+from dhcli.families.dh_base import DhBase
+from dhcli.families.family import Precision
 from dhcli.inference import Device
 from dhcli.stages import align
 from dhcli.stages.blend import Blender, rectangle, window

@@ -28,7 +28,7 @@ from dhcli.disk.part import PartFile
 from dhcli.disk.store import Store
 from dhcli.errors import DhError, as_dh_error
 from dhcli.faces.analysis import CACHE_UNUSABLE
-from dhcli.families.dh_base import Precision
+from dhcli.families.family import Precision
 from dhcli.inference import Device, runtime_version
 from dhcli.media.ffmpeg import InputFile, ffmpeg_version, find_ffmpeg
 from dhcli.options import Job, parse_face

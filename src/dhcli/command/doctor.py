@@ -11,10 +11,10 @@ from pathlib import Path
 from dhcli.bundle import available_models, load_bundle
 from dhcli.disk.hashes import cache_folder
 from dhcli.errors import DhError, describe
+from dhcli.families.models import Models
 from dhcli.inference import parse_device, runtime_version
 from dhcli.media.ffmpeg import ffmpeg_encoders, ffmpeg_version, find_ffmpeg
 from dhcli.runtime.monitor import open_files_allowed
-from dhcli.settings import Models
 
 ENCODERS = ("libx264", "libx265", "aac")
 

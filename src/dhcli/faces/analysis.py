@@ -17,7 +17,7 @@ from dhcli.disk.store import Store, key_of
 from dhcli.errors import DhError
 from dhcli.faces.avatar import VERSION, analyse, look_of
 from dhcli.faces.facetrack import FORMAT, FaceTrack, unpack
-from dhcli.families.dh_base import DhBase
+from dhcli.families.family import Family
 from dhcli.inference import runtime_version
 from dhcli.media.ffmpeg import ffmpeg_build, find_ffmpeg
 from dhcli.media.info import frame_format
@@ -39,7 +39,7 @@ Notify = Callable[[str, int, int | None], None]
 """Called with stage, frames done, frames in all."""
 
 
-def face_track(plan: Plan, family: DhBase, scope: Scope, trace: Trace, notify: Notify, store: Store) -> FaceTrack:
+def face_track(plan: Plan, family: Family, scope: Scope, trace: Trace, notify: Notify, store: Store) -> FaceTrack:
     """The face in the frames that the job shows. Raises DhError face.*, model.*, input.*, output.*; Stopped."""
 
     def alive() -> None:
@@ -65,7 +65,7 @@ def face_track(plan: Plan, family: DhBase, scope: Scope, trace: Trace, notify: N
     return track
 
 
-def track_key(plan: Plan, family: DhBase) -> str | None:
+def track_key(plan: Plan, family: Family) -> str | None:
     """The key of the job's track; None where a content is not known."""
     contents, fmt, face = plan.contents, plan.format, plan.job.options.face
     if parse_face(face).photo is not None:
@@ -93,7 +93,7 @@ def track_key(plan: Plan, family: DhBase) -> str | None:
     )
 
 
-def _kept(plan: Plan, family: DhBase, store: Store, key: str, alive: Callable[[], None]) -> FaceTrack | None:
+def _kept(plan: Plan, family: Family, store: Store, key: str, alive: Callable[[], None]) -> FaceTrack | None:
     entry = store.get(KIND, key, alive)
     return unpack(entry, family.geometry, plan.job.save_path, alive) if entry is not None else None
 
@@ -106,7 +106,7 @@ def _keep(plan: Plan, track: FaceTrack, store: Store, key: str, alive: Callable[
     store.put(KIND, key, head, body)
 
 
-def _made(plan: Plan, family: DhBase, scope: Scope, notify: Notify, alive: Callable[[], None]) -> FaceTrack:
+def _made(plan: Plan, family: Family, scope: Scope, notify: Notify, alive: Callable[[], None]) -> FaceTrack:
     wanted = _wanted_face(plan, family, scope)
     frames = read_frames(scope, plan.video_file, plan.video, plan.format, count=plan.analysed_frames, stage="analyse")
     done = itertools.count(1)
@@ -125,7 +125,7 @@ def _made(plan: Plan, family: DhBase, scope: Scope, notify: Notify, alive: Calla
         raise
 
 
-def _wanted_face(plan: Plan, family: DhBase, scope: Scope) -> View | None:
+def _wanted_face(plan: Plan, family: Family, scope: Scope) -> View | None:
     """What the photo of the rule `like:` shows; None for other rules."""
     file = plan.photo_file
     if file is None:

@@ -11,7 +11,6 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -28,7 +27,7 @@ from dhcli.faces.facetrack import (
     read_records,
     record_pose,
 )
-from dhcli.inference import Network
+from dhcli.families.family import FaceFinder
 from dhcli.options import parse_face
 from dhcli.stages.align import YuvMatrix, apply, crop_yuv, fit_pose, invert, to_rgb, yuv_matrix
 from dhcli.stages.cutout import cut_out
@@ -49,21 +48,10 @@ MARGIN_PX = 8
 """Kept around the crop: smoothing moves it by a pixel or two."""
 
 
-class FaceModel(Protocol):
-    """What a model family has for finding faces."""
-
-    @property
-    def detect(self) -> Network: ...
-    @property
-    def landmarks(self) -> Network: ...
-    @property
-    def geometry(self) -> Geometry: ...
-
-
 def analyse(
     frames: Iterable[Frame],
     fmt: FrameFormat,
-    model: FaceModel,
+    model: FaceFinder,
     face: str,
     on_frame: Callable[[], None],
     *,
@@ -99,7 +87,7 @@ def analyse(
         file.discard()
 
 
-def look_of(photo: Frame, colour: Colour, model: FaceModel) -> View:
+def look_of(photo: Frame, colour: Colour, model: FaceFinder) -> View:
     """What the largest face of a photo looks like. Raises DhError face.not_found, model.*, device.*."""
     yuv = yuv_matrix(colour, photo.height)
     faces = find_faces(model.detect, photo, yuv, DETECTED)

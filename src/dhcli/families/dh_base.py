@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, cast
 
 from dhcli.bundle import Bundle
+from dhcli.families.family import Precision
 from dhcli.inference import CPU_PROVIDER, Device, Network, means_cpu
 from dhcli.stages import align
 from dhcli.stages.blend import Blender
@@ -15,13 +16,8 @@ from dhcli.stages.listen import SAMPLE_RATE, ConditionTrack, Loudness, listen, m
 from dhcli.stages.speak import Mouth, Shot, speak
 from dhcli.types import F32, Frame
 
-BATCH = 4
-"""Frames that go through the face network at once."""
 FACE, FACE_INT8 = "face", "face_int8"
 """The face network's roles in a bundle; a bundle need not have the second one."""
-
-Precision = Literal["auto", "fp32", "int8"]
-"""Of the face network. auto: 8 bits on a CPU, where they take two fifths of the time, if the model has them."""
 
 
 class DhBase:
