@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TypeAlias
 
+import cv2
 import numpy as np
 import pytest
 
@@ -126,14 +127,51 @@ def follow(model: FaceModel, tmp_path: Path, request: pytest.FixtureRequest) -> 
     return run
 
 
-@pytest.fixture
-def shared_video() -> Callable[[str], list[Frame]]:
-    """A clip of the folder `shared/media` beside the repository, 480 x 270 at 25 fps."""
+@pytest.fixture(scope="session")
+def scenery() -> list[Frame]:
+    """2 s of hills that pass by, nobody in them."""
+    x, y = np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT))
+    frames = []
+    for index in range(50):
+        at = x + 2 * index
+        crest = HEIGHT / 2 + 40 * np.sin(at / 70) + 15 * np.sin(at / 23)
+        frame = Frame(index, np.full((HEIGHT * 3 // 2, WIDTH), 128, np.uint8))
+        frame.y[:] = np.where(y < crest, 200 - y / 4, 70 + 20 * np.sin(at / 9) * np.sin(y / 7))
+        frames.append(frame)
+    return frames
 
-    def read(name: str) -> list[Frame]:
-        path = ROOT.parent / "shared" / "media" / name
-        if not path.exists():
-            pytest.skip(f"no {name}: the clip may not be distributed with the project")
-        return decode(path, 480, 270, "-vf", "fps=25,scale=480:270")
 
-    return read
+LETTERS = {
+    "8": "01110 10001 10001 01110 10001 10001 01110",
+    "E": "11111 10000 10000 11110 10000 10000 11111",
+    "M": "10001 11011 10101 10101 10001 10001 10001",
+    "O": "01110 10001 10001 10001 10001 10001 01110",
+    "T": "11111 00100 00100 00100 00100 00100 00100",
+    "X": "10001 10001 01010 00100 01010 10001 10001",
+}
+"""Rows of 5 dots."""
+
+
+@pytest.fixture(scope="session")
+def title() -> Callable[[str, int], list[Frame]]:
+    """20 frames, 480 x 270, of white letters on black, soft at their edges; a dot has `size` px."""
+
+    def draw(text: str, size: int) -> list[Frame]:
+        rows = []
+        for line in text.splitlines():
+            letters = [np.array([[dot == "1" for dot in row] for row in LETTERS[one].split()]) for one in line]
+            rows.append(np.hstack([np.pad(one, ((1, 1), (0, 1))) for one in letters])[:, :-1])
+        width = max(row.shape[1] for row in rows)
+        sides = [(width - row.shape[1]) // 2 for row in rows]
+        dots = np.vstack(
+            [np.pad(row, ((0, 0), (side, width - row.shape[1] - side))) for row, side in zip(rows, sides, strict=True)]
+        )
+        dots = np.pad(dots, ((0, 0), (1, 1))).astype(np.float32)
+        ink = cv2.resize(dots, None, fx=size, fy=size, interpolation=cv2.INTER_LINEAR)
+        frame = Frame(0, np.full((270 * 3 // 2, 480), 128, np.uint8))
+        frame.y[:] = 16
+        top, left = (270 - ink.shape[0]) // 2, (480 - ink.shape[1]) // 2
+        frame.y[top : top + ink.shape[0], left : left + ink.shape[1]] = np.rint(16 + 219 * ink)
+        return [frame] * 20
+
+    return draw
