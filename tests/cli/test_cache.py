@@ -21,7 +21,8 @@ def analysis(tmp_path: Path) -> str:
 
 
 def test_info_and_clear(dh: Any, good: list[str], settled: Path) -> None:
-    assert dh("cache", "info").out.splitlines() == [f"folder  {settled}", f"all     {'0.0 MiB':>26} of 2048 MiB"]
+    nothing = [f"folder  {settled} (not there yet)", f"all     {'0.0 MiB':>26} of 2048 MiB"]
+    assert dh("cache", "info").out.splitlines() == nothing
     assert dh("render", *good).code == 0
     said = json.loads(dh("cache", "info", "--json", "--cache-size", "7").out)
     assert (said["folder"], said["limit_bytes"]) == (str(settled), 7 << 20)
@@ -125,3 +126,9 @@ def test_a_plan_starts_no_ffmpeg_where_all_is_known(
     assert dh("render", str(manifest), "--dry-run").code == 0
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before, "and writes nothing"
     assert dh("check", str(manifest), "--cache-dir", str(tmp_path / "none")).code != 0, "the probe was needed there"
+
+
+def test_a_folder_that_is_none_is_told(dh: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert f"{tmp_path}/new (not there yet)" in dh("cache", "info", "--cache-dir", str(tmp_path / "new")).out
+    assert "though there is a file" in dh("cache", "info", "--cache-dir", str(tmp_path / "file")).out

@@ -21,7 +21,8 @@ def table(report: BenchReport) -> Iterator[str]:
 def _run(run: Run) -> Iterator[str]:
     numerator, _, denominator = run.fps.partition("/")
     rate = int(numerator) / int(denominator)
-    yield f"{run.width}x{run.height}, {run.frames} frames, {rate:.6g} fps"
+    frames = "1 frame" if run.frames == 1 else f"{run.frames} frames"
+    yield f"{run.width}x{run.height}, {frames}, {rate:.6g} fps"
     yield f"{'ms a frame':9}{'dh':>17}{'floor':>23}"
     yield f"{'':9}{'CPU':>9}{'wall':>9}{'CPU':>14}{'wall':>9}"
     for name in STAGES:

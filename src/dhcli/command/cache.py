@@ -34,10 +34,10 @@ def cache_info(cache_dir: CacheDir = None, cache_size: CacheSize = 2048, json_: 
     total = sum(taken for _, taken in kinds.values())
     if json_:
         shares = {kind: {"entries": entries, "bytes": taken} for kind, (entries, taken) in kinds.items()}
-        where = None if folder is None else str(folder)
+        where = None if folder is None else str(folder.absolute())
         answer([json.dumps({"folder": where, "kinds": shares, "bytes": total, "limit_bytes": cache_size << 20})])
         return
-    answer([f"folder  {folder if folder is not None else 'none: there is no home and no DH_CACHE_DIR'}"])
+    answer([f"folder  {_place(folder)}"])
     answer(f"{kind:7} {count(entries, 'file'):>13} {_mib(taken):>12}" for kind, (entries, taken) in kinds.items())
     answer([f"all     {_mib(total):>26} of {cache_size} MiB"])
 
@@ -73,6 +73,13 @@ def _kinds(folder: Path | None) -> dict[str, tuple[int, int]]:
     sizes = [room(path.stat().st_size) for path in hash_files(folder)]
     shares = {kind: (share.entries, share.bytes) for kind, share in Store(folder).shares().items()}
     return {HASHES: (len(sizes), sum(sizes)), **shares} if sizes else shares
+
+
+def _place(folder: Path | None) -> str:
+    if folder is None:
+        return "none: there is no home and no DH_CACHE_DIR"
+    found = "" if folder.is_dir() else " (no folder, though there is a file)" if folder.exists() else " (not there yet)"
+    return f"{folder.absolute()}{found}"
 
 
 def _mib(size: int) -> str:
