@@ -98,3 +98,24 @@ def test_a_gpu_that_cannot_be_used_gives_the_cpus_network(monkeypatch: pytest.Mo
     assert (family.precision, family.device) == ("int8", "cpu")
     assert [name for name, network in opened.items() if network() is not None] == ["audio", "face_int8"]
     assert family.warning == "No GPU is used: its driver is too old."
+
+
+def test_the_networks_that_find_faces_are_closed_and_opened_again() -> None:
+    class Opened:
+        warning, provider = None, CPU_PROVIDER
+
+    opened = []
+
+    def open_network(name: str, **_: object) -> Opened:
+        opened.append(name)
+        return Opened()
+
+    bundle: Any = SimpleNamespace(open_network=open_network, read=lambda _: GEOMETRY.read_bytes(), files={})
+    family = DhBase(bundle, Device("cpu"), 1)
+    family.close_finders()
+    first = weakref.ref(family.detect)
+    assert family.landmarks is family.landmarks
+    family.close_finders()
+    assert first() is None
+    assert family.detect
+    assert opened == ["audio", "face", "detect", "landmarks", "detect"]

