@@ -252,8 +252,7 @@ class Attempt:
             plan = self._plan(sources, scope)
             with scope.stage("load"):
                 family = self._settings.models.family(job.options.model)
-            record.provider, record.device, record.precision = family.provider, family.device, family.precision
-            record.onnxruntime = runtime_version()
+            record.family, record.onnxruntime = family, runtime_version()
             how = self._settings
             try:
                 record.output = render_job(
@@ -267,8 +266,7 @@ class Attempt:
                     store=how.probes.store,
                     keep_free_bytes=how.min_disk_bytes,
                 )
-            finally:  # told by what ran; some networks are opened only where they are needed
-                record.provider, record.device = family.provider, family.device
+            finally:  # some networks are opened only where they are needed
                 if family.warning:
                     record.trace.warn("device.fallback", family.warning)
             with scope.stage("commit", limit_s=os.fstat(part.fd).st_size / SLOW_DISK_BYTES_S):

@@ -140,10 +140,15 @@ class Bundle:
 def search_path(models_dirs: Sequence[Path] = ()) -> tuple[Path, ...]:
     """Where models are looked for: `models_dirs`, DH_MODELS_DIR (entries as in PATH), then what came with dh."""
     named = [Path(entry) for entry in os.environ.get("DH_MODELS_DIR", "").split(os.pathsep) if entry]
+    return (*models_dirs, *named, *shipped("models", "models"))
+
+
+def shipped(installed: str, in_checkout: str) -> tuple[Path, ...]:
+    """Where data that comes with dh may lie: in the installed package, or in the checkout that it runs from."""
     package = Path(__file__).parent
     checkout = package.parents[1]  # where dh is installed, this is a folder of other people's
-    ours = [checkout / "models"] if (checkout / "pyproject.toml").is_file() else []
-    return (*models_dirs, *named, package / "models", *ours)
+    ours = [checkout / in_checkout] if (checkout / "pyproject.toml").is_file() else []
+    return (package / installed, *ours)
 
 
 def available_models(models_dirs: Sequence[Path] = ()) -> tuple[str, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -69,9 +68,10 @@ from dhcli.errors import FAILED, OK, RESULTS_LOST, DhError
 from dhcli.events import Listener
 
 if TYPE_CHECKING:
+    from dhcli.disk.hashes import HashCache
     from dhcli.families.models import Models
+    from dhcli.probes import Probes
     from dhcli.retry import FailureLimit
-    from dhcli.settings import Settings
 
 app = typer.Typer(
     add_completion=False,
@@ -149,6 +149,7 @@ def render(
     from dhcli.reports import Reports, Wanted
     from dhcli.results.resume import in_order
     from dhcli.retry import Retry
+    from dhcli.settings import Settings
 
     if on_finish is not None and not on_finish.strip():
         usage("--on-finish: expected a command")
@@ -157,17 +158,25 @@ def render(
     audience = Audience(as_json=json_, progress=progress.value, verbosity=-1 if quiet else verbose)
     files = Wanted() if dry_run else Wanted(log_file, metrics_file, junit, on_finish)
     with Reports(files, audience, audience.stdout_lost) as reports, _refusal_told(reports, lambda: reports.began):
-        root = root.absolute() if root is not None else None
         path, jobs = chosen_jobs(manifest, (audio, video, save_path), job, shard, model, set_, root)
-        exists = IfExists.overwrite if force else if_exists
-        models = _models(models_dir, device, threads, precision)
-        settings = _settings(path, models, results_dir, exists, limit_frames, stall_timeout, timeout)
-        settings = dataclasses.replace(
-            settings, min_disk_bytes=min_disk << 20, verify=verify, retry_poison=retry_poison, lock_wait_s=lock_wait
+        hashes, probes = _cache(cache_dir, cache_size << 20, wanted=not no_cache)
+        settings = Settings(
+            models=_models(models_dir, device, threads, precision),
+            manifest=path,
+            if_exists=(IfExists.overwrite if force else if_exists).value,
+            verify=verify,
+            retry_poison=retry_poison,
+            results_dir=results_dir,
+            limit_frames=limit_frames,
+            stall_timeout_s=stall_timeout,
+            timeout_s=timeout,
+            lock_wait_s=lock_wait,
+            max_duration_s=max_duration,
+            root=root,
+            min_disk_bytes=min_disk << 20,
+            hashes=hashes,
+            probes=probes,
         )
-        settings = dataclasses.replace(settings, max_duration_s=max_duration, root=root)
-        if not no_cache:
-            settings = _remembering(settings, cache_dir, cache_size << 20)
         policy = Policy(Retry(retries), _failure_limit(max_failures, fail_fast=fail_fast), only_failed, run_lock)
         if dry_run:
             jobs = in_order(jobs, settings.result_path, only_failed=only_failed)
@@ -199,14 +208,21 @@ def check(
     from dhcli.command.console import Audience
     from dhcli.command.preview import preview
     from dhcli.command.selection import chosen_jobs
+    from dhcli.settings import Settings
 
     audience = Audience(as_json=json_, progress="none", verbosity=0)
     with _refusal_told(audience):
-        root = root.absolute() if root is not None else None
         path, jobs = chosen_jobs(manifest, (None, None, None), job, None, model, set_, root)
-        models = _models(models_dir, device)
-        settings = _settings(path, models, results_dir, IfExists.skip, None, 60.0, None)
-        settings = _remembering(dataclasses.replace(settings, max_duration_s=max_duration, root=root), cache_dir, 0)
+        hashes, probes = _cache(cache_dir, 0)
+        settings = Settings(
+            models=_models(models_dir, device),
+            manifest=path,
+            results_dir=results_dir,
+            max_duration_s=max_duration,
+            root=root,
+            hashes=hashes,
+            probes=probes,
+        )
     code = preview(settings, jobs, audience)
     raise typer.Exit(RESULTS_LOST if audience.stdout_lost() and code in {OK, FAILED} else code)
 
@@ -279,46 +295,22 @@ def _failure_limit(text: str | None, *, fail_fast: bool) -> FailureLimit | None:
 def _models(
     folders: Sequence[Path] | None, device: str, threads: int = 0, precision: FacePrecision = FacePrecision.auto
 ) -> Models:
-    from dhcli.command.selection import usage
+    from dhcli.command.selection import chosen_device
     from dhcli.families.models import Models
-    from dhcli.inference import parse_device
 
-    try:
-        chosen = parse_device(device)
-    except DhError:
-        usage(f"--device {device}: expected auto, cpu, cuda or cuda:N")
-    return Models(folders or (), chosen, threads, precision.value)
+    return Models(folders or (), chosen_device(device), threads, precision.value)
 
 
-def _settings(
-    manifest: Path | None,
-    models: Models,
-    results_dir: Path | None,
-    if_exists: IfExists,
-    limit_frames: int | None,
-    stall_timeout_s: float,
-    timeout_s: float | None,
-) -> Settings:
-    from dhcli.settings import Settings
-
-    return Settings(
-        models=models,
-        manifest=manifest,
-        if_exists=if_exists.value,
-        results_dir=results_dir,
-        limit_frames=limit_frames,
-        stall_timeout_s=stall_timeout_s,
-        timeout_s=timeout_s,
-    )
-
-
-def _remembering(settings: Settings, cache_dir: Path | None, limit_bytes: int) -> Settings:
+def _cache(folder: Path | None, limit_bytes: int, *, wanted: bool = True) -> tuple[HashCache, Probes]:
+    """What is remembered between runs; with a limit of 0 it is read alone."""
     from dhcli.disk.hashes import HashCache, cache_folder
     from dhcli.disk.store import Store
     from dhcli.probes import Probes
 
-    folder = cache_folder(cache_dir)
-    return dataclasses.replace(settings, hashes=HashCache(folder), probes=Probes(Store(folder, limit_bytes)))
+    if not wanted:
+        return HashCache(), Probes()
+    place = cache_folder(folder)
+    return HashCache(place), Probes(Store(place, limit_bytes))
 
 
 def main() -> None:

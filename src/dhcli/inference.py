@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dhcli.errors import DhError
+from dhcli.runtime.threads import cores
 from dhcli.runtime_errors import OUT_OF_MEMORY, first_line, load_error, run_error
 
 Tensor: TypeAlias = npt.NDArray[Any]
@@ -252,7 +253,7 @@ def _options(threads: int) -> Any:
     # One factory: a misspelled keyword would be swallowed without a word.
     runtime = _runtime()
     options = runtime.SessionOptions()
-    options.intra_op_num_threads = threads or min(MOST_THREADS, _cores())
+    options.intra_op_num_threads = threads or min(MOST_THREADS, cores())
     options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = FATAL_ONLY
@@ -260,10 +261,6 @@ def _options(threads: int) -> Any:
     # while x264 runs beside them; without it a lone network is no slower.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _tensors(nodes: Sequence[Any]) -> tuple[TensorInfo, ...]:

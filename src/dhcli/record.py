@@ -11,12 +11,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import JsonValue
 
 from dhcli import __version__
 from dhcli.errors import DhError
+from dhcli.families.family import Family
 from dhcli.media.ffmpeg import InputFile, ffmpeg_version, find_ffmpeg
 from dhcli.media.verify import VerifiedOutput
 from dhcli.options import Job, parse_face
@@ -83,9 +84,8 @@ class Record:
     put_in_place: PutInPlace | None = None
     """Of an earlier attempt that was killed, and of this one as long as it may still put its file in place."""
     output: VerifiedOutput | None = None
-    provider: str | None = None
-    device: str | None = None
-    precision: Literal["fp32", "int8"] | None = None
+    family: Family | None = None
+    """The model, once it is opened; where it ran is asked when the result is made."""
     onnxruntime: str | None = None
     _started_at: dt.datetime = field(default_factory=now)
     _began_s: float = field(default_factory=time.monotonic)
@@ -226,9 +226,9 @@ class Record:
             host=platform.node(),
             ffmpeg=_ffmpeg_version(),
             onnxruntime=self.onnxruntime,
-            provider=self.provider,
-            device=self.device,
-            precision=self.precision,
+            provider=self.family.provider if self.family is not None else None,
+            device=self.family.device if self.family is not None else None,
+            precision=self.family.precision if self.family is not None else None,
             model=self.ingredients.model if self.ingredients is not None else None,
         )
 

@@ -6,7 +6,6 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import platformdirs
@@ -162,17 +161,6 @@ def test_a_damaged_cache_is_no_cache(folder: Path, media: Path, damage: str) -> 
     again = _Reader(folder)
     again.sha256(media)
     assert again.reads == (1 if damage == "folder" else 0)
-
-
-@pytest.fixture
-def nobody() -> Iterator[None]:
-    """Not root, who may write everywhere; effective rights only, so that the test gets its own back."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    yield
-    os.seteuid(0)
 
 
 @pytest.mark.usefixtures("nobody")

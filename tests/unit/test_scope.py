@@ -15,6 +15,18 @@ from dhcli.runtime.scope import Scope, Stopped
 pytestmark = pytest.mark.usefixtures("no_thread_left")
 
 
+class HandedOver:
+    """Who is told that a call does not return."""
+
+    def __init__(self) -> None:
+        self.told: list[DhError] = []
+        self.over = threading.Event()
+
+    def __call__(self, error: DhError) -> None:
+        self.told.append(error)
+        self.over.set()
+
+
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scope_module, "TICK_S", 0.005)
@@ -237,20 +249,14 @@ def test_stage_inside_itself_goes_on_being_watched(clock: Clock) -> None:
 
 
 def test_stall_after_the_seal_ends_the_process(clock: Clock) -> None:
-    told: list[DhError] = []
-    over = threading.Event()
-
-    def stuck(error: DhError) -> None:
-        told.append(error)
-        over.set()
-
-    with Scope(stall_timeout_s=15, on_stuck=stuck) as scope, scope.stage("commit"):
+    handed = HandedOver()
+    with Scope(stall_timeout_s=15, on_stuck=handed) as scope, scope.stage("commit"):
         scope.seal()
         clock.advance(9)
         clock._now += 9  # the watchdog ends with its last look: no whole look to wait for
-        assert over.wait(60)
+        assert handed.over.wait(60)
         assert scope.error is None
-    assert [(error.code, error.stage) for error in told] == [("stalled", "commit")]
+    assert [(error.code, error.stage) for error in handed.told] == [("stalled", "commit")]
 
 
 def test_machine_that_slept_is_nobodys_stall(clock: Clock) -> None:
@@ -274,17 +280,11 @@ def test_job_has_its_own_time_limit() -> None:
 @pytest.mark.parametrize("code", ["stalled", "job.cancelled", "decode.failed"])
 def test_call_that_never_returns_is_handed_over(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     monkeypatch.setattr(scope_module, "STUCK_S", 0.01)
-    told: list[DhError] = []
-    over = threading.Event()
-
-    def stuck(error: DhError) -> None:
-        told.append(error)
-        over.set()
-
-    with Scope(stall_timeout_s=0.05, on_stuck=stuck) as scope:
+    handed = HandedOver()
+    with Scope(stall_timeout_s=0.05, on_stuck=handed) as scope:
         scope.fail(DhError(code, "x"), "speak")
-        assert over.wait(60)
-    assert told == [scope.error]
+        assert handed.over.wait(60)
+    assert handed.told == [scope.error]
 
 
 def test_slow_call_after_an_error_elsewhere_has_time_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -318,35 +318,23 @@ def test_waiting_for_somebody_else_is_no_stall(clock: Clock) -> None:
 
 def test_a_signal_after_the_seal_ends_a_job_that_stands(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scope_module, "STUCK_S", 0.01)
-    told: list[DhError] = []
-    over = threading.Event()
-
-    def stuck(error: DhError) -> None:
-        told.append(error)
-        over.set()
-
-    with Scope(on_stuck=stuck) as scope, scope.stage("commit"):
+    handed = HandedOver()
+    with Scope(on_stuck=handed) as scope, scope.stage("commit"):
         scope.seal()
         scope.fail(DhError("job.cancelled", "SIGTERM"), "signal")
-        assert over.wait(60)
+        assert handed.over.wait(60)
         assert not scope.stopped
-    assert [error.code for error in told] == ["job.cancelled"]
+    assert [error.code for error in handed.told] == ["job.cancelled"]
 
 
 def test_a_signal_shortens_the_grace_of_an_earlier_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scope_module, "STUCK_S", 0.01)
-    told: list[DhError] = []
-    over = threading.Event()
-
-    def stuck(error: DhError) -> None:
-        told.append(error)
-        over.set()
-
-    with Scope(stall_timeout_s=3600, on_stuck=stuck) as scope:
+    handed = HandedOver()
+    with Scope(stall_timeout_s=3600, on_stuck=handed) as scope:
         scope.fail(DhError("face.lost", "x"), "analyse")
         scope.fail(DhError("job.cancelled", "SIGTERM"), "signal")
-        assert over.wait(60)
-    assert [error.code for error in told] == ["face.lost"]
+        assert handed.over.wait(60)
+    assert [error.code for error in handed.told] == ["face.lost"]
 
 
 def test_no_thread_left_for_the_watchdog(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -171,17 +171,6 @@ def test_who_wants_nothing_kept_is_told_nothing() -> None:
     assert (read(none), none.take_trouble()) == (None, None)
 
 
-@pytest.fixture
-def nobody() -> Iterator[None]:
-    """Not root, who may write everywhere; effective rights only, so that the test gets its own back."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    yield
-    os.seteuid(0)
-
-
 @pytest.mark.usefixtures("nobody")
 def test_a_folder_that_cannot_be_written_is_said_once() -> None:
     kept = Store(Path("/proc/1/dh"))

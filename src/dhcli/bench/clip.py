@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dhcli.bench.alone import run_alone
+from dhcli.bundle import shipped
 from dhcli.errors import DhError
 from dhcli.media.ffmpeg import base_argv, input_argv
 from dhcli.plan import Plan
@@ -51,9 +52,7 @@ def parse_size(text: str) -> Size:
 
 def sample() -> tuple[Path, Path]:
     """Audio and video of the sample: in the installed package, or in the checkout. Raises DhError input.missing."""
-    package = Path(__file__).parents[1]
-    checkout = package.parents[1]  # where dh is installed, this is a folder of other people's
-    places = [package / "sample", *([checkout / "examples/media"] if (checkout / "pyproject.toml").is_file() else [])]
+    places = shipped("sample", "examples/media")
     for place in places:
         if (place / "avatar.mp4").is_file():
             return place / "speech.wav", place / "avatar.mp4"

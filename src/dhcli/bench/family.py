@@ -15,6 +15,7 @@ from dhcli.bench.meter import Meter
 from dhcli.disk.part import write_all
 from dhcli.families.dh_base import DhBase
 from dhcli.inference import Network
+from dhcli.media.ffmpeg import Y4M_FRAME
 from dhcli.media.writer import y4m_header
 from dhcli.stages.align import YuvMatrix
 from dhcli.stages.speak import Mouth, Shot
@@ -38,18 +39,15 @@ class Reel:
 
     def begin(self, fmt: FrameFormat) -> None:
         """What the frames will be, once."""
-        self._room = self._limit_bytes // (fmt.frame_bytes + len(MARKER))
+        self._room = self._limit_bytes // (fmt.frame_bytes + len(Y4M_FRAME))
         write_all(self.fd, y4m_header(fmt))
 
     def append(self, frame: Frame) -> None:
         """Copy the frame."""
         if self.frames < self._room:
-            write_all(self.fd, MARKER)
+            write_all(self.fd, Y4M_FRAME)
             write_all(self.fd, frame.data.data)
             self.frames += 1
-
-
-MARKER = b"FRAME\n"
 
 
 def _memory_file() -> int:

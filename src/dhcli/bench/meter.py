@@ -8,7 +8,6 @@ numbers mean for the user is not known here.
 from __future__ import annotations
 
 import contextlib
-import os
 import resource
 import threading
 import time
@@ -188,8 +187,3 @@ class MeteredScope(Scope):
         child = super().spawn(name, argv, feed=feed, pass_fds=pass_fds, keep_lines=keep_lines)
         self._meter.started(name, child)
         return child
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -20,7 +20,7 @@ from dhcli import __version__
 from dhcli.bench.clip import Size, enlarge
 from dhcli.bench.family import MeteredFamily, Reel
 from dhcli.bench.floors import floors_of
-from dhcli.bench.meter import Meter, MeteredScope, cores, native_threads
+from dhcli.bench.meter import Meter, MeteredScope, native_threads
 from dhcli.bench.report import BenchReport, Run
 from dhcli.bench.tell import Measured, tell
 from dhcli.bundle import load_bundle
@@ -29,6 +29,7 @@ from dhcli.disk.store import Store
 from dhcli.errors import DhError, as_dh_error
 from dhcli.faces.analysis import CACHE_UNUSABLE
 from dhcli.families.family import Precision
+from dhcli.families.models import known
 from dhcli.inference import Device, runtime_version
 from dhcli.media.ffmpeg import InputFile, ffmpeg_version, find_ffmpeg
 from dhcli.options import Job, parse_face
@@ -36,6 +37,7 @@ from dhcli.pipeline import render_job
 from dhcli.plan import Contents, Trace, plan_job
 from dhcli.probes import Probes
 from dhcli.runtime.cgroup import memory_limit
+from dhcli.runtime.threads import cores
 
 REEL_BYTES = 1 << 30
 """Frames kept for the encoder's floor: 86 at 2160p, and never more than a quarter of the free memory."""
@@ -105,7 +107,7 @@ def measure(wanted: Wanted, say: Say) -> BenchReport:
 def _load(wanted: Wanted) -> tuple[MeteredFamily, frozenset[int], float]:
     """The model, its threads, and how long opening it took."""
     how = wanted.networks
-    bundle = load_bundle(wanted.job.options.model, how.models_dirs)
+    bundle = known(load_bundle(wanted.job.options.model, how.models_dirs))
     before, began = native_threads(), time.monotonic()
     family = MeteredFamily(bundle, how.device, how.threads, how.precision)
     family.looking()  # the analysis is to be measured without that

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dhcli.bench.floors import Alone
-from dhcli.bench.meter import Meter, Spent, cores
+from dhcli.bench.meter import Meter, Spent
 from dhcli.bench.report import (
     STAGES,
     Cost,
@@ -18,6 +18,7 @@ from dhcli.bench.report import (
     StageName,
 )
 from dhcli.plan import Plan, Trace
+from dhcli.runtime.threads import cores
 from dhcli.timing import rate_text
 
 ALONE = ("probe", "listen", "analyse", "verify")

@@ -15,12 +15,10 @@ import typer
 
 from dhcli.command.flags import SHOW, WHAT, DeviceName, FacePrecision, Model, ModelsDirs, PrecisionName, Sets, Threads
 from dhcli.command.streams import answer, say
-from dhcli.errors import DhError
 from dhcli.runtime.signals import SIGNALS
 
 if TYPE_CHECKING:
     from dhcli.bench.clip import Size
-    from dhcli.inference import Device
     from dhcli.options import Job
 
 Audio = Annotated[
@@ -80,9 +78,10 @@ def bench(
     """Render a clip, or the sample, and say what each stage costs beside the least that it could."""
     from dhcli.bench.run import Networks, Wanted, measure
     from dhcli.bench.table import table
+    from dhcli.command.selection import chosen_device
 
     sizes = [_size(text) for text in size or ()]
-    networks = Networks(_device(device), threads, precision.value, tuple(models_dir or ()))
+    networks = Networks(chosen_device(device), threads, precision.value, tuple(models_dir or ()))
     wanted = Wanted(_job(audio, video, model, set_), sizes, frames, networks)
     try:
         with _signals_raised():
@@ -101,16 +100,6 @@ def _size(text: str) -> Size:
         return parse_size(text)
     except ValueError as error:
         usage(f"--size {text}: expected {error}")
-
-
-def _device(text: str) -> Device:
-    from dhcli.command.selection import usage
-    from dhcli.inference import parse_device
-
-    try:
-        return parse_device(text)
-    except DhError:
-        usage(f"--device {text}: expected auto, cpu, cuda or cuda:N")
 
 
 def _job(audio: str | None, video: str | None, model: str | None, sets: list[str] | None) -> Job:

@@ -182,6 +182,13 @@ MaxDuration = Annotated[
         rich_help_panel=HOW,
     ),
 ]
+
+
+def _absolute(folder: Path | None) -> Path | None:
+    """As messages are to name it: "outside of .." is what "." and a full stop would make."""
+    return folder.absolute() if folder is not None else None
+
+
 Root = Annotated[
     Path | None,
     typer.Option(
@@ -189,6 +196,7 @@ Root = Annotated[
         metavar="DIR",
         exists=True,
         file_okay=False,
+        callback=_absolute,
         help="The folder that no path of a job may leave, by .. or a link: for manifests of strangers.",
         rich_help_panel=WHERE,
     ),

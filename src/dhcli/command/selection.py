@@ -10,13 +10,16 @@ import difflib
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
-from dhcli.errors import ManifestError
+from dhcli.errors import DhError, ManifestError
 from dhcli.manifest import check_overrides, load_manifest, single_job
 from dhcli.options import Job
+
+if TYPE_CHECKING:
+    from dhcli.inference import Device
 
 
 def chosen_jobs(
@@ -67,6 +70,16 @@ def _selected(jobs: tuple[Job, ...], ids: Sequence[str] | None, shard: str | Non
 def _shard_of(job_id: str, shards: int) -> int:
     """The part, 0 … shards - 1, that a job belongs to; it does not depend on the other jobs of the manifest."""
     return int.from_bytes(hashlib.sha256(job_id.encode("utf-8", "surrogateescape")).digest()[:8], "big") % shards
+
+
+def chosen_device(text: str) -> Device:
+    """The device of `--device`."""
+    from dhcli.inference import parse_device
+
+    try:
+        return parse_device(text)
+    except DhError:
+        usage(f"--device {text}: expected auto, cpu, cuda or cuda:N")
 
 
 @contextlib.contextmanager

@@ -29,7 +29,7 @@ from dhcli.faces.facetrack import (
 )
 from dhcli.families.family import FaceFinder
 from dhcli.options import parse_face
-from dhcli.stages.align import YuvMatrix, apply, crop_yuv, fit_pose, invert, to_rgb, yuv_matrix
+from dhcli.stages.align import YuvMatrix, apply, crop_corners, crop_yuv, fit_pose, to_rgb, yuv_matrix
 from dhcli.stages.cutout import cut_out
 from dhcli.stages.find import DETECTED, PRESENT, find_faces, locate_landmarks, region_from_face
 from dhcli.stages.geometry import CROP_SIDE, Geometry, face_crop_matrix, mouth_opening, pose_free
@@ -130,8 +130,7 @@ class _Cutout:
     """The pixels around a face, with the way from image px to them."""
 
     def __init__(self, frame: Frame, matrix: F64) -> None:
-        corners = np.array([[0.0, 0.0], [CROP_SIDE, 0.0], [0.0, CROP_SIDE], [CROP_SIDE, CROP_SIDE]])
-        xy = apply(invert(matrix), corners)
+        xy = crop_corners(matrix, CROP_SIDE)
         self.frame, self._origin = cut_out(frame, xy.min(0) - MARGIN_PX, xy.max(0) + MARGIN_PX)
 
     def crop(self, matrix: F64, yuv: YuvMatrix) -> U8:

@@ -33,12 +33,17 @@ class Models:
     def family(self, name: str) -> Family:
         """The model, ready to run. Raises DhError model.*, env.device_unavailable."""
         if name not in self._families:
-            bundle = self.bundle(name)
-            if bundle.family != DhBase.name:
-                raise DhError(
-                    "model.incompatible",
-                    f"The model '{name}' is of the family '{bundle.family}', which this dh does not know.",
-                    hint=f"This dh knows the family {DhBase.name}.",
-                )
+            bundle = known(self.bundle(name))
             self._families[name] = DhBase(bundle, self.device, self._threads, self.precision)
         return self._families[name]
+
+
+def known(bundle: Bundle) -> Bundle:
+    """The bundle, where its family is one of ours. Raises DhError model.incompatible."""
+    if bundle.family != DhBase.name:
+        raise DhError(
+            "model.incompatible",
+            f"The model '{bundle.name}' is of the family '{bundle.family}', which this dh does not know.",
+            hint=f"This dh knows the family {DhBase.name}.",
+        )
+    return bundle

@@ -16,7 +16,7 @@ import numpy as np
 from dhcli.errors import DhError
 from dhcli.media.failure import COPY_AGAIN, DAMAGE, DAMAGED_PICTURE, damage, decode_failure
 from dhcli.media.fence import CPU_BASE_S, CPU_PER_FRAME_S
-from dhcli.media.ffmpeg import InputFile, base_argv, input_argv, running
+from dhcli.media.ffmpeg import Y4M_FRAME, InputFile, base_argv, input_argv, running
 from dhcli.media.info import EIGHT_BIT_420, VideoInfo
 from dhcli.runtime.child import Child
 from dhcli.runtime.scope import Scope
@@ -29,7 +29,6 @@ TONE_MAP = (
     "zscale=t=bt709:m=bt709:r=tv,format=yuv420p"
 )
 """From PQ or HLG to BT.709; 203 cd/m2 is the white of graphics in BT.2408."""
-MARKER = b"FRAME\n"
 HEADER_BYTES = 1024
 FIELD_CONTEXT = 3
 """Frames before a seek target that the deinterlacer needs to give the same picture as without a seek."""
@@ -156,10 +155,10 @@ class _Decoder:
         if not self._opened:
             self._read_header()
             self._opened = True
-        marker = self._stream.read(len(MARKER))
-        if len(marker) < len(MARKER):
+        marker = self._stream.read(len(Y4M_FRAME))
+        if len(marker) < len(Y4M_FRAME):
             raise self._early()
-        if marker != MARKER:
+        if marker != Y4M_FRAME:
             raise self._early("lost step between two frames")
         shape = (self._fmt.height * 3 // 2, self._fmt.width)
         data = np.empty(self._sent_bytes if self._info.padded else shape, np.uint8)
@@ -180,7 +179,7 @@ class _Decoder:
             self._scope.beat(stage)
         code = self._child.wait()
         self._scope.check()
-        more = left // (self._sent_bytes + len(MARKER))
+        more = left // (self._sent_bytes + len(Y4M_FRAME))
         count = self._got + more
         pattern = DAMAGE if self._info.packets_are_frames else DAMAGED_PICTURE
         if count > self._info.decoded and not code:

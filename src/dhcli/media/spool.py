@@ -14,7 +14,7 @@ from typing import Self
 
 import numpy as np
 
-from dhcli.disk.part import open_scratch, translated, write_all
+from dhcli.disk.part import FULL, open_scratch, translated, write_all
 from dhcli.types import U8, Frame, FrameFormat
 
 MEMORY_BYTES = 48 << 20
@@ -24,8 +24,8 @@ DISK_BYTES = 1 << 30
 SHARE_OF_FREE = 4
 """No more than this part of the free disk: the output needs room, too."""
 
-NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EOPNOTSUPP})
-"""A full disk, a quota, a limit on the size of files; a file system that cannot tell before."""
+NO_ROOM = FULL | {errno.EOPNOTSUPP}
+"""EOPNOTSUPP: a file system that cannot tell before."""
 
 
 def spool_bytes(save_path: Path, keep_free_bytes: int) -> int:
@@ -94,12 +94,12 @@ class Spool:
 def _reserved(save_path: Path, size: int) -> int | None:
     """A nameless file with so much room on the disk; None where it is not to be had. Raises DhError output.*."""
     fd = open_scratch(save_path)
-    try:
-        os.posix_fallocate(fd, 0, size)
-    except OSError as error:
-        os.close(fd)
-        if error.errno not in NO_ROOM:
-            with translated(save_path, f"have {size} bytes of decoded frames beside it"):
+    with translated(save_path, f"have {size} bytes of decoded frames beside it"):
+        try:
+            os.posix_fallocate(fd, 0, size)
+        except OSError as error:
+            os.close(fd)
+            if error.errno not in NO_ROOM:
                 raise
-        return None
+            return None
     return fd

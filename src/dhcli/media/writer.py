@@ -16,7 +16,7 @@ from typing import Literal, Self
 from dhcli.errors import DhError
 from dhcli.media.failure import encode_failure
 from dhcli.media.fence import CPU_BASE_S
-from dhcli.media.ffmpeg import InputFile, base_argv, fd_url, input_argv, sound_filter, start
+from dhcli.media.ffmpeg import Y4M_FRAME, InputFile, base_argv, fd_url, input_argv, sound_filter, start
 from dhcli.media.info import AudioInfo
 from dhcli.options import Trim
 from dhcli.runtime.child import Child
@@ -198,7 +198,7 @@ class VideoWriter:
             raise ValueError(
                 f"frame of {frame.width}x{frame.height} px in a {self._fmt.width}x{self._fmt.height} video"
             )
-        self._send(b"FRAME\n")
+        self._send(Y4M_FRAME)
         self._send(frame.data.data.cast("B") if frame.data.flags.c_contiguous else frame.data.tobytes())
         self.written += 1
         self._scope.beat(self._stage)

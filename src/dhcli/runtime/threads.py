@@ -1,10 +1,19 @@
-"""Starting a thread, where the system may have none left to give. What the thread does is not known here."""
+"""Threads: how many can run at once, and starting one where the system may have none left to give.
+
+What a thread does is not known here.
+"""
 
 from __future__ import annotations
 
+import os
 import threading
 
 from dhcli.errors import DhError
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def start_thread(thread: threading.Thread) -> None:

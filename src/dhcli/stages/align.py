@@ -83,7 +83,7 @@ def _sample(plane: U8, matrix: F64, side: int) -> cv2.typing.MatLike:
     Where the crop shrinks the picture, that is averaged down by a whole number first: linear sampling alone would
     flicker on large faces.
     """
-    shrink = math.ceil(1 / math.sqrt(abs(np.linalg.det(matrix[:, :2]))) - 0.25)
+    shrink = math.ceil(spacing(matrix) - 0.25)
     if shrink > 1:
         plane, matrix = _averaged(plane, matrix, side, shrink)
     return cv2.warpAffine(plane, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
@@ -91,7 +91,7 @@ def _sample(plane: U8, matrix: F64, side: int) -> cv2.typing.MatLike:
 
 def _averaged(plane: U8, matrix: F64, side: int, by: int) -> tuple[U8, F64]:
     """The part of a plane that a crop shows, each `by` x `by` px one, and the crop's matrix for it."""
-    corners = apply(invert(matrix), np.array([[0.0, 0.0], [side, 0.0], [0.0, side], [side, side]]))
+    corners = crop_corners(matrix, side)
     limit = np.array(plane.shape[::-1])
     # Whole blocks counted from the plane's corner, so that a face that moves a little meets the same ones; a block
     # more on each side is for the interpolation.
@@ -101,11 +101,7 @@ def _averaged(plane: U8, matrix: F64, side: int, by: int) -> tuple[U8, F64]:
     part = plane[y0:y1, x0:x1]
     size = (max(1, (x1 - x0) // by), max(1, (y1 - y0) // by))
     small = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
-    kx, ky = part.shape[1] / size[0], part.shape[0] / size[1]
-    to_plane = np.array([[kx, 0.0, x0 + (kx - 1) / 2], [0.0, ky, y0 + (ky - 1) / 2]])  # centre upon centre
-    smaller = matrix[:, :2] @ to_plane
-    smaller[:, 2] += matrix[:, 2]
-    return np.asarray(small, np.uint8), smaller
+    return np.asarray(small, np.uint8), regrid(matrix, (x0, y0), (part.shape[1] / size[0], part.shape[0] / size[1]))
 
 
 def fit_pose(canonical: F64, points: F64) -> Pose:  # (n, 3), (n, 3)
@@ -131,6 +127,25 @@ def crop_matrix(pose: Pose, centre: F64, px_per_unit: float, side: int) -> F64:
     linear = np.array([[c, -s], [s, c]])
     middle = (pose.translation + pose.scale * pose.rotation @ centre)[:2]
     return np.column_stack([linear, side / 2 - linear @ middle])
+
+
+def spacing(matrix: F64) -> float:
+    """Image px per crop px."""
+    return 1 / math.sqrt(abs(float(np.linalg.det(matrix[:, :2]))))
+
+
+def crop_corners(matrix: F64, side: int) -> F64:  # -> (4, 2)
+    """Where the corners of the crop lie, image px."""
+    return apply(invert(matrix), np.array([[0.0, 0.0], [side, 0.0], [0.0, side], [side, side]]))
+
+
+def regrid(matrix: F64, origin: tuple[int, int], step: tuple[float, float]) -> F64:
+    """The same map, but from the px of a grid whose every px covers `step` image px (x, y), from `origin` on."""
+    (x0, y0), (kx, ky) = origin, step
+    to_image = np.array([[kx, 0.0, x0 + (kx - 1) / 2], [0.0, ky, y0 + (ky - 1) / 2]])  # centre upon centre
+    moved: F64 = matrix[:, :2] @ to_image
+    moved[:, 2] += matrix[:, 2]
+    return moved
 
 
 def apply(matrix: F64, points: F64) -> F64:  # (2, 3), (n, 2) -> (n, 2)

@@ -40,7 +40,7 @@ def window() -> F32:  # (160, 160)
 
 def rectangle(matrix: F64, width: int, height: int) -> Area:
     """The part of the frame that the crop covers, even numbers, inside the frame."""
-    corners = align.apply(align.invert(matrix), np.array([[0.0, 0], [CROP, 0], [0, CROP], [CROP, CROP]]))
+    corners = align.crop_corners(matrix, CROP)
     low, high = np.floor(corners.min(0)).astype(int), np.ceil(corners.max(0)).astype(int)
     x0, x1 = (int(np.clip(v, 0, width)) for v in (low[0] // 2 * 2, (high[0] + 1) // 2 * 2))
     y0, y1 = (int(np.clip(v, 0, height)) for v in (low[1] // 2 * 2, (high[1] + 1) // 2 * 2))
@@ -140,13 +140,8 @@ def _layers(mouth: Mouth, weight: float, yuv: align.YuvMatrix) -> _Layers:
     motion[..., 2] = mouth.opacity
     np.multiply(window(), np.float32(weight), out=motion[..., 3])
     layers = _Layers(mouth.matrix, motion, align.from_rgb(mouth.colour, yuv))
-    scale = _spacing(mouth.matrix)
+    scale = align.spacing(mouth.matrix)
     return layers if scale >= SMALL else _shrink(layers, max(16, round(CROP * scale)))
-
-
-def _spacing(matrix: F64) -> float:
-    """Px of the plane per px of the layers."""
-    return 1 / math.sqrt(abs(float(np.linalg.det(matrix[:, :2]))))
 
 
 def _shrink(layers: _Layers, side: int) -> _Layers:
@@ -168,10 +163,6 @@ def _coarse_grid(area: Area, matrix: F64) -> tuple[tuple[int, int], F64]:
     of a 2160p video; they have no more detail than that.
     """
     x0, y0, x1, y1 = area
-    spacing = max(1.0, _spacing(matrix) * COARSE)
-    width, height = math.ceil((x1 - x0) / spacing), math.ceil((y1 - y0) / spacing)
-    kx, ky = (x1 - x0) / width, (y1 - y0) / height
-    to_plane = np.array([[kx, 0.0, x0 + (kx - 1) / 2], [0.0, ky, y0 + (ky - 1) / 2]])  # centre upon centre
-    to_layers = matrix[:, :2] @ to_plane
-    to_layers[:, 2] += matrix[:, 2]
-    return (width, height), to_layers
+    step = max(1.0, align.spacing(matrix) * COARSE)
+    width, height = math.ceil((x1 - x0) / step), math.ceil((y1 - y0) / step)
+    return (width, height), align.regrid(matrix, (x0, y0), ((x1 - x0) / width, (y1 - y0) / height))
