@@ -22,7 +22,7 @@ from dhcli.media.probe import probe_audio, probe_video
 from dhcli.runtime.scope import Scope
 
 KIND = "probe"
-FORMAT = 1
+FORMAT = 2
 """Raised where probing finds something else in the same file; a new version of dh asks anew in any case."""
 RECENT, RECENT_FRAMES = 1024, 4096
 """Probes kept in memory, and the frames of the longest video among them: 32 MiB at most."""

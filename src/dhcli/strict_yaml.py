@@ -18,6 +18,7 @@ MAX_BYTES = 16 * 2**20
 """About 80 000 jobs."""
 MAX_DEPTH = 32
 """libyaml's own composer recurses and kills the process at 200 000 levels."""
+TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
 MAX_NODES = 1_000_000
 """About 200 MB of tree."""
 MAX_PROBLEMS = 100
@@ -175,6 +176,9 @@ class _Composer:
             while len(self._problems) < MAX_PROBLEMS and (event := loader.get_event()):
                 yield event
         except yaml.MarkedYAMLError as error:
+            # The scanner runs ahead of the events; libyaml's ends at 1000 levels since PyYAML 6.0.4.
+            if "nesting depth" in (error.problem or "") and (mark := error.problem_mark):
+                raise self._limit(mark.line + 1, TOO_DEEP) from error
             self._problems.append(_syntax(error, self._name, text))
         except (yaml.YAMLError, ValueError, OverflowError) as error:
             # The pure Python scanner passes "\\UFFFFFFFF" on to chr(); no position is known.
@@ -194,7 +198,7 @@ class _Composer:
             self._place(ScalarNode(event.value, line, column, not event.style))
             return
         if len(self._open) == MAX_DEPTH:
-            raise self._limit(line, f"nested deeper than {MAX_DEPTH} levels")
+            raise self._limit(line, TOO_DEEP)
         self._open.append(_Open(isinstance(event, yaml.MappingStartEvent), line, column))
 
     def _place(self, node: Node) -> None:

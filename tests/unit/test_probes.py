@@ -128,7 +128,7 @@ def test_all_that_decides_an_answer_is_in_its_key(what: str, monkeypatch: pytest
     if what == "dh":
         monkeypatch.setattr(probes, "__version__", "9.9")
     if what == "format":
-        monkeypatch.setattr(probes, "FORMAT", 2)
+        monkeypatch.setattr(probes, "FORMAT", probes.FORMAT + 1)
     shape = AudioInfo if what == "kind" else VideoInfo
     assert probe_key(shape, "bb" if what == "content" else "aa", 5.0 if what == "limit" else LIMIT_S) != before
 

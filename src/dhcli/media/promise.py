@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Iterator
 from fractions import Fraction
 
-from dhcli.media import ogg, riff, transport
+from dhcli.media import matroska, ogg, riff, transport
 from dhcli.media.failure import COPY_AGAIN
 from dhcli.media.ffmpeg import InputFile
 from dhcli.media.framing import Found
@@ -39,7 +39,7 @@ ONE_START_A_PICTURE = ("h264", "hevc")
 
 
 def check_framing(scope: Scope, file: InputFile, listing: Listing, stream: Stream) -> Found:
-    """MPEG transport streams and Ogg promise no length, but their packets and pages hold together.
+    """What promises no length, or not of every stream, holds together all the same: packets, pages, elements.
 
     Raises input.truncated, input.corrupt.
     """
@@ -49,6 +49,8 @@ def check_framing(scope: Scope, file: InputFile, listing: Listing, stream: Strea
             found = transport.examine(file.fd, file.bytes, stream.pid, lambda: _alive(scope))
         elif listing.container == "ogg":
             found = ogg.examine(file.fd, file.bytes, lambda: _alive(scope))
+        elif listing.container.startswith("matroska"):
+            found = matroska.examine(file.fd, file.bytes, lambda: _alive(scope))
     if found.corrupt:
         raise file.error("input.corrupt", f"is damaged ({found.corrupt})", hint=COPY_AGAIN)
     if found.truncated:
