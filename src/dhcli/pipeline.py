@@ -34,8 +34,8 @@ from dhcli.stages.speak import Shot
 from dhcli.types import Frame
 
 CHANNEL_FRAMES = 8
-CHANNEL_BYTES = 48 << 20
-"""Bound of each channel: 8 frames, fewer where those would be larger than this."""
+CHANNEL_BYTES = 24 << 20
+"""Bound of each channel, and of a batch: fewer frames where those would be larger than this, 2 at 2160p."""
 
 
 def render_job(
@@ -107,12 +107,13 @@ class _Render:
         batch: int,
         keep_free_bytes: int,
     ) -> None:
-        self._plan, self._family, self._batch = plan, family, batch
+        self._plan, self._family = plan, family
         self._keep_free_bytes = keep_free_bytes
         self._scope, self._trace, self._part, self._notify = scope, trace, part, notify
         self._track, self._conditions = track, conditions
         self._yuv: YuvMatrix = yuv_matrix(plan.format.colour, plan.format.height)
         capacity = max(1, min(CHANNEL_FRAMES, CHANNEL_BYTES // plan.format.frame_bytes))
+        self._batch = min(batch, capacity)
         self._decoded: Channel[Frame] = Channel(capacity, scope)
         self._rendered: Channel[Frame] = Channel(capacity, scope)
 

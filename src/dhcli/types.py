@@ -80,6 +80,11 @@ class Frame:
         h, w = self.height, self.width
         return self.data.reshape(-1)[h * w * 5 // 4 :].reshape(h // 2, w // 2)
 
+    @property
+    def bytes(self) -> memoryview[int]:
+        """All planes, one behind the other; a copy where the rows do not lie so."""
+        return np.ascontiguousarray(self.data).data.cast("B")
+
     def copy(self) -> Frame:
         return Frame(self.index, self.data.copy())
 

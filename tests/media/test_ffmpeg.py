@@ -19,7 +19,7 @@ from dhcli.media.ffmpeg import InputFile, ffmpeg_encoders, ffmpeg_version, find_
 from dhcli.media.info import AudioInfo, VideoInfo
 from dhcli.media.listing import parse_listing, parse_picture
 from dhcli.media.reader import decode_argv, filters
-from dhcli.media.writer import audio_argv, encode_argv, y4m_header
+from dhcli.media.writer import LARGE_FRAMES, audio_argv, encode_argv
 from dhcli.options import Trim
 from dhcli.types import Colour, FrameFormat
 
@@ -98,6 +98,7 @@ def test_filters_do_nothing_that_is_not_needed(clip: Path, video: Callable[[Path
     assert filters(replace(info, interlaced=True)) == "bwdif=mode=send_frame:deint=interlaced,format=yuv420p"
     assert filters(replace(info, pix_fmt="yuv420p10le")).startswith("scale=flags=")
     assert "tonemap" in filters(replace(info, source_colour=Colour(transfer="arib-std-b67")))
+    assert filters(replace(info, width=1600, height=1200)) == "format=yuv420p,untile=1x8"
 
 
 def test_waveform_command_line(clip: Path, ffmpeg: str) -> None:
@@ -122,7 +123,7 @@ def test_encoder_command_line(clip: Path, ffmpeg: str) -> None:
     argv = encode_argv(fmt, "file:out", encoder="libx264", crf=18, preset="veryfast", threads=2, audio=sound)
     assert argv == [
         *(*base(ffmpeg), "-protocol_whitelist", "pipe"),
-        *("-thread_queue_size", "1", "-f", "yuv4mpegpipe", "-i", "pipe:0", *FENCE, "-i", url),
+        *("-thread_queue_size", "1", "-f", "yuv4mpegpipe", "-r", "30000/1001", "-i", "pipe:0", *FENCE, "-i", url),
         *("-map", "0:v:0", "-map", "1:1", "-c:a", "copy", "-map_metadata", "-1", "-map_chapters", "-1"),
         *("-c:v", "libx264", "-crf", "18", "-preset", "veryfast", "-pix_fmt", "yuv420p"),
         *("-vf", "setparams=range=tv:colorspace=bt709", "-threads:v", "2"),
@@ -134,17 +135,13 @@ def test_encoder_command_line(clip: Path, ffmpeg: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("height", "encoder", "short"), [(2160, "libx264", True), (2160, "libx265", False), (1080, "libx264", False)]
+    ("height", "encoder", "spared"), [(2160, "libx264", True), (2160, "libx265", False), (1080, "libx264", False)]
 )
-def test_only_large_frames_get_a_short_lookahead(height: int, encoder: str, short: bool) -> None:
+def test_memory_is_spared_with_large_frames_only(height: int, encoder: str, spared: bool) -> None:
     fmt = FrameFormat(height * 16 // 9, height, Fraction(25))
     argv = encode_argv(fmt, "file:out", encoder=encoder, crf=18, preset="veryfast", threads=0)
-    assert ("sync-lookahead=0:rc-lookahead=3" in argv) is short
-
-
-def test_frame_stream_header() -> None:
-    fmt = FrameFormat(96, 64, Fraction(30000, 1001), Fraction(4, 3), Colour("pc"))
-    assert y4m_header(fmt) == b"YUV4MPEG2 W96 H64 F30000:1001 Ip A4:3 C420mpeg2 XCOLORRANGE=FULL\n"
+    assert (LARGE_FRAMES in argv) is spared
+    assert f"tile=1x{8 if height == 2160 else 4}" in argv
 
 
 def test_no_playlist_is_among_the_formats() -> None:

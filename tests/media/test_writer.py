@@ -90,11 +90,15 @@ def description(path: Path) -> str:
     ).stderr
 
 
-@pytest.mark.parametrize("rate", ["24000/1001", "25", "30000/1001", "29/2", "60", "132/5", "1"])
+@pytest.mark.parametrize(
+    ("size", "rate"),
+    [((48, 32), rate) for rate in ("24000/1001", "25", "30000/1001", "29/2", "60", "132/5", "1")]
+    + [((1600, 1200), "30000/1001"), ((1600, 1200), "29/2"), ((1920, 1080), "25")],
+)
 def test_frames_come_back_bit_for_bit_at_the_exact_rate(
-    scope: Scope, decode: Decode, tmp_path: Path, rate: str
+    scope: Scope, decode: Decode, tmp_path: Path, size: tuple[int, int], rate: str
 ) -> None:
-    fmt = FrameFormat(48, 32, Fraction(rate))
+    fmt = FrameFormat(*size, Fraction(rate))
     frames = noise(7, fmt)
     out = write(scope, tmp_path / "out.part", fmt, frames)
     assert (out.frames, out.fps, out.duration) == (7, Fraction(rate), 7 / Fraction(rate))
@@ -105,9 +109,12 @@ def test_frames_come_back_bit_for_bit_at_the_exact_rate(
 
 @pytest.mark.parametrize("span", ["tv", "pc"])
 @pytest.mark.parametrize("encoder", ["libx264", "libx265"])
-def test_colours_and_aspect_are_carried(scope: Scope, decode: Decode, tmp_path: Path, span: str, encoder: str) -> None:
+@pytest.mark.parametrize("size", [(64, 64), (1600, 1200)])
+def test_colours_and_aspect_are_carried(
+    scope: Scope, decode: Decode, tmp_path: Path, span: str, encoder: str, size: tuple[int, int]
+) -> None:
     colour = Colour(span, "smpte170m", "bt709", "smpte170m")
-    fmt = FrameFormat(64, 64, Fraction(25), Fraction(4, 3), colour)
+    fmt = FrameFormat(*size, Fraction(25), Fraction(4, 3), colour)
     write(scope, tmp_path / "out.part", fmt, noise(3, fmt), encoder=encoder)
     assert decode(tmp_path / "out.part").fmt == fmt
 

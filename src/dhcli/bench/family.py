@@ -15,8 +15,7 @@ from dhcli.bench.meter import Meter
 from dhcli.disk.part import write_all
 from dhcli.families.dh_base import DhBase
 from dhcli.inference import Network
-from dhcli.media.ffmpeg import Y4M_FRAME
-from dhcli.media.writer import y4m_header
+from dhcli.media import y4m
 from dhcli.stages.align import YuvMatrix
 from dhcli.stages.speak import Mouth, Shot
 from dhcli.types import F32, Frame, FrameFormat
@@ -39,14 +38,16 @@ class Reel:
 
     def begin(self, fmt: FrameFormat) -> None:
         """What the frames will be, once."""
-        self._room = self._limit_bytes // (fmt.frame_bytes + len(Y4M_FRAME))
-        write_all(self.fd, y4m_header(fmt))
+        self._room = self._limit_bytes // y4m.frame_bytes(fmt)
+        write_all(self.fd, y4m.header(fmt))
 
     def append(self, frame: Frame) -> None:
         """Copy the frame."""
         if self.frames < self._room:
-            write_all(self.fd, Y4M_FRAME)
-            write_all(self.fd, frame.data.data)
+            for planes in y4m.pictures(frame.bytes, frame.width, frame.height):
+                write_all(self.fd, y4m.MARKER)
+                for plane in planes:
+                    write_all(self.fd, plane)
             self.frames += 1
 
 

@@ -116,10 +116,6 @@ def ffmpeg_encoders(program: str) -> frozenset[str]:
     return frozenset(re.findall(r"^ [VAS][F.][S.][X.][B.][D.] (\w+)", _ask(program, "-encoders"), re.MULTILINE))
 
 
-Y4M_FRAME = b"FRAME\n"
-"""Begins every frame of the YUV4MPEG2 streams between ffmpeg and here."""
-
-
 class InputFile:
     """A regular file, opened for reading once; the descriptor stays the same file whatever happens to its name."""
 
