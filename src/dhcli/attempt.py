@@ -17,7 +17,7 @@ from dhcli.disk.lock import output_lock, refuse_locked, refuse_unwritable
 from dhcli.disk.part import PartFile, refuse_stray
 from dhcli.ending import Ending, Outcome, status_of
 from dhcli.errors import DhError, as_dh_error
-from dhcli.events import JobDecided, Listener, Progress
+from dhcli.events import Event, JobDecided, Listener, Progress
 from dhcli.inference import runtime_version
 from dhcli.media.ffmpeg import InputFile
 from dhcli.options import Job
@@ -39,6 +39,8 @@ POISON_AFTER = 2
 
 
 UP_TO_DATE = "up to date"
+PREPARING = "start"
+"""The stage of all that is in no other one."""
 
 Abandon = Callable[[Callable[[], Outcome]], None]
 
@@ -61,6 +63,8 @@ class Attempt:
         self._job, self._settings, self._record, self._emit = job, settings, record, emit
         self._result_path = settings.result_path(job)
         self._ending = Ending(job, settings, record)
+        self._holding = False
+        """The lock of the output, and that of the result."""
 
     def run(self, publish: Callable[[Scope | None], None], abandon: Abandon, check: Callable[[], None]) -> Outcome:
         """Run the job to its end.
@@ -77,6 +81,15 @@ class Attempt:
                 return Outcome(self._record.result(status_of(error), error=error), foreign=True)
             return self._ending.fail(error)
 
+    def give_up(self, error: DhError) -> Outcome:
+        """From another thread: the result of a job whose own thread does not come back. The process must end then.
+
+        Without the lock nothing is written or removed: it may be another process's.
+        """
+        if not self._holding:
+            return Outcome(self._record.result(status_of(error), error=error), foreign=True)
+        return self._ending.give_up(error)
+
     @contextlib.contextmanager
     def _locked(self, check: Callable[[], None]) -> Iterator[None]:
         """Hold the output, and then its result where other jobs can have the same one.
@@ -90,7 +103,11 @@ class Attempt:
             if how.results_dir is not None:
                 self._ending.make_results_dir()
                 stack.enter_context(output_lock(self._result_path, run_id=run_id, wait_s=how.lock_wait_s, check=check))
-            yield
+            self._holding = True
+            try:
+                yield
+            finally:
+                self._holding = False
 
     def preview(self) -> Preview:
         """What `run` would do, found out without writing anything."""
@@ -126,7 +143,7 @@ class Attempt:
         scope = Scope(
             stall_timeout_s=self._settings.stall_timeout_s,
             timeout_s=self._settings.timeout_s,
-            on_stuck=lambda error: abandon(lambda: self._ending.give_up(error)),
+            on_stuck=lambda error: abandon(lambda: self.give_up(error)),
         )
         with contextlib.ExitStack() as stack:
             stack.callback(publish, None)
@@ -135,11 +152,12 @@ class Attempt:
                 self._refuse_foreign_output(previous)
                 sources = Sources(self._job, self._settings, self._record, stack)
                 if previous is not None and self._recognised(previous, sources):
-                    return self._skipped(previous)
+                    return self._skipped(previous, scope)
                 with scope:
                     publish(scope)
                     try:
-                        return self._skip_or_render(previous, scope, sources)
+                        with scope.stage(PREPARING):
+                            return self._skip_or_render(previous, scope, sources)
                     except Exception as error:  # noqa: BLE001 - as below, and the scope still watches what is written
                         scope.fail(error, "job")
                         return self._ending.fail(scope.error or as_dh_error(error, "job"), scope.notes)
@@ -156,8 +174,12 @@ class Attempt:
         known = sources.known()
         return known is not None and why_render(previous, known, self._job.save_path) is None
 
-    def _skipped(self, previous: JobResult) -> Outcome:
-        self._emit(JobDecided(self._job.id, "skip", UP_TO_DATE))
+    def _tell(self, event: Event, scope: Scope) -> None:
+        with scope.waiting(PREPARING):
+            self._emit(event)
+
+    def _skipped(self, previous: JobResult, scope: Scope) -> Outcome:
+        self._tell(JobDecided(self._job.id, "skip", UP_TO_DATE), scope)
         if previous.output is None:  # it tells of an attempt that rendered nothing, and would do so for ever
             return self._ending.finish(self._record.result("skipped"))
         return Outcome(previous.model_copy(update={"status": "skipped"}))
@@ -166,10 +188,10 @@ class Attempt:
         reason = self._why(previous, scope, sources)
         if reason is None:
             assert previous is not None
-            return self._skipped(previous)
+            return self._skipped(previous, scope)
         sources.identify(scope)
         self._refuse_poison(previous)
-        self._emit(JobDecided(self._job.id, "render", reason))
+        self._tell(JobDecided(self._job.id, "render", reason), scope)
         self._render(scope, sources)
         with scope.stage("commit"):
             return self._ending.finish(self._record.result("succeeded"))
@@ -248,7 +270,8 @@ class Attempt:
         with self._monitor(scope), PartFile(job.save_path, root=root) as part, self._putting_in_place(part):
             with scope.stage("commit"):
                 self._ending.begin()
-            self._notify("probe", 0, None)
+            with scope.waiting(PREPARING):
+                self._notify("probe", 0, None)
             plan = self._plan(sources, scope)
             with scope.stage("load"):
                 family = self._settings.models.family(job.options.model)

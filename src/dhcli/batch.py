@@ -24,7 +24,7 @@ from dhcli.attempt import Attempt
 from dhcli.disk.lock import run_lock
 from dhcli.ending import Outcome
 from dhcli.errors import BUG, CODES, FAILED, OK, RESULTS_LOST, TRY_LATER, DhError
-from dhcli.events import BatchStarted, JobDeferred, JobFinished, JobStarted, Listener, Retrying, Summary, Warned
+from dhcli.events import BatchStarted, Event, JobDeferred, JobFinished, JobStarted, Listener, Retrying, Summary, Warned
 from dhcli.options import Job
 from dhcli.record import Record
 from dhcli.results.parts import EarlierAttempt, ErrorInfo
@@ -41,6 +41,8 @@ KEPT_OF_ERROR = {"code", "stage", "message", "stderr_tail"}
 """What a result tells of the attempts before the last one."""
 HALVED = frozenset({"device.out_of_memory", "job.out_of_memory"})
 """Codes after which half as many frames go through the face network at once."""
+WATCHED = "run"
+"""The stage of all that happens around the jobs' own scopes: locks, earlier results, what is kept for the next run."""
 LAST_WORDS_S = 1.0
 """Where a job cannot be ended, its result and the summary must be written within this, or the process ends without."""
 
@@ -68,12 +70,17 @@ class Batch:
         on_signal: Callable[[int], None] = lambda _: None,
     ) -> None:
         """`on_signal` is called with every signal's number, from another thread: nothing may wait for long any more."""
-        self._settings, self._emit, self._policy = settings, emit, policy or Policy()
+        self._settings, self._listener, self._policy = settings, emit, policy or Policy()
         self._on_signal = on_signal
         now = dt.datetime.now(dt.UTC)
         self.run_id = f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
         self._began_s = time.monotonic()
         self._scope: Scope | None = None
+        self._watch = Scope(stall_timeout_s=settings.stall_timeout_s, on_stuck=self._stand_still)
+        """Of the run, where no job's scope watches. All it can do is to end the process: it is sealed at once."""
+        self._jobs = 0
+        self._give_up: Callable[[DhError], None] | None = None
+        """Ends the process with the result of the job that is at its beginning or its end."""
         self._signals = StopSignals(self._cancel, self._die)
         self._abandoned = False
         self._statuses: collections.Counter[str] = collections.Counter()
@@ -85,15 +92,28 @@ class Batch:
         """Every job. What is wrong with a job ends in its result; raises DhError where the run may not start."""
         with contextlib.ExitStack() as stack:
             open_files_allowed()  # otherwise the first call that needs one more is the trouble, whatever it is
+            stack.enter_context(self._watch)
+            self._watch.seal()
+            stack.enter_context(self._watch.stage(WATCHED))
             stack.enter_context(self._signals)
             stack.callback(self._settings.hashes.save)
             self._alone(stack)
-            chosen = in_order(jobs, self._settings.result_path, only_failed=self._policy.only_failed)
+            chosen = in_order(jobs, self._result_path, only_failed=self._policy.only_failed)
+            self._jobs = len(chosen)
             self._emit(BatchStarted(self.run_id, str(manifest) if manifest else None, len(chosen)))
             self._all(chosen)
             summary = self._summary(len(chosen))
             self._emit(summary)
         return dataclasses.replace(summary, exit_code=self._exit_code())  # a signal may have come meanwhile
+
+    def _emit(self, event: Event) -> None:
+        """Tell it; a reader may take as long as he likes."""
+        with self._watch.waiting(WATCHED):
+            self._listener(event)
+
+    def _result_path(self, job: Job) -> Path:
+        self._watch.beat(WATCHED)  # 10 000 results on a network disk may take longer than the stall timeout
+        return self._settings.result_path(job)
 
     def _alone(self, stack: contextlib.ExitStack) -> None:
         """Take the run lock, where there is one."""
@@ -149,7 +169,8 @@ class Batch:
             self._settings = dataclasses.replace(self._settings, batch=max(1, self._settings.batch // 2))
         wait_s = self._policy.retry.wait_s(number)
         self._emit(Retrying(job.id, number, error.code, error.message, wait_s))
-        (self._policy.retry.pause or self._signals.wait)(wait_s)
+        with self._watch.waiting(WATCHED):
+            (self._policy.retry.pause or self._signals.wait)(wait_s)
         return self._signals.number is None
 
     def _attempt(
@@ -179,7 +200,11 @@ class Batch:
                 os._exit(self._exit_code())
 
         attempt = Attempt(job, settings, record, self._emit)
-        return attempt.run(self._publish, abandon, self._check_signals), record
+        self._give_up = lambda error: abandon(lambda: attempt.give_up(error))
+        try:
+            return attempt.run(self._publish, abandon, self._check_signals), record
+        finally:
+            self._give_up = None
 
     def _finished(self, job: Job, outcome: Outcome, record: Record) -> None:
         result, error = outcome.result, outcome.result.error
@@ -252,17 +277,33 @@ class Batch:
 
     def _publish(self, scope: Scope | None) -> None:
         self._scope = scope
+        if scope is None:
+            self._watch.beat(WATCHED)
+        else:
+            self._watch.idle(WATCHED)
         if scope is not None and self._signals.number is not None:  # it came before there was a scope to fail
             scope.fail(_cancelled(self._signals.number), "signal")
 
     def _check_signals(self) -> None:
+        self._watch.beat(WATCHED)
         if self._signals.number is not None:
             raise _cancelled(self._signals.number)
 
     def _cancel(self, number: int) -> None:
         self._on_signal(number)
-        if (scope := self._scope) is not None:
-            scope.fail(_cancelled(number), "signal")
+        (self._scope or self._watch).fail(_cancelled(number), "signal")
+
+    def _stand_still(self, error: DhError) -> None:
+        """End the process from the watchdog's thread: the main one waits for a disk, and nothing can call it back."""
+        if self._give_up is not None:
+            self._give_up(error)
+        self._abandoned = True
+        try:
+            self._exit_soon()
+            self._emit(Warned(None, error.code, f"{error.message} {error.hint or ''}".strip()))
+            self._emit(self._summary(self._jobs))
+        finally:
+            os._exit(self._exit_code())
 
     def _die(self, number: int) -> None:
         """At once, but for the job's result: `running` would count as a crash, and two of them as a poisonous job."""

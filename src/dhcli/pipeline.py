@@ -125,9 +125,10 @@ class _Render:
                 start_thread(thread)
             with self._scope.stage("speak"):
                 self._speak()
-            while threads[1].is_alive():
-                self._scope.check()
-                threads[1].join(TICK_S)
+                self._scope.idle("speak")
+                while threads[1].is_alive():
+                    self._scope.check()
+                    threads[1].join(TICK_S)
             self._scope.check()
         except BaseException as error:
             self._scope.fail(error, "speak")

@@ -210,14 +210,14 @@ def test_a_slow_network_is_no_stall_while_frames_come(render: Render, dh_base: D
 
 BLOCKED = """
 import os
-import dhcli.disk.part as part
+import dhcli.attempt as attempt, dhcli.disk.hashes as hashes, dhcli.disk.lock as lock, dhcli.disk.part as part
 real, count = {call}, 0
-def blocked(*args):
+def blocked(*args, **more):
     global count
     count += 1
     if count == {at}:
         stuck()
-    return real(*args)
+    return real(*args, **more)
 {call} = blocked
 """
 
@@ -240,6 +240,65 @@ def test_a_disk_that_does_not_answer_is_a_stall_of_the_commit(
     assert process.returncode == 75
     assert stored()["status"] == "failed"
     assert (stored()["error"]["code"], stored()["error"]["stage"]) == ("stalled", "commit")
+    assert not list(out.glob(".*")), "neither part nor lock"
+
+
+@pytest.mark.parametrize(
+    ("call", "stage"),
+    [
+        ("lock._try_lock", None),
+        ("lock._is_at", None),
+        ("attempt.read_result", "run"),
+        ("attempt.Sources.open", "start"),
+        ("attempt.PartFile.__init__", "start"),
+        ("hashes.HashCache.known", "hash"),
+    ],
+    ids=["lock", "lock's place", "earlier result", "input", "part", "input's times"],
+)
+def test_a_disk_that_does_not_answer_before_a_job_has_begun(
+    dh: Callable[..., subprocess.Popen[str]],
+    stored: Callable[[], dict[str, Any]],
+    ended: Callable[[subprocess.Popen[str]], str],
+    out: Path,
+    call: str,
+    stage: str | None,
+) -> None:
+    """With the lock the job's result is written; without it both may be another process's."""
+    process = dh(program=HASTY + BLOCKED.format(call=call, at=1))
+    stderr = ended(process)
+    assert process.returncode == 75
+    assert f"No progress in the stage '{stage or 'run'}'" in stderr
+    assert "1 failed (stalled)" in stderr
+    if stage is not None:
+        error = stored()["error"]
+        assert (stored()["status"], error["code"], error["stage"]) == ("failed", "stalled", stage)
+        assert sorted(path.name for path in out.iterdir()) == ["out.mp4.json"]
+    else:
+        assert not (out / "out.mp4.json").exists()
+
+
+@pytest.mark.parametrize("call", ["hashes.HashCache.save"])
+def test_a_disk_that_does_not_answer_after_the_last_job(
+    dh: Callable[..., subprocess.Popen[str]],
+    stored: Callable[[], dict[str, Any]],
+    ended: Callable[[subprocess.Popen[str]], str],
+    call: str,
+) -> None:
+    process = dh(program=HASTY + BLOCKED.format(call=call, at=1))
+    assert "No progress in the stage 'run'" in ended(process)
+    assert process.returncode == 75
+    assert stored()["status"] == "succeeded"
+
+
+def test_a_signal_ends_a_run_that_waits_for_a_disk(
+    dh: Callable[..., subprocess.Popen[str]], until: Callable[..., bool], tmp_path: Path, out: Path
+) -> None:
+    stuck = HASTY.replace("0.5", "600")
+    process = dh("--stall-timeout", "600", program=stuck + BLOCKED.format(call="attempt.read_result", at=1))
+    assert until((tmp_path / "stuck.now").exists)
+    process.terminate()
+    process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 143
     assert not list(out.glob(".*")), "neither part nor lock"
 
 

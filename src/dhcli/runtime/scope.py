@@ -61,6 +61,7 @@ class Scope:
         self._children: list[Child] = []
         self._beats: dict[str, float | None] = {}
         self._limits: dict[str, float] = {}
+        self._innermost = threading.local()
         self._owner = threading.current_thread()
         self._watchdog = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
@@ -171,19 +172,26 @@ class Scope:
     @contextlib.contextmanager
     def waiting(self, stage: str) -> Iterator[None]:
         """`stage` waits for somebody outside the job, a reader of events for instance, as long as that one likes."""
+        idle = self._beats.get(stage, 0.0) is None
         self.idle(stage)
         try:
             yield
         finally:
-            self.beat(stage)
+            if not idle:  # else it waits for something longer, of which this is a part
+                self.beat(stage)
 
     @contextlib.contextmanager
     def stage(self, name: str, limit_s: float = 0.0) -> Iterator[None]:
         """Work that must show progress by `beat(name)`; errors inside get the stage's name.
 
-        It may be silent for `limit_s` where that is more than the stall timeout.
+        It may be silent for `limit_s` where that is more than the stall timeout. Of stages within each other in one
+        thread the innermost is watched.
         """
         outer = name in self._beats  # a stage within itself: the outer one goes on being watched
+        around: str | None = getattr(self._innermost, "stage", None)
+        if around is not None and around != name:
+            self.idle(around)
+        self._innermost.stage = name
         self._limits[name] = max(limit_s, self._limits.get(name, 0.0) if outer else 0.0, self.stall_timeout_s)
         self.beat(name)
         try:
@@ -196,6 +204,9 @@ class Scope:
                 self.beat(name)
             else:
                 self._beats.pop(name, None)
+            self._innermost.stage = around
+            if around is not None and around != name:
+                self.beat(around)
 
     def _watch(self) -> None:
         began = last = time.monotonic()
