@@ -145,7 +145,7 @@ def render(
     from dhcli.batch import Batch, Policy
     from dhcli.command.console import Audience
     from dhcli.command.preview import preview
-    from dhcli.command.selection import chosen_jobs, usage
+    from dhcli.command.selection import chosen_jobs, files_of, refuse_overwriting, usage
     from dhcli.reports import Reports, Wanted
     from dhcli.results.resume import in_order
     from dhcli.retry import Retry
@@ -155,6 +155,9 @@ def render(
         usage("--on-finish: expected a command")
     if force and if_exists is IfExists.fail:
         usage("give --force or --if-exists fail, not both")
+    ours = {"--log-file": log_file, "--metrics-file": metrics_file, "--junit": junit, "--run-lock": run_lock}
+    # Before anything is told of a run, and that is written there, even where the manifest is refused.
+    refuse_overwriting(ours, [("the manifest", Path(manifest))] if manifest not in {None, "-"} else [])
     audience = Audience(as_json=json_, progress=progress.value, verbosity=-1 if quiet else verbose)
     files = Wanted() if dry_run else Wanted(log_file, metrics_file, junit, on_finish)
     with Reports(files, audience, audience.stdout_lost) as reports, _refusal_told(reports, lambda: reports.began):
@@ -177,6 +180,7 @@ def render(
             hashes=hashes,
             probes=probes,
         )
+        refuse_overwriting(ours, files_of(jobs, settings.result_path))
         policy = Policy(Retry(retries), _failure_limit(max_failures, fail_fast=fail_fast), only_failed, run_lock)
         if dry_run:
             jobs = in_order(jobs, settings.result_path, only_failed=only_failed)

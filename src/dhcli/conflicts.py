@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
@@ -50,6 +50,25 @@ def find_conflicts(jobs: Sequence[Job]) -> Iterator[Conflict]:
             if owner:
                 whose = "this job" if owner[0] is job else _name(job, path, owner[1])
                 yield owner[0], "save_path", f"{owner[1]} would overwrite the {key} of {whose}"
+
+
+def find_overwritten(written: Sequence[tuple[str, Path]], others: Iterable[tuple[str, Path]]) -> Iterator[str]:
+    """Every one of the files `written`, each with the flag that names it, that is another one or one of `others`.
+
+    Devices are nobody's: /dev/null and /dev/stderr may be named twice.
+    """
+    places = _Places()
+    flags: dict[Identity, str] = {}
+    for flag, path in written:
+        if path.exists() and not path.is_file():
+            continue
+        identities = places.identities(path)
+        for other in {flags[identity] for identity in identities if identity in flags}:
+            yield f"{flag} {path} is the file of {other}, too"
+        flags.update(dict.fromkeys(identities, flag))
+    for what, path in others if flags else ():
+        for flag in {flags[identity] for identity in places.identities(path) if identity in flags}:
+            yield f"{flag} would overwrite {what} {path}"
 
 
 def find_strays(jobs: Sequence[Job], root: Path) -> Iterator[Conflict]:

@@ -80,6 +80,41 @@ def test_no_verb_is_wrong_usage_that_shows_the_verbs(arguments: list[str], verb:
     assert said.last.startswith("    Try 'dh")
 
 
+@pytest.mark.parametrize("flag", ["--log-file", "--metrics-file", "--junit", "--run-lock"])
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("night.yaml", "the manifest"),
+        ("./link.yaml", "the manifest"),
+        ("one.mp4", "the output of the job one,"),
+        ("three.mp4.json", "the result of the job three,"),
+        ("missing.mp4", "the video of the job two,"),
+    ],
+)
+def test_2_a_report_over_what_a_run_reads_or_writes(dh: Any, night: Path, flag: str, name: str, what: str) -> None:
+    (night.parent / "link.yaml").symlink_to(night)
+    before = sorted((path.name, path.read_bytes()) for path in night.parent.iterdir())
+    said = dh("render", str(night), flag, str(night.parent / name))
+    assert said.code == 2
+    assert f"{flag} would overwrite {what} {night.parent}" in said.err
+    assert sorted((path.name, path.read_bytes()) for path in night.parent.iterdir()) == before
+
+
+def test_2_a_report_over_a_manifest_that_is_refused(dh: Any, tmp_path: Path) -> None:
+    manifest = tmp_path / "bad.yaml"
+    manifest.write_text("jobs: [")
+    assert dh("render", str(manifest), "--junit", str(manifest)).code == 2
+    assert manifest.read_text() == "jobs: ["
+
+
+def test_2_two_reports_in_one_file(dh: Any, good: list[str], tmp_path: Path) -> None:
+    said = dh("render", *good, "--junit", str(tmp_path / "a"), "--log-file", f"{tmp_path}/./a")
+    assert said.code == 2
+    assert "--junit" in said.err
+    assert "is the file of --log-file, too" in said.err
+    assert not (tmp_path / "a").exists()
+
+
 def test_0_success_and_again_up_to_date(dh: Any, good: list[str]) -> None:
     first, second = dh("render", *good), dh("render", *good)
     assert (first.code, first.out) == (0, "")

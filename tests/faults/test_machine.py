@@ -6,6 +6,7 @@ import datetime as dt
 import errno
 import os
 import resource
+import signal
 import stat
 import subprocess
 import sys
@@ -77,22 +78,45 @@ def test_open_files_that_run_out(dh: Start, stored: Callable[[], Any], content: 
     assert content() == ["out.mp4.json"]
 
 
+Limit = Callable[..., list[str]]
+
+
+@pytest.fixture
+def no_thread(monkeypatch: pytest.MonkeyPatch) -> Limit:
+    """At a limit of processes (ulimit -u, pids.max), which a superuser does not have: the one that runs this test."""
+
+    def set_limit(name: str, spared: int = 0) -> list[str]:
+        start, asked = threading.Thread.start, []
+
+        def limited(thread: threading.Thread) -> None:
+            asked.extend([name] if thread.name == name else [])
+            if thread.name == name and len(asked) > spared:
+                raise RuntimeError("can't start new thread")
+            start(thread)
+
+        monkeypatch.setattr(threading.Thread, "start", limited)
+        return asked
+
+    return set_limit
+
+
+def test_no_thread_is_left_for_the_watch_over_a_run(
+    render: Render, content: Callable[[], list[str]], no_thread: Limit
+) -> None:
+    no_thread("watchdog")
+    with pytest.raises(DhError) as caught:
+        render()
+    assert (caught.value.code, caught.value.info.exit_code) == ("env.limits", 69)
+    assert content() == []
+
+
 @pytest.mark.parametrize("name", ["watchdog", "decode", "encode", "analyse-stderr", "encode-stderr"])
 def test_a_thread_that_cannot_be_started(
-    render: Render, content: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch, name: str
+    render: Render, content: Callable[[], list[str]], no_thread: Limit, name: str
 ) -> None:
-    """At a limit of processes (ulimit -u, pids.max), which a superuser does not have: the one that runs this test."""
-    start, refused = threading.Thread.start, []
-
-    def limited(thread: threading.Thread) -> None:
-        if thread.name == name:
-            refused.append(name)
-            raise RuntimeError("can't start new thread")
-        start(thread)
-
-    monkeypatch.setattr(threading.Thread, "start", limited)
+    asked = no_thread(name, spared=1 if name == "watchdog" else 0)
     run = render(copies=2)
-    assert refused
+    assert asked
     assert (run.result.error.code, run.summary.exit_code) == ("env.limits", 69)
     assert run.summary.not_started == 1
     assert content() == ["out.mp4.json"]
@@ -242,3 +266,32 @@ def test_a_clock_that_jumps(render: Render, monkeypatch: pytest.MonkeyPatch) -> 
     assert run.result.finished_at == early < run.result.started_at
     assert 0 < run.result.timings_s.wall < LIMIT_S
     assert all(spent >= 0 for spent in run.result.timings_s.stages.values())
+
+
+def test_a_parent_that_ignores_the_end_of_children(dh: Start, stored: Callable[[], Any]) -> None:
+    """It is inherited, and the kernel would then keep their exit codes to itself."""
+    process = dh(preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN))
+    stderr = ended(process)
+    assert process.returncode == 0, stderr
+    assert stored()["status"] == "succeeded"
+
+
+def test_a_sandbox_that_forbids_limits(render: Render, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fence of options and the watchdog remain."""
+    asked = []
+
+    def forbidden(*_: Any) -> None:
+        asked.append(True)
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(resource, "prlimit", forbidden)
+    assert render().result.status == "succeeded"
+    assert asked
+
+
+def test_a_system_without_a_shell(render: Render, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("dhcli.runtime.child", "dhcli.media.ffmpeg"):
+        monkeypatch.setattr(f"{module}.GUARD", ("/nowhere/sh", "-c", "true"))
+    error = render().result.error
+    assert error.code == "env.ffmpeg_unusable"
+    assert "there is no /nowhere/sh" in error.message

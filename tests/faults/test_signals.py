@@ -244,7 +244,7 @@ def test_a_signal_during_the_commit_is_a_whole_success_or_a_whole_cancel(
     from dhcli.runtime.scope import Scope
 
     (out / "out.mp4").write_bytes(b"the old video")
-    scopes: list[Scope] = []
+    scopes: list[Scope] = []  # that of the run, then that of the job
     real_init, real_flush, real_replace = Scope.__init__, part.PartFile.flush, os.replace
 
     def init(scope: Scope, **options: Any) -> None:
@@ -253,11 +253,11 @@ def test_a_signal_during_the_commit_is_a_whole_success_or_a_whole_cancel(
 
     def interrupt() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
-        assert until(lambda: scopes[0].stopped or scopes[0].notes)
+        assert until(lambda: scopes[-1].stopped or scopes[-1].notes)
 
     def flush(file: part.PartFile) -> None:
         real_flush(file)
-        if step == "flush" and file.save_path.name == "out.mp4" and not scopes[0].stopped:
+        if step == "flush" and file.save_path.name == "out.mp4" and not scopes[-1].stopped:
             interrupt()
 
     def replace(old: Any, new: Any, **folders: int) -> None:

@@ -274,12 +274,41 @@ def test_default_stream_wins(make: Make, decode: Decode) -> None:
     assert decode(make("two.mkv", *both)).info.width == 64
 
 
-def test_size_change_on_the_way_is_scaled_to_the_first(make: Make, decode: Decode, tmp_path: Path) -> None:
-    parts = [make(f"{size}.h264", *source(size, seconds="0.4"), *X264) for size in ("96x64", "64x48")]
+@pytest.mark.parametrize("sizes", [("96x64", "64x48"), ("1920x1080", "1280x720")])
+def test_size_change_on_the_way_is_scaled_to_the_first(
+    make: Make, decode: Decode, tmp_path: Path, sizes: tuple[str, str]
+) -> None:
+    """ffmpeg begins its filters anew there: one that holds frames, or parts of frames, back would lose them."""
+    parts = [make(f"{size}.h264", *source(size, seconds="0.4"), *X264) for size in sizes]
+    joined = tmp_path / "joined.h264"
+    joined.write_bytes(b"".join(part.read_bytes() for part in parts))
+    first, got = decode(parts[0]), decode(joined)
+    assert len(got.frames) == 20
+    assert {frame.data.shape for frame in got.frames} == {first.frames[0].data.shape}
+    assert all((a.data == b.data).all() for a, b in zip(first.frames, got.frames, strict=False))
+
+
+def test_size_change_of_an_interlaced_video_loses_no_frame(make: Make, decode: Decode, tmp_path: Path) -> None:
+    fields = ("-vf", "interlace,setfield=tff", *X264, "-x264-params", "tff=1:keyint=5", "-flags", "+ildct+ilme")
+    parts = [
+        make(f"{size}.h264", "-f", "lavfi", "-i", f"testsrc2=s={size}:r=50:d=0.4", *fields)
+        for size in ("96x64", "64x48")
+    ]
     joined = tmp_path / "joined.h264"
     joined.write_bytes(b"".join(part.read_bytes() for part in parts))
     got = decode(joined)
-    assert {frame.data.shape for frame in got.frames} == {(96, 96)}
+    assert got.info.interlaced
+    assert len(got.frames) == 20
+
+
+@pytest.mark.parametrize("name", ["told.mp4", "told.mkv"])
+def test_what_a_video_tells_of_itself_is_no_damage(make: Make, decode: Decode, name: str) -> None:
+    """ffmpeg prints a tag of several lines as one message: only its first line says that it is none."""
+    tag = "A talk.\nThe premature end of the truncated, corrupt broadcast\nEBML number: 3\nno decoder found"
+    path = make(
+        name, *source("96x64", seconds="0.4"), *X264, "-metadata", f"comment={tag}", "-metadata", f"title={tag}"
+    )
+    assert len(decode(path).frames) == 10
 
 
 def test_sound_tracks_of_a_video_are_counted(clip: Path, video: Callable[[Path], VideoInfo]) -> None:

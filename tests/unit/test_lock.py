@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from dhcli.disk.lock import output_lock
+from dhcli.disk.lock import lock_path, output_lock
 from dhcli.errors import DhError
 
 HOLDER = """
@@ -151,6 +152,35 @@ def test_many_processes_never_hold_it_together(save_path: Path, tmp_path: Path) 
 def test_any_file_name_can_be_locked(tmp_path: Path, name: str) -> None:
     with output_lock(tmp_path / name):
         pass
+
+
+def test_the_lock_of_another_user_is_respected_and_does_not_stay_for_ever(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """In a folder like /tmp, where everybody may make files and nobody may touch those of others."""
+    if os.geteuid() != 0:
+        pytest.skip("it takes two users")
+    folder = Path("/tmp") / tmp_path_factory.mktemp("shared").name  # noqa: S108 - above are folders of this user alone
+    folder.mkdir()
+    try:
+        folder.chmod(0o1777)
+        save_path = folder / "out.mp4"
+        with output_lock(save_path):
+            request.getfixturevalue("nobody")
+            with pytest.raises(DhError) as caught, output_lock(save_path):
+                pass
+            assert caught.value.code == "env.locked"
+            assert f"process {os.getpid()}" in caught.value.message
+            os.seteuid(0)
+        lock_path(save_path).write_text("left by somebody who was killed")
+        os.seteuid(65534)
+        with output_lock(save_path):
+            os.seteuid(0)
+            with pytest.raises(DhError), output_lock(save_path):
+                pass
+    finally:
+        os.seteuid(0)
+        shutil.rmtree(folder)
 
 
 def test_missing_folder(tmp_path: Path) -> None:

@@ -256,3 +256,11 @@ def test_a_pipe_in_place_of_a_result_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(path)
     with pytest.raises(UnreadableResultError, match="not a regular file"):
         read_result(path)
+
+
+def test_a_file_that_is_too_large_for_a_result_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "huge.json"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(UnreadableResultError, match="no result is so large"):
+        read_result(path)

@@ -44,10 +44,8 @@ class Reel:
     def append(self, frame: Frame) -> None:
         """Copy the frame."""
         if self.frames < self._room:
-            for planes in y4m.pictures(frame.bytes, frame.width, frame.height):
-                write_all(self.fd, y4m.MARKER)
-                for plane in planes:
-                    write_all(self.fd, plane)
+            for piece in y4m.pieces(frame):
+                write_all(self.fd, piece)
             self.frames += 1
 
 

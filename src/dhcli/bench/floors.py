@@ -16,7 +16,6 @@ from dhcli.bench.family import MeteredFamily, Reel
 from dhcli.bench.meter import Meter, Spent
 from dhcli.bench.report import StageName
 from dhcli.inference import Network
-from dhcli.media import y4m
 from dhcli.plan import Plan
 from dhcli.stages.track import CHECK_EVERY
 
@@ -56,8 +55,7 @@ def floors_of(
 def _decode(plan: Plan, command: Sequence[str], frames: int) -> Spent:
     """The decoder as the job started it, for the first `frames` frames, writing to /dev/null."""
     decoded = int(plan.video.picks(plan.format.fps)[frames - 1]) + 1
-    pictures = decoded * y4m.strips(plan.video.width, plan.video.height)
-    some = ["-frames:v", str(pictures)] if decoded < plan.video.decoded else []
+    some = ["-frames:v", str(decoded)] if decoded < plan.video.decoded else []
     argv = [*command[:-1], *some, command[-1]]
     trouble = f"{plan.video_file.label}: it could not be decoded alone"
     return run_alone(argv, trouble, "decode.failed", pass_fds=plan.video_file.pass_fds)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import signal
 import traceback
 from collections.abc import Sequence
 
@@ -26,6 +27,8 @@ NO_VERB = "Missing command."
 def run(app: typer.Typer, arguments: Sequence[str]) -> int:
     """Call the verb that `arguments` name; its exit code, or the one for what kept it from its end."""
     open_standard_streams()
+    # Whoever started us may ignore it, which is inherited: the kernel would then keep the exit codes of our children.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     code = _run(app, arguments)
     lost = flush_stdout()
     return _lost(lost) if lost is not None and code in {OK, FAILED} else code

@@ -8,18 +8,24 @@ from __future__ import annotations
 import contextlib
 import difflib
 import hashlib
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
+from dhcli.conflicts import find_overwritten
 from dhcli.errors import DhError, ManifestError
 from dhcli.manifest import check_overrides, load_manifest, single_job
-from dhcli.options import Job
+from dhcli.options import Job, parse_face
 
 if TYPE_CHECKING:
     from dhcli.inference import Device
+
+
+MOST_TOLD = 5
+"""Of files that would be overwritten: a wrong folder is understood by then."""
 
 
 def chosen_jobs(
@@ -70,6 +76,22 @@ def _selected(jobs: tuple[Job, ...], ids: Sequence[str] | None, shard: str | Non
 def _shard_of(job_id: str, shards: int) -> int:
     """The part, 0 … shards - 1, that a job belongs to; it does not depend on the other jobs of the manifest."""
     return int.from_bytes(hashlib.sha256(job_id.encode("utf-8", "surrogateescape")).digest()[:8], "big") % shards
+
+
+def refuse_overwriting(files: Mapping[str, Path | None], others: Iterable[tuple[str, Path]]) -> None:
+    """Usage, where one of the files that flags name would be written over another one of them, or over `others`."""
+    named = [(flag, path) for flag, path in files.items() if path is not None]
+    if named and (found := list(itertools.islice(find_overwritten(named, others), MOST_TOLD))):
+        usage("; ".join(found))
+
+
+def files_of(jobs: Sequence[Job], result_path: Callable[[Job], Path]) -> Iterator[tuple[str, Path]]:
+    """Everything that jobs read and write."""
+    for job in jobs:
+        photo = parse_face(job.options.face).photo
+        inputs = [("the video", job.video), ("the audio", job.audio), *([("the photo", photo)] if photo else [])]
+        for what, path in (*inputs, ("the output", job.save_path), ("the result", result_path(job))):
+            yield f"{what} of the job {job.id},", path
 
 
 def chosen_device(text: str) -> Device:

@@ -16,8 +16,8 @@ import time
 from collections.abc import Iterable
 from typing import Any, TextIO
 
-CHUNK = 1000
-"""Characters at a time: 4000 bytes at most. A pipe that is ready takes 4096 without waiting."""
+CHUNK = 400
+"""Characters at a time: 4000 bytes at most, written as \\U0001f642. A pipe that is ready takes 4096 without waiting."""
 POLL_MS = 50
 HURRY_S = 0.5
 """For readers, after a signal: the run is to end within 2 s of it."""

@@ -137,14 +137,12 @@ def _try_lock(path: Path, run_id: str, *, temporary: bool) -> int | None:
     A `temporary` lock file that turns out to be useless is removed.
     """
     while True:
-        # Close-on-exec: a child that inherits the descriptor would hold the lock after our death.
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+        descriptor, ours = _opened(path)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_at(descriptor, path):
-                if os.fstat(descriptor).st_size:  # ext4 writes what was truncated to the disk at once: 1 ms a job
-                    os.truncate(descriptor, 0)
-                os.pwrite(descriptor, _introduction(run_id), 0)
+                if ours:
+                    _introduce(descriptor, run_id)
                 return descriptor
         except BlockingIOError:
             os.close(descriptor)
@@ -157,8 +155,26 @@ def _try_lock(path: Path, run_id: str, *, temporary: bool) -> int | None:
         os.close(descriptor)
 
 
-def _introduction(run_id: str) -> bytes:
-    return json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "run_id": run_id}).encode()
+def _opened(path: Path) -> tuple[int, bool]:
+    """The lock file, and whether it may be written: another user's cannot, but it can be locked, and found locked."""
+    # Close-on-exec: a child that inherits the descriptor would hold the lock after our death.
+    flags = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o666), True
+    except PermissionError:
+        try:
+            return os.open(path, os.O_RDONLY | flags), False
+        except FileNotFoundError:
+            pass
+        raise
+
+
+def _introduce(descriptor: int, run_id: str) -> None:
+    """Write who holds the lock."""
+    if os.fstat(descriptor).st_size:  # ext4 writes what was truncated to the disk at once: 1 ms a job
+        os.truncate(descriptor, 0)
+    who = {"pid": os.getpid(), "host": socket.gethostname(), "run_id": run_id}
+    os.pwrite(descriptor, json.dumps(who).encode(), 0)
 
 
 def _is_at(descriptor: int, path: Path) -> bool:

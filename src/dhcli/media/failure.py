@@ -36,6 +36,7 @@ DAMAGED_CONTAINER = re.compile(
     re.IGNORECASE,
 )
 """Matroska and AVI without a piece: the demuxer goes on behind it, and what stood there is missing without a word."""
+NO_DECODER = re.compile(r"no decoder found|decoder not found", re.IGNORECASE)
 TOO_LARGE = re.compile(r"exceeds specified max pixel count")
 REFUSED_CODEC = re.compile(r"Codec \((\w+)\) not on whitelist")
 NOT_OPENED = re.compile(r"opening decoder|could not open codec|decoder.*failed to open", re.IGNORECASE)
@@ -49,7 +50,9 @@ UNFIT = re.compile(
     re.IGNORECASE,
 )
 LEVEL = re.compile(r"\[(?:info|verbose|warning|error|fatal|panic)\] ")
-SAID = re.compile(r"(\[[^\]]+ @ 0x[0-9a-f]+\] )*\[info\] ")
+COMPLAINT = re.compile(r"(\[[^\]]+ @ 0x[0-9a-f]+\] )*\[(warning|error|fatal|panic)\] ")
+"""Begins what ffmpeg itself finds wrong. All else tells of the file, and the later lines of a tag have no level at all:
+"the premature end of the truncated broadcast" may be what a video is about."""
 CONTEXT = re.compile(r"\[[^\]]+ @ 0x[0-9a-f]+\] ")
 AFTERMATH = re.compile(
     r"conversion failed|error opening (?:input|output) files|task finished|terminating|nothing was written",
@@ -76,7 +79,12 @@ def reason(tail: Sequence[str]) -> str:
 
 def damage(tail: Sequence[str], pattern: re.Pattern[str] = DAMAGE) -> str:
     """The first message about damaged data, "" where there is none. What the file says about itself is no message."""
-    return next((plain(line) for line in tail if not SAID.match(line) and pattern.search(line)), "")
+    return next((plain(line) for line in complaints(tail) if pattern.search(line)), "")
+
+
+def complaints(tail: Sequence[str]) -> list[str]:
+    """What ffmpeg finds wrong, of all that it says."""
+    return [line for line in tail if COMPLAINT.match(line)]
 
 
 def sound_damage(file: InputFile, tail: Sequence[str]) -> str:
@@ -90,7 +98,7 @@ def sound_damage(file: InputFile, tail: Sequence[str]) -> str:
 
 def refused_codec(tail: Sequence[str]) -> str:
     """The decoder that the fence kept shut although its stream was wanted, "" where there is none."""
-    text = "\n".join(tail)
+    text = "\n".join(complaints(tail))
     found = REFUSED_CODEC.findall(text)
     return str(found[-1]) if found and NOT_OPENED.search(text) else ""
 
@@ -109,7 +117,7 @@ def shortened(tail: Sequence[str]) -> list[str]:
 
 def open_failure(file: InputFile, code: int | None, tail: Sequence[str]) -> DhError:
     """Why ffmpeg could not make sense of an input at all."""
-    text, why = "\n".join(tail), reason(tail)
+    text, why = "\n".join(complaints(tail)), reason(tail)
     if code is not None and code < 0:
         return _died("decode.failed", file.label, code, tail)
     if "moov atom not found" in text:
@@ -123,7 +131,7 @@ def open_failure(file: InputFile, code: int | None, tail: Sequence[str]) -> DhEr
             "Playlists and exotic containers are not opened; give an MP4, MOV, MKV, WebM, AVI, WAV, MP3 or FLAC file."
         )
         return file.error("input.unsupported", f"is no container that dh reads ({why})", hint=hint, stderr_tail=tail)
-    if UNFIT.search(text):
+    if _unfit_said(tail):
         return _unfit(why, tail)
     hint = f"It begins with {_beginning(file)}; give a media file."
     return file.error(
@@ -136,7 +144,7 @@ def decode_failure(file: InputFile, child: Child, code: int | None, finding: str
     tail = child.tail(100)
     if code is None or code < 0:
         return _died("decode.failed", f"{file.label}: {finding}", code, tail[-20:])
-    if UNFIT.search("\n".join(tail)):
+    if _unfit_said(tail):
         return _unfit(reason(tail), tail[-20:])
     if code and refused_codec(tail):
         return refusal(file, tail)
@@ -156,12 +164,12 @@ def encode_failure(child: Child, code: int | None, finding: str, *, excess_bytes
         what = f"{finding}: it wrote more than {excess_bytes} bytes, which nothing in the plan needs"
         hint = "The sound is probably damaged; convert it with another program."
         return DhError("encode.failed", f"{what}.", hint=hint, stderr_tail=tail[-20:])
-    if NO_SPACE.search("\n".join(tail)) or code == -signal.SIGXFSZ:
+    if damage(tail, NO_SPACE) or code == -signal.SIGXFSZ:
         hint = "Make room on the output's disk, or write elsewhere."
         return DhError(
             "output.disk_full", f"No space to write the output: {finding}.", hint=hint, stderr_tail=tail[-20:]
         )
-    if UNFIT.search("\n".join(tail)):
+    if _unfit_said(tail):
         return _unfit(reason(tail), tail[-20:])
     return _died("encode.failed", finding, code, tail[-20:])
 
@@ -175,6 +183,11 @@ def _died(kind: str, what: str, code: int | None, tail: Sequence[str]) -> DhErro
     elif code and code < 0:
         hint = "It was killed from outside; too little memory is the usual cause."
     return DhError(kind, f"{message}.", hint=hint, stderr_tail=tail)
+
+
+def _unfit_said(tail: Sequence[str]) -> bool:
+    # Also by the loader of shared libraries, which knows no levels.
+    return UNFIT.search("\n".join(tail)) is not None
 
 
 def _unfit(why: str, tail: Sequence[str]) -> DhError:

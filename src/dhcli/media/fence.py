@@ -79,7 +79,7 @@ def confine(pid: int, cpu_s: int | None, file_bytes: int | None = None) -> None:
     if file_bytes is not None:
         limits[resource.RLIMIT_FSIZE] = file_bytes
     for which, wanted in limits.items():
-        with contextlib.suppress(ProcessLookupError):  # it ended already, and says itself why
+        with contextlib.suppress(OSError):  # it ended already, and says itself why; or a sandbox forbids it
             soft, hard = resource.prlimit(pid, which)
             allowed = min([wanted, *(limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY)])
             resource.prlimit(pid, which, (allowed, hard))

@@ -27,7 +27,7 @@ from dhcli.disk.boundary import open_file_strays
 from dhcli.errors import TOO_MANY_FILES, DhError, as_dh_error
 from dhcli.media.fence import CPU_BASE_S, MAX_ALLOC_BYTES, confine, fence_argv
 from dhcli.options import Trim
-from dhcli.runtime.child import STDERR_LINES, Child, exit_text
+from dhcli.runtime.child import GUARD, STDERR_LINES, Child, exit_text
 from dhcli.runtime.scope import Scope
 
 SET_VARIABLE = "Correct the variable DH_FFMPEG, or unset it to use the bundled ffmpeg."
@@ -278,6 +278,9 @@ def start(
     try:
         child = scope.spawn(name, argv, feed=feed, pass_fds=pass_fds, keep_lines=keep_lines)
     except FileNotFoundError as error:
+        if error.filename == GUARD[0]:
+            found = f"ffmpeg cannot be started: there is no {GUARD[0]}, which ends it where dh is killed."
+            raise DhError("env.ffmpeg_unusable", found, hint="Install a shell; dash or busybox will do.") from error
         raise DhError("env.ffmpeg_missing", f"There is no ffmpeg at {argv[0]}.", hint=SET_VARIABLE) from error
     except OSError as error:
         if error.errno in (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM):

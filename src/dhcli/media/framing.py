@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 MOST_PIECES = 10_000_000
-"""Pages or chunks of one file: 55 h of sound, 20 ms each. To look at so many takes 20 to 40 s; a crafted file of
-8-byte chunks could have a billion."""
+"""Pages, chunks or elements of one file: 55 h of sound, 20 ms each. To look at so many takes 20 to 40 s; a crafted file
+of 8-byte chunks could have a billion."""
 
 
 def pieces(alive: Callable[[], None], most: int = MOST_PIECES) -> Iterator[None]:

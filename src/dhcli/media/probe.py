@@ -13,6 +13,7 @@ from dhcli.media import rate
 from dhcli.media.failure import (
     COPY_AGAIN,
     DAMAGED_CONTAINER,
+    NO_DECODER,
     TOO_LARGE,
     TRUNCATION,
     damage,
@@ -158,7 +159,7 @@ def _unopened(file: InputFile, stream: Stream, code: int | None, lines: list[str
     """Where no decoder could be opened; ffmpeg ends then before it has read a packet."""
     if damage(lines, TOO_LARGE):
         return open_failure(file, code, lines)
-    if any("no decoder found" in line.lower() or "decoder not found" in line.lower() for line in lines):
+    if damage(lines, NO_DECODER):
         hint = "Convert it to H.264."
         return file.error("input.unsupported", f"no decoder for {stream.codec}", hint=hint, stderr_tail=lines[-20:])
     return refusal(file, lines) if refused_codec(lines) else None

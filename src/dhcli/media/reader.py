@@ -38,7 +38,8 @@ FIELD_CONTEXT = 3
 def filters(info: VideoInfo) -> str:
     """The filters from the decoder's upright picture to 8-bit YUV 4:2:0; no change where it is that already."""
     chain: list[str] = []
-    if info.interlaced:
+    if info.interlaced:  # the deinterlacer takes one size only
+        chain.append(f"scale={info.width}:{info.height}:interl=1:{SWS}")
         chain.append("bwdif=mode=send_frame:deint=interlaced")
     if info.hdr:
         chain += [*_assumed_hdr(info), TONE_MAP]
@@ -47,8 +48,7 @@ def filters(info: VideoInfo) -> str:
     elif info.pix_fmt == "yuvj420p":
         chain.append(f"scale=in_range=pc:out_range=pc:{SWS}")
     chain.append("format=yuv420p")
-    count = y4m.strips(info.width, info.height)
-    return ",".join([*chain, *([f"untile=1x{count}"] if count > 1 else [])])
+    return ",".join(chain)
 
 
 def _assumed_hdr(info: VideoInfo) -> list[str]:
@@ -72,10 +72,12 @@ def decode_argv(file: InputFile, info: VideoInfo, *, seek: Fraction | None = Non
     """The decoder's command line. `seek` is a time of the file, s; frames before it are dropped."""
     strict = ["-max_error_rate", "0"] if info.packets_are_frames else []
     before = [] if seek is None else ["-ss", f"{float(seek):.6f}"]
+    # Filters that begin anew where a size changes would lose the frame that the deinterlacer holds.
+    before += ["-reinit_filter", "0"] if info.interlaced else []
     return [
         *(*base_argv(), *strict, *input_argv(file, *before)),
         *("-map", f"0:{info.index}", "-vf", filters(info), "-fps_mode", "passthrough"),
-        # One packet for the pipe instead of eight.
+        # One packet for the pipe instead of eight: 87 MB less at 2160p.
         *("-thread_queue_size", "1", "-f", "yuv4mpegpipe", "-pix_fmt", "yuv420p", "-strict", "-1", "pipe:1"),
     ]
 
@@ -151,29 +153,23 @@ class _Decoder:
         self._begin = self._got = begin
         self._stream: BinaryIO = os.fdopen(child.stdout.fileno(), "rb", buffering=1 << 16, closefd=False)
         self._opened = False
-        self._strips = y4m.strips(info.width, info.height)
 
     def next(self) -> U8:
         """The next frame's planes, (H * 3 / 2, W) uint8."""
         if not self._opened:
             self._read_header()
             self._opened = True
-        shape = (self._fmt.height * 3 // 2, self._fmt.width)
-        data = np.empty(self._sent_bytes if self._info.padded else shape, np.uint8)
-        for planes in y4m.pictures(data.data.cast("B"), self._info.width, self._info.height):
-            self._read_marker()
-            for plane in planes:
-                if self._stream.readinto(plane) != len(plane):  # type: ignore[attr-defined]
-                    raise self._early()
-        self._got += 1
-        return _padded(data, self._info, shape) if self._info.padded else data
-
-    def _read_marker(self) -> None:
         marker = self._stream.read(len(y4m.MARKER))
         if len(marker) < len(y4m.MARKER):
             raise self._early()
         if marker != y4m.MARKER:
             raise self._early("lost step between two frames")
+        shape = (self._fmt.height * 3 // 2, self._fmt.width)
+        data = np.empty(self._sent_bytes if self._info.padded else shape, np.uint8)
+        if self._stream.readinto(data) != data.nbytes:  # type: ignore[attr-defined]
+            raise self._early()
+        self._got += 1
+        return _padded(data, self._info, shape) if self._info.padded else data
 
     @property
     def _sent_bytes(self) -> int:
@@ -187,7 +183,7 @@ class _Decoder:
             self._scope.beat(stage)
         code = self._child.wait()
         self._scope.check()
-        more = left // (self._sent_bytes + self._strips * len(y4m.MARKER))
+        more = left // (self._sent_bytes + len(y4m.MARKER))
         count = self._got + more
         pattern = DAMAGE if self._info.packets_are_frames else DAMAGED_PICTURE
         if count > self._info.decoded and not code:
@@ -214,7 +210,7 @@ class _Decoder:
         size = {field[:1]: field[1:] for field in fields[1:3]}
         if fields[0] != b"YUV4MPEG2" or not header.endswith(b"\n"):
             raise self._early("its output is no y4m stream")
-        width, height = int(size.get(b"W", 0)), int(size.get(b"H", 0)) * self._strips
+        width, height = int(size.get(b"W", 0)), int(size.get(b"H", 0))
         if (width, height) != (self._info.width, self._info.height):
             raise DhError(
                 "decode.failed",

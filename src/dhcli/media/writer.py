@@ -202,10 +202,8 @@ class VideoWriter:
             raise ValueError(
                 f"frame of {frame.width}x{frame.height} px in a {self._fmt.width}x{self._fmt.height} video"
             )
-        for planes in y4m.pictures(frame.bytes, frame.width, frame.height):
-            self._send(y4m.MARKER)
-            for plane in planes:
-                self._send(plane)
+        for piece in y4m.pieces(frame):
+            self._send(piece)
         self.written += 1
         self._scope.beat(self._stage)
 

@@ -1,7 +1,8 @@
-"""The YUV4MPEG2 streams between ffmpeg and here: their header, and the order of a frame's bytes.
+"""The YUV4MPEG2 streams between ffmpeg and here; large frames go to the encoder as strips, one above the other.
 
-Large frames travel as strips, one above the other, that ffmpeg makes and puts together again: each of its threads
-queues eight pictures, whatever their size.
+Each thread of an ffmpeg queues eight pictures, whatever their size, and eight strips are one frame. From a decoder
+frames come whole: where the size or the colours of a video change on the way, ffmpeg begins its filters anew and would
+lose the strips that one of them still holds.
 """
 
 from __future__ import annotations
@@ -9,25 +10,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 
-from dhcli.types import FrameFormat
+from dhcli.types import Frame, FrameFormat
 
 MARKER = b"FRAME\n"
 """Begins every picture, frame or strip."""
 STRIPED_BYTES = 2 << 20
-"""From here on a frame travels as strips: 210 MiB less in the two ffmpegs of a 2160p video, 40 at 1080p."""
+"""From here on a frame goes as strips: 150 MiB less in the encoder of a 2160p video, 30 at 1080p."""
 STRIPS = (8, 4, 2)
 """How many, of the same even height; where no number fits, the frame is one."""
 
 
 def strips(width: int, height: int) -> int:
-    """As how many strips a frame of this size travels."""
-    if width * height * 3 // 2 < STRIPED_BYTES or width % 2:
+    """As how many strips a frame of this size, in even numbers, goes to the encoder."""
+    if width * height * 3 // 2 < STRIPED_BYTES:
         return 1
     return next((count for count in STRIPS if height % (2 * count) == 0), 1)
 
 
 def rate(fmt: FrameFormat) -> Fraction:
-    """Pictures a second."""
+    """Pictures a second, on their way to the encoder."""
     return fmt.fps * strips(fmt.width, fmt.height)
 
 
@@ -39,17 +40,20 @@ def header(fmt: FrameFormat) -> bytes:
     return f"YUV4MPEG2 {size} F{fps} Ip A{sar} C420mpeg2".encode() + full + b"\n"
 
 
-def pictures(frame: memoryview[int], width: int, height: int) -> Iterator[tuple[memoryview[int], ...]]:
-    """What travels of a frame behind each marker: all of it, or the Y, U and V plane of one strip after the other."""
-    count, luma = strips(width, height), width * height
+def pieces(frame: Frame) -> Iterator[bytes | memoryview[int]]:
+    """A frame as it goes to the encoder: each strip's marker, then its Y, U and V plane."""
+    count, data = strips(frame.width, frame.height), frame.bytes
     if count == 1:
-        yield (frame,)
+        yield MARKER
+        yield data
         return
-    planes = frame[:luma], frame[luma : luma * 5 // 4], frame[luma * 5 // 4 :]
+    luma = frame.width * frame.height
+    planes = data[:luma], data[luma : luma * 5 // 4], data[luma * 5 // 4 :]
     for at in range(count):
-        yield tuple(plane[len(plane) * at // count : len(plane) * (at + 1) // count] for plane in planes)
+        yield MARKER
+        yield from (plane[len(plane) * at // count : len(plane) * (at + 1) // count] for plane in planes)
 
 
 def frame_bytes(fmt: FrameFormat) -> int:
-    """What a frame takes in the stream, its markers included."""
+    """What a frame takes on its way to the encoder, its markers included."""
     return fmt.frame_bytes + strips(fmt.width, fmt.height) * len(MARKER)

@@ -136,7 +136,20 @@ class Reports:
         self._write_log(event)
         self._cases.append(case_of_refusal(event))
         spent_s = time.monotonic() - self._began_s
-        self._end(Summary("", 0, 0, 0, 0, 0, 0, spent_s, event.exit_code, {event.code: 1}))
+        self._end(
+            Summary(
+                run_id="",
+                jobs=0,
+                succeeded=0,
+                skipped=0,
+                failed=0,
+                cancelled=0,
+                not_started=0,
+                wall_s=spent_s,
+                exit_code=event.exit_code,
+                codes={event.code: 1},
+            )
+        )
 
     def _last_samples(self, earlier: metrics_file.Samples, summary: Summary) -> metrics_file.Samples:
         code = self.exit_code(summary.exit_code)

@@ -37,7 +37,9 @@ SCHEMA_VERSION = 1
 MAX_NAME_BYTES = 250
 """Of an id that names a file: every file system takes 255 bytes, and `.json` is five."""
 ID_BYTES_KEPT = 200
-RENDER_VERSION = 2
+MAX_BYTES = 16 << 20
+"""A result has some 5 kB, and 100 for each gap in which the face is missing."""
+RENDER_VERSION = 3
 """Counted up when the same inputs and options render to other pixels or sound; every output is then out of date."""
 
 Status = Literal["running", "succeeded", "failed", "skipped", "cancelled"]
@@ -139,8 +141,11 @@ def write_result(path: Path, result: JobResult, *, root: Path | None = None) -> 
 def result_bytes(path: Path) -> bytes:
     """What is written at `path`. Raises OSError, also for what is no file: opening a pipe would wait for its writer."""
     with open(path, "rb", opener=_without_waiting) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
             raise OSError(errno.EINVAL, "not a regular file")
+        if found.st_size > MAX_BYTES:
+            raise OSError(errno.EFBIG, f"{found.st_size} bytes, no result is so large")
         return file.read()
 
 

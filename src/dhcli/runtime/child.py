@@ -145,7 +145,8 @@ class Child:
         """SIGKILL to the whole group. ffmpeg ignores SIGTERM while it is blocked on a pipe or spins in a decoder."""
         with self._group_lock:
             if self._guard.returncode is None:
-                with contextlib.suppress(PermissionError):  # nothing but zombies is left in it (macOS)
+                # Nothing but zombies is left in it (macOS), or nothing at all.
+                with contextlib.suppress(PermissionError, ProcessLookupError):
                     os.killpg(self._guard.pid, signal.SIGKILL)
 
     def wait(self, timeout_s: float | None = None) -> int | None:

@@ -20,6 +20,7 @@ import psutil
 from dhcli.errors import DhError, describe
 from dhcli.runtime.cgroup import MemoryLimit, memory_limit
 from dhcli.runtime.scope import Scope
+from dhcli.runtime.threads import start_thread
 from dhcli.runtime.vram import vram_bytes
 
 EVERY_S = 1.0
@@ -81,8 +82,8 @@ class Monitor:
             self._look("disk", self._disk)
         self._scope.check()
         try:
-            self._thread.start()
-        except RuntimeError as error:  # no more threads; whoever needs one to render will say so
+            start_thread(self._thread)
+        except DhError as error:  # no more threads; whoever needs one to render will say so
             self._warn("monitor.failed", f"What the job uses is not measured: {describe(error)}")
         return self
 
