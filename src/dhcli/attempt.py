@@ -11,7 +11,8 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Literal, TypeAlias
 
 from dhcli.disk.lock import output_lock, refuse_locked, refuse_unwritable
 from dhcli.disk.part import PartFile, refuse_stray
@@ -42,6 +43,8 @@ UP_TO_DATE = "up to date"
 PREPARING = "start"
 """The stage of all that is in no other one."""
 
+Stamp: TypeAlias = tuple[int, int, int, int]
+"""Device, inode, size, time of the last change: another file, or another content, has another one."""
 Abandon = Callable[[Callable[[], Outcome]], None]
 
 
@@ -65,6 +68,8 @@ class Attempt:
         self._ending = Ending(job, settings, record)
         self._holding = False
         """The lock of the output, and that of the result."""
+        self._before: Stamp | None = None
+        """What was at the output's place when the attempt began."""
 
     def run(self, publish: Callable[[Scope | None], None], abandon: Abandon, check: Callable[[], None]) -> Outcome:
         """Run the job to its end.
@@ -78,7 +83,7 @@ class Attempt:
                 return self._run_locked(publish, abandon)
         except DhError as error:
             if error.code in {"env.locked", "job.cancelled"}:  # the lock's holder is writing the result file too
-                return Outcome(self._record.result(status_of(error), error=error), foreign=True)
+                return Outcome(self._record.result(status_of(error), error=error), unwritten=True)
             return self._ending.fail(error)
 
     def give_up(self, error: DhError) -> Outcome:
@@ -87,7 +92,7 @@ class Attempt:
         Without the lock nothing is written or removed: it may be another process's.
         """
         if not self._holding:
-            return Outcome(self._record.result(status_of(error), error=error), foreign=True)
+            return Outcome(self._record.result(status_of(error), error=error), unwritten=True)
         return self._ending.give_up(error)
 
     @contextlib.contextmanager
@@ -241,6 +246,7 @@ class Attempt:
     def _refuse_foreign_output(self, previous: JobResult | None) -> None:
         """An existing output is replaced only where dh made it, or where the user says so."""
         how, record, save_path = self._settings, self._record, self._job.save_path
+        self._before = _stamp(save_path)
         left = legacy(previous, save_path, beside=how.results_dir is None)
         record.last_success, record.put_in_place, record.owns_output = (
             left.last_success,
@@ -261,6 +267,17 @@ class Attempt:
         raise DhError(
             "output.exists",
             f"The output {save_path} {found}.",
+            hint="Move it away, name another save_path, or use --force (--if-exists overwrite).",
+            stage="output",
+        )
+
+    def _refuse_newcomer(self) -> None:
+        """What came to the output's place meanwhile is somebody's; what was there before is judged already."""
+        if self._settings.if_exists == "overwrite" or _stamp(self._job.save_path) == self._before:
+            return
+        raise DhError(
+            "output.exists",
+            f"The output {self._job.save_path} was made or changed by somebody else while dh rendered it.",
             hint="Move it away, name another save_path, or use --force (--if-exists overwrite).",
             stage="output",
         )
@@ -294,6 +311,7 @@ class Attempt:
                     record.trace.warn("device.fallback", family.warning)
             with scope.stage("commit", limit_s=os.fstat(part.fd).st_size / SLOW_DISK_BYTES_S):
                 part.flush()  # it may take minutes, in which a signal still ends the job
+                self._refuse_newcomer()
                 scope.seal()
                 record.owns_output = True
                 part.commit()
@@ -332,3 +350,12 @@ class Attempt:
     def _monitor(self, scope: Scope) -> Monitor:
         folder, floor = self._job.save_path.parent, self._settings.min_disk_bytes
         return Monitor(scope, folder, self._record.usage, self._record.trace.warn, min_disk_bytes=floor)
+
+
+def _stamp(path: Path) -> Stamp | None:
+    """None where nothing is."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns

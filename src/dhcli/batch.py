@@ -142,7 +142,7 @@ class Batch:
         if limit is None or not limit.reached(failed, jobs):
             return False
         if failed + self._statuses["succeeded"] + self._statuses["skipped"] < jobs:
-            self._emit(Warned(None, RUN_STOPPED, f"{failed} jobs failed (limit {limit}): no more are started."))
+            self._emit(Warned(None, RUN_STOPPED, f"Failed: {failed} (limit {limit}); no more jobs are started."))
         return True
 
     def _job(self, job: Job, index: int, jobs: int, *, may_defer: bool) -> bool:
@@ -230,7 +230,7 @@ class Batch:
                 job_id=job.id,
                 status=result.status,
                 save_path=str(job.save_path),
-                result_path=None if outcome.lost or outcome.foreign else str(self._settings.result_path(job)),
+                result_path=None if outcome.lost or outcome.unwritten else str(self._settings.result_path(job)),
                 wall_s=record.wall_s,
                 frames=frames,
                 fps=frames / record.wall_s if frames else None,

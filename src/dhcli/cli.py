@@ -146,12 +146,12 @@ def render(
     from dhcli.command.console import Audience
     from dhcli.command.preview import preview
     from dhcli.command.selection import chosen_jobs, files_of, refuse_overwriting, usage
-    from dhcli.reports import Reports, Wanted
+    from dhcli.reports import Reports, Wanted, is_command
     from dhcli.results.resume import in_order
     from dhcli.retry import Retry
     from dhcli.settings import Settings
 
-    if on_finish is not None and not on_finish.strip():
+    if on_finish is not None and not is_command(on_finish):
         usage("--on-finish: expected a command")
     if force and if_exists is IfExists.fail:
         usage("give --force or --if-exists fail, not both")

@@ -33,8 +33,8 @@ class Outcome:
     result: JobResult
     lost: DhError | None = None
     """Why the result is not on the disk, where it should be."""
-    foreign: bool = False
-    """Another process writes this output and its result file, so this result is on no disk."""
+    unwritten: bool = False
+    """It is on no disk: another process writes this output and its result, or their folder is not there."""
 
 
 class Ending:
@@ -100,7 +100,9 @@ class Ending:
         try:
             self._write(result)
         except DhError as error:
-            return Outcome(result, lost=error)
+            # Of a folder that is not there the job's own error tells; nothing that it did is lost with it.
+            missing = self._settings.results_dir is None and not self._result_path.parent.exists()
+            return Outcome(result, unwritten=True) if missing else Outcome(result, lost=error)
         return Outcome(result)
 
     def _write(self, result: JobResult) -> None:

@@ -7,6 +7,7 @@ translated where the foreign library is called; what nobody foresaw becomes `int
 from __future__ import annotations
 
 import errno
+import re
 import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -169,6 +170,11 @@ class DhError(Exception):
         return self
 
 
+UNMAPPED = re.compile(r"failed to map segment|cannot allocate memory", re.IGNORECASE)
+"""What the loader of shared libraries says at a limit of addresses."""
+MORE_MEMORY = "Raise the limits of memory and of threads: ulimit -v unlimited, ulimit -u 4096"
+
+
 class ManifestError(DhError):
     """Everything that is wrong with a manifest, one line a problem, so that one run shows it all."""
 
@@ -217,6 +223,8 @@ def as_dh_error(error: BaseException, stage: str) -> DhError:
             hint="Raise the limit of open files: ulimit -n 1024",
             stage=stage,
         )
+    elif isinstance(error, ImportError) and UNMAPPED.search(str(error)):
+        found = DhError("env.limits", f"A library does not fit into the memory: {error}", hint=MORE_MEMORY, stage=stage)
     else:
         found = DhError("internal.bug", describe(error), hint="Please report this with the result file.", stage=stage)
     found.__cause__ = error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from dhcli.errors import DhError
+from dhcli.errors import MORE_MEMORY, DhError
 
 TEXT_LIMIT = 400
 """Characters of ONNX Runtime's own words that go into a message; a graph error may quote a whole graph."""
@@ -20,9 +20,15 @@ NOISE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : |/\S+\.(?:cc|cu|h):\d+ 
 """What ONNX Runtime puts around its reason: a number with its name, a source file with a C++ signature."""
 
 
+NO_MEMORY = re.compile(r"pthread_create failed|Cannot allocate memory")
+"""Of the process itself, at a limit of the system: before anything could be allocated for a network."""
+
+
 def load_error(name: str, error: Exception, version: str) -> DhError:
     """Why a network cannot be opened by this `version`."""
     text = first_line(error)
+    if NO_MEMORY.search(str(error)):
+        return DhError("env.limits", f"The network '{name}' cannot be opened: {text}", hint=MORE_MEMORY)
     if OUT_OF_MEMORY.search(f"{type(error).__name__}: {error}"):
         return _out_of_memory(name, text)
     if type(error).__name__ in {"NotImplemented", "InvalidGraph"} or TOO_NEW.search(str(error)):

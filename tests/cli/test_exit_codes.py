@@ -29,6 +29,7 @@ WRONG = [
     (["render", "night.yaml", "--progress", "loud"], "dh render: Invalid value for '--progress': 'loud' is not one of"),
     (["render", "night.yaml", "--limit-frames", "0"], "dh render: Invalid value for '--limit-frames'"),
     (["render", "night.yaml", "--on-finish", " "], "dh render: --on-finish: expected a command"),
+    (["render", "night.yaml", "--on-finish", "say 'done"], "dh render: --on-finish: expected a command"),
     (
         ["render", "night.yaml", "--audio", "a.wav"],
         "dh render: give a manifest or --audio, --video and --save-path, not",
@@ -131,6 +132,17 @@ def test_1_a_failed_job_does_not_stop_the_others(dh: Any, night: Path) -> None:
     assert f"All that is known: {night.parent}/two.mp4.json" in said.err
     assert json.loads((night.parent / "two.mp4.json").read_text())["error"]["code"] == "input.missing"
     assert not (night.parent / "two.mp4").exists()
+
+
+def test_1_a_folder_that_is_not_there_is_told_in_three_lines(dh: Any, good: list[str], tmp_path: Path) -> None:
+    """The commonest slip: nothing is lost, since nothing was done."""
+    said = dh("render", *good, "--save-path", str(tmp_path / "nodir" / "a.mp4"), "--progress", "plain")
+    assert said.code == 1
+    lines = said.err.splitlines()
+    assert len(lines) <= 6
+    assert any(f"The folder of the output {tmp_path}/nodir/a.mp4 does not exist" in line for line in lines)
+    assert "result.lost" not in said.err
+    assert not (tmp_path / "nodir").exists()
 
 
 def test_65_every_problem_of_a_manifest_and_the_code_last(dh: Any, night: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from dhcli.errors import DhError
-from dhcli.media import framing, matroska, ogg, riff, transport
+from dhcli.media import asf, boxes, flv, framing, matroska, ogg, riff, transport
 from dhcli.media.ffmpeg import InputFile
 from dhcli.media.info import AudioInfo, VideoInfo
 from dhcli.media.probe import probe_audio, probe_video
@@ -289,18 +289,89 @@ def test_a_damaged_head_in_a_matroska(clusters: tuple[Path, bytearray], what: st
 def test_honest_matroskas(make: Make, clusters: tuple[Path, bytearray]) -> None:
     path, data = clusters
     recorded = make("b.webm", *PICTURES, "-c:v", "libvpx", "-f", "webm", "-live", "1")
-    for whole in (data, lengths_unknown(data), recorded, data + b"appended", recorded + recorded):
+    for whole in (data, lengths_unknown(data), recorded, data + b"appended"):
         info = look(path, whole)
         assert isinstance(info, VideoInfo)
-        assert info.frames >= 25
+        assert info.frames == 25
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_two_matroskas_in_a_row_are_no_video(clusters: tuple[Path, bytearray], *, live: bool) -> None:
+    """Both begin at 0 s: the demuxer would show them at the same time, in turn."""
+    path, data = clusters
+    data = lengths_unknown(data) if live else data
+    assert f"another file begins at byte {len(data)}" in refused(path, data + data).message
+
+
+WITH_SOUND = ("-f", "lavfi", "-i", "testsrc2=s=96x64:r=25:d=1", *TONE, "-shortest")
+UNPROMISED: dict[str, tuple[str, ...]] = {
+    "a.wmv": ("-c:v", "wmv2", "-c:a", "wmav2"),
+    "a.flv": ("-c:v", "flv", "-c:a", "libmp3lame"),
+    "a.mp4": (*X264, "-g", "5", "-c:a", "aac", "-movflags", "frag_keyframe+empty_moov"),
+}
+"""With sound, so that the length in the header may be that of the sound."""
+
+
+@pytest.mark.parametrize("name", UNPROMISED)
+@pytest.mark.parametrize("damage", ["cut", "gap", "blank"])
+def test_pictures_are_lost_beside_a_sound(make: Make, out: Path, name: str, damage: str) -> None:
+    data = make(name, *WITH_SOUND, *UNPROMISED[name])
+    assert look(out / name, data).duration >= 1
+    at = len(data) * 6 // 10
+    match damage:
+        case "cut":
+            del data[at:]
+        case "gap":
+            del data[at : at + 3000]
+        case "blank":
+            data[at:] = bytes(len(data) - at)
+    refused(out / name, data)
+
+
+@pytest.mark.parametrize("name", UNPROMISED)
+def test_what_was_written_to_a_pipe_promises_less(ffmpeg: Callable[..., None], out: Path, name: str) -> None:
+    muxer = {"a.wmv": "asf", "a.flv": "flv", "a.mp4": "mp4"}[name]
+    ffmpeg(*WITH_SOUND, *UNPROMISED[name], "-f", muxer, "-seekable", "0", out / name)
+    assert look(out / name, (out / name).read_bytes()).duration >= 1
+
+
+@pytest.mark.parametrize("codec", ["tta", "wavpack"])
+def test_a_checksum_of_sound_is_wrong(make: Make, out: Path, codec: str) -> None:
+    name = "a.tta" if codec == "tta" else "a.wv"
+    data = make(name, *TONE, "-c:a", codec)
+    assert look(out / name, data, probe_audio).duration == 3
+    data[len(data) // 2] ^= 0x55
+    refused(out / name, data, probe_audio)
+
+
+def test_sound_of_an_avi_is_lost(make: Make, out: Path) -> None:
+    data = make("a.avi", *TONE, "-c:a", "libmp3lame")
+    assert look(out / "a.avi", data, probe_audio).duration > 2.9
+    del data[len(data) // 2 : len(data) // 2 + 700]
+    refused(out / "a.avi", data, probe_audio)
 
 
 @pytest.mark.parametrize(
-    "examine", [lambda fd, size: transport.examine(fd, size, 0x100), ogg.examine, matroska.examine]
+    "examine",
+    [
+        lambda fd, size: transport.examine(fd, size, 0x100),
+        *(module.examine for module in (asf, boxes, flv, matroska, ogg)),
+    ],
 )
 @pytest.mark.parametrize(
     "content",
-    [b"", b"G", b"OggS", b"G" * 1000, b"OggS" * 300, bytes(1000), b"\x18\x53\x80\x67", b"\x18\x53\x80\x67\xff\xec"],
+    [
+        b"",
+        b"G",
+        b"OggS",
+        b"G" * 1000,
+        b"OggS" * 300,
+        bytes(1000),
+        b"\x18\x53\x80\x67",
+        b"\x18\x53\x80\x67\xff\xec",
+        b"FLV\1",
+        asf.HEADER,
+    ],
 )
 def test_any_bytes_are_examined(out: Path, examine: Callable[..., Any], content: bytes) -> None:
     path = out / "any"
@@ -340,6 +411,8 @@ EMPTY = {
     "pieces of an AVI": (riff.fault, riff_of(b"AVI ", b"") * 900),
     "pages": (ogg.examine, (b"OggS\0\2" + bytes(21)) * 900),
     "elements": (matroska.examine, b"\x18\x53\x80\x67\xff" + b"\xec\x80" * 900),
+    "tags": (flv.examine, b"FLV\1\5\0\0\0\x09\0\0\0\0" + (b"\x08" + bytes(14)) * 900),
+    "fragments": (boxes.examine, b"\0\0\0\x08moof" * 900),
     "clusters": (matroska.examine, b"\x18\x53\x80\x67\xff" + b"\x1f\x43\xb6\x75\xff" * 900),
 }
 """900 steps, with next to nothing in each: a file of 64 MB has millions of them."""
@@ -357,7 +430,7 @@ def test_every_step_through_a_file_is_a_sign_of_life(out: Path, kind: str) -> No
 
 @pytest.mark.parametrize("kind", EMPTY)
 def test_the_steps_are_numbered(out: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (riff, ogg, matroska):
+    for module in (asf, boxes, flv, matroska, ogg, riff):
         monkeypatch.setattr(module, "pieces", lambda alive, _=0: framing.pieces(alive, 100))
     examine, data = EMPTY[kind]
     (out / "tiny").write_bytes(data)

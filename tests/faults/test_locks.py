@@ -228,19 +228,21 @@ def test_waiting_for_the_run(holder: Start, start: Start, tmp_path: Path) -> Non
 @pytest.mark.parametrize("there", ["a manifest", "a missing folder", "a folder", "a link"])
 def test_what_is_no_run_lock_is_left_alone(start: Start, tmp_path: Path, there: str) -> None:
     lock = tmp_path / "dh.lock"
+    other = tmp_path / "other.yaml"
+    other.write_bytes((tmp_path / "night.yaml").read_bytes())
     match there:
         case "a manifest":
-            lock = tmp_path / "night.yaml"
+            lock = other
         case "a missing folder":
             lock = tmp_path / "no" / "dh.lock"
         case "a folder":
             lock.mkdir()
         case "a link":
-            lock.symlink_to(tmp_path / "night.yaml")
-    before = (tmp_path / "night.yaml").read_bytes()
+            lock.symlink_to(other)
+    before = other.read_bytes()
     code, said = ended(start("--run-lock", str(lock)))
     assert (code, "[env.lock_unusable]" in said, "Traceback" in said) == (69, True, False), said
-    assert (tmp_path / "night.yaml").read_bytes() == before
+    assert other.read_bytes() == before
     assert list(tmp_path.glob("*.mp4")) == []
 
 

@@ -21,7 +21,7 @@ import pytest
 
 from dhcli.batch import Batch, Policy
 from dhcli.disk.hashes import HashCache
-from dhcli.events import Event, JobDecided, JobFinished, Summary
+from dhcli.events import Event, JobDecided, JobFinished, Progress, Summary
 from dhcli.families.models import Models
 from dhcli.inference import Device
 from dhcli.manifest import load_manifest
@@ -336,6 +336,31 @@ def test_force_renders_everything(night: Night) -> None:
     night.run()
     assert set(night.run(if_exists="overwrite").values()) == {"succeeded"}
     assert set(night.reasons.values()) == {"asked for"}
+
+
+@pytest.mark.parametrize("before", ["nothing", "an earlier output"])
+@pytest.mark.parametrize("force", [False, True])
+def test_a_file_that_comes_while_dh_renders(
+    render: Callable[..., Any], out: Path, tmp_path: Path, before: str, *, force: bool
+) -> None:
+    """It is somebody's: whether it came before the render or in the middle of it makes no difference."""
+    output, other = out / "out.mp4", tmp_path / "other"
+    if before == "an earlier output":
+        assert render(limit_frames=2).result.status == "succeeded"
+    other.write_bytes(b"precious")
+
+    def come(event: Event) -> None:
+        if isinstance(event, Progress) and event.stage == "verify":
+            other.replace(output)
+
+    run = render(emit=come, if_exists="overwrite" if force else "skip")
+    assert not other.exists()
+    if force:
+        assert run.result.status == "succeeded"
+        assert output.read_bytes() != b"precious"
+    else:
+        assert run.result.error.code == "output.exists"
+        assert output.read_bytes() == b"precious"
 
 
 def test_a_file_that_dh_did_not_make_survives_every_run(night: Night) -> None:

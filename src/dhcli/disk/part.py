@@ -192,9 +192,12 @@ def translated(save_path: Path, what: str) -> Iterator[None]:
         if error.errno in TOO_MANY_FILES:
             raise as_dh_error(error, "output") from error
         full = error.errno in FULL
+        hint = "Make room on that disk." if full else "Check the folder's permissions and the disk."
+        if error.errno == errno.EFBIG:
+            hint = "Raise the limit on the size of files: ulimit -f unlimited"
         raise DhError(
             "output.disk_full" if full else "output.not_writable",
             f"{save_path} cannot {what}: {error.strerror}.",
-            hint="Make room on that disk." if full else "Check the folder's permissions and the disk.",
+            hint=hint,
             stage="output",
         ) from error

@@ -16,10 +16,10 @@ from dhcli.media.riff import open_ended_wav
 from dhcli.runtime.child import Child, exit_text
 
 DAMAGE = re.compile(
-    r"corrupt|truncat|partial file|premature|error while decoding|concealing|invalid nal|damaged|overread|crc mismatch"
-    r"|bytestream end|invalid data found|submitting packet to decoder|missing picture in access unit"
-    r"|received no packets|bad vlc|error y=\d+ x=|no jpeg data|sample/frame number mismatch"
-    r"|filesize and duration do not match",
+    r"corrupt|truncat|partial file|premature|error while decoding|concealing|invalid nal|damaged|overread"
+    r"|crc mismatch|crc error|bytestream end|invalid data found|submitting packet to decoder"
+    r"|missing picture in access unit|received no packets|bad vlc|error y=\d+ x=|no jpeg data"
+    r"|sample/frame number mismatch|filesize and duration do not match",
     re.IGNORECASE,
 )
 """Messages about damaged data. Other error lines, such as a missing reference after an open GOP, do no harm."""
@@ -44,7 +44,9 @@ NOT_OPENED = re.compile(r"opening decoder|could not open codec|decoder.*failed t
 WHITELIST = re.compile(r"(not (?:on|in) whitelist) '.*")
 """The list itself, 2 kB, is left out of messages."""
 CUT_PACKET = re.compile(r"packet corrupt|corrupt input packet", re.IGNORECASE)
-NO_SPACE = re.compile(r"no space left on device|disk quota exceeded|file too large", re.IGNORECASE)
+OPEN_ENDED_CAF = b"data" + b"\xff" * 8
+NO_SPACE = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
+TOO_LONG = re.compile(r"file too large", re.IGNORECASE)
 UNFIT = re.compile(
     r"no such filter|unknown encoder|unrecognized option|option not found|error (?:while )?loading shared",
     re.IGNORECASE,
@@ -53,6 +55,7 @@ LEVEL = re.compile(r"\[(?:info|verbose|warning|error|fatal|panic)\] ")
 COMPLAINT = re.compile(r"(\[[^\]]+ @ 0x[0-9a-f]+\] )*\[(warning|error|fatal|panic)\] ")
 """Begins what ffmpeg itself finds wrong. All else tells of the file, and the later lines of a tag have no level at all:
 "the premature end of the truncated broadcast" may be what a video is about."""
+ERROR = re.compile(r"\[(error|fatal|panic)\]")
 CONTEXT = re.compile(r"\[[^\]]+ @ 0x[0-9a-f]+\] ")
 AFTERMATH = re.compile(
     r"conversion failed|error opening (?:input|output) files|task finished|terminating|nothing was written",
@@ -72,7 +75,7 @@ def plain(line: str) -> str:
 
 def reason(tail: Sequence[str]) -> str:
     """The last message that says why, not that; "" where there is none."""
-    errors = [line for line in tail if re.search(r"\[(error|fatal|panic)\]", line)]
+    errors = [line for line in tail if ERROR.search(line)]
     telling = [text for line in errors or tail if (text := plain(line)) and not AFTERMATH.search(text)]
     return (telling or [""])[-1][:300]
 
@@ -90,9 +93,10 @@ def complaints(tail: Sequence[str]) -> list[str]:
 def sound_damage(file: InputFile, tail: Sequence[str]) -> str:
     """The first message about a damaged sound, "" where there is none.
 
-    A WAV that was written to a pipe has no length in its header; that its end surprises ffmpeg is no damage.
+    A WAV or CAF that was written to a pipe has no length in its header; that its end surprises ffmpeg is no damage.
     """
-    open_ended = open_ended_wav(file.head(4096))
+    head = file.head(4096)
+    open_ended = open_ended_wav(head) or (head[:4] == b"caff" and OPEN_ENDED_CAF in head)
     return damage([line for line in tail if not (open_ended and CUT_PACKET.search(line))])
 
 
@@ -164,7 +168,14 @@ def encode_failure(child: Child, code: int | None, finding: str, *, excess_bytes
         what = f"{finding}: it wrote more than {excess_bytes} bytes, which nothing in the plan needs"
         hint = "The sound is probably damaged; convert it with another program."
         return DhError("encode.failed", f"{what}.", hint=hint, stderr_tail=tail[-20:])
-    if damage(tail, NO_SPACE) or code == -signal.SIGXFSZ:
+    if damage(tail, TOO_LONG) or code == -signal.SIGXFSZ:
+        return DhError(
+            "output.disk_full",
+            f"The system limits the size of files: {finding}.",
+            hint="Raise the limit (ulimit -f unlimited).",
+            stderr_tail=tail[-20:],
+        )
+    if damage(tail, NO_SPACE):
         hint = "Make room on the output's disk, or write elsewhere."
         return DhError(
             "output.disk_full", f"No space to write the output: {finding}.", hint=hint, stderr_tail=tail[-20:]
@@ -175,7 +186,8 @@ def encode_failure(child: Child, code: int | None, finding: str, *, excess_bytes
 
 
 def _died(kind: str, what: str, code: int | None, tail: Sequence[str]) -> DhError:
-    why = reason(tail)
+    # Who was killed says nothing any more; its last warning is about something else.
+    why = reason(tail if code is None or code >= 0 else [line for line in tail if ERROR.search(line)])
     message = f"{what}; ffmpeg: {exit_text(code)}" + (f", {why}" if why else "")
     hint = "The last lines of ffmpeg say why."
     if code == -signal.SIGXCPU:

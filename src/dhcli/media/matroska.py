@@ -38,7 +38,7 @@ class Element:
 
 def examine(fd: int, size: int, alive: Callable[[], None] = lambda: None) -> Found:
     """What is wrong with the first elements, some million, of a file of `size` bytes. `alive` is called for each."""
-    at, inside = 0, [Element(WHOLE, 0, size)]
+    at, inside, begun = 0, [Element(WHOLE, 0, size)], False
     for _ in pieces(alive):
         while inside and at == (size if inside[-1].end is None else inside[-1].end):
             inside.pop()
@@ -53,6 +53,10 @@ def examine(fd: int, size: int, alive: Callable[[], None] = lambda: None) -> Fou
             if len(head) < HEAD_BYTES:
                 return Found(truncated=f"ends {len(head)} bytes into an element")
             return Found(corrupt=f"no element where one should begin at byte {at}")
+        if element.identity == EBML and begun:
+            # The demuxer would show both at once, for each begins at 0 s.
+            return Found(corrupt=f"another file begins at byte {at}")
+        begun = begun or element.identity == SEGMENT
         if wrong := _overlong(element, at, parent, size):
             return wrong
         if element.identity in INSIDE:

@@ -37,6 +37,9 @@ DESCRIPTION_LINES = 4000
 STILL_CODECS = frozenset({"png", "mjpeg", "webp", "gif", "apng", "av1", "hevc"})
 """One frame of these in a container that could hold more is a still image: AVIF, HEIC, a GIF that does not move."""
 
+CHECKSUMS = frozenset({"tta", "wavpack"})
+"""Codecs whose decoders look at the checksum of every frame where they are asked to. Those of MP3 are often wrong."""
+
 
 def probe_video(scope: Scope, file: InputFile, *, max_duration_s: float = MAX_DURATION_S) -> VideoInfo:
     """Look at a video or still image.
@@ -74,7 +77,8 @@ def probe_audio(scope: Scope, file: InputFile, *, max_duration_s: float = MAX_DU
         stream = _choose(file, listing, "audio")
         check_framing(scope, file, listing, stream)
         _check_duration(file, listing.duration, max_duration_s)
-        argv = [*base_argv(), "-max_error_rate", "0", *input_argv(file), "-map", f"0:{stream.index}"]
+        sums = ["-err_detect", "crccheck"] if stream.codec in CHECKSUMS else []
+        argv = [*base_argv(), "-max_error_rate", "0", *input_argv(file, *sums), "-map", f"0:{stream.index}"]
         argv += ["-af", SOUND_FILTER, "-c:a", "pcm_s16le", "-f", "framecrc", "pipe:1"]
         with running(scope, "probe", argv, pass_fds=file.pass_fds) as child:
             (timeline,) = read_timelines(beating(scope, "probe", lines_of(child)), 1)

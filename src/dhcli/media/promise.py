@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Iterator
 from fractions import Fraction
 
-from dhcli.media import matroska, ogg, riff, transport
+from dhcli.media import asf, boxes, flv, matroska, ogg, riff, transport
 from dhcli.media.failure import COPY_AGAIN
 from dhcli.media.ffmpeg import InputFile
 from dhcli.media.framing import Found
@@ -38,19 +38,27 @@ ONE_START_A_PICTURE = ("h264", "hevc")
 """Codecs of which a transport stream begins no picture, nor field, in the middle of a packet that ffmpeg gives."""
 
 
+EXAMINE = {
+    "asf": asf.examine,
+    "flv": flv.examine,
+    "matroska": matroska.examine,
+    "mov": boxes.examine,
+    "ogg": ogg.examine,
+}
+"""By the first of ffmpeg's names for a container."""
+
+
 def check_framing(scope: Scope, file: InputFile, listing: Listing, stream: Stream) -> Found:
     """What promises no length, or not of every stream, holds together all the same: packets, pages, elements.
 
     Raises input.truncated, input.corrupt.
     """
-    found = Found()
+    found, examine = Found(), EXAMINE.get(listing.container.split(",")[0])
     with _reading(file):
         if listing.container == "mpegts" and stream.pid is not None:
             found = transport.examine(file.fd, file.bytes, stream.pid, lambda: _alive(scope))
-        elif listing.container == "ogg":
-            found = ogg.examine(file.fd, file.bytes, lambda: _alive(scope))
-        elif listing.container.startswith("matroska"):
-            found = matroska.examine(file.fd, file.bytes, lambda: _alive(scope))
+        elif examine is not None:
+            found = examine(file.fd, file.bytes, lambda: _alive(scope))
     if found.corrupt:
         raise file.error("input.corrupt", f"is damaged ({found.corrupt})", hint=COPY_AGAIN)
     if found.truncated:
@@ -114,7 +122,10 @@ def _check_header(scope: Scope, file: InputFile, listing: Listing, stream: Strea
     """Damage in the very number that tells a length shows in what does not fit to it."""
     with _reading(file):
         stray = riff.stray_bytes(file.fd, file.bytes, lambda: _alive(scope)) if listing.container == "wav" else 0
+        gap = riff.fault(file.fd, file.bytes, lambda: _alive(scope)) if listing.container == "avi" else ""
         head = file.head(FLAC_RATE_AT + 3) if listing.container == "flac" else b""
+    if gap:
+        raise file.error("input.corrupt", f"is damaged ({gap})", hint=COPY_AGAIN)
     if stray > MAX_STRAY_BYTES:
         finding = f"is damaged ({stray} bytes behind its sound belong to nothing)"
         raise file.error("input.corrupt", finding, hint=COPY_AGAIN)

@@ -4,6 +4,7 @@ Each is a listener of events or a pure function of them. What a run does is not 
 theirs ends it: a file that cannot be written is a warning and exit code 74, a command that fails is a warning.
 """
 
+from dhcli.reports.on_finish import is_command
 from dhcli.reports.reports import Reports, Wanted
 
-__all__ = ["Reports", "Wanted"]
+__all__ = ["Reports", "Wanted", "is_command"]

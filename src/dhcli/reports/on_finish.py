@@ -26,6 +26,14 @@ TICK_S = 0.02
 """How often it is looked for the command's end."""
 
 
+def is_command(text: str) -> bool:
+    """Whether there is something to start, with every quote closed."""
+    try:
+        return bool(shlex.split(text))
+    except ValueError:
+        return False
+
+
 class OnFinish:
     """The command of a run; `end` may come from another thread at any moment."""
 
