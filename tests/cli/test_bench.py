@@ -61,6 +61,14 @@ def _report(said: Said) -> Any:
     return json.loads(said.out)
 
 
+def test_no_room_for_a_frame_is_told_before_anything_is_rendered(dh: Dh, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dhcli.bench.run.free_bytes", lambda: 0)
+    said = dh("bench", "--frames", "8", *FAST)
+    assert said.code == 69
+    assert "No memory is free for the frames" in said.err
+    assert "warm" not in said.err
+
+
 def test_the_report_of_the_sample_has_every_stage_and_floor_and_matches_its_schema(dh: Dh) -> None:
     report = _report(dh("bench", "--frames", "8", "--json", *FAST))
     jsonschema.Draft202012Validator(json.loads(dh("schema", "bench").out)).validate(report)
@@ -100,7 +108,8 @@ def test_the_table_names_every_stage_within_80_columns(dh: Dh) -> None:
     lines = said.out.splitlines()
     assert {*STAGES, "warm", "cold"} <= {line.split()[0] for line in lines if line}
     assert max(map(len, lines)) <= 80
-    assert [line.rpartition(": ")[2] for line in said.err.splitlines()] == ["cold", "warm", "the floors"]
+    turns = [f"{what}, {number} of 3" for number in (1, 2, 3) for what in ("warm", "the floors")]
+    assert [line.rpartition(": ")[2] for line in said.err.splitlines()] == ["cold", *turns]
 
 
 def test_a_clip_of_the_users_that_is_shorter_than_its_speech_is_decoded_once(dh: Dh, few: Path) -> None:
@@ -200,7 +209,7 @@ def test_after_a_signal_nothing_is_left(number: signal.Signals, program: tuple[s
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
-            if line.endswith(": warm\n"):
+            if line.endswith(": warm, 1 of 3\n"):
                 break
         assert list(temporary.iterdir()), "otherwise nothing could be left behind"
         deadline = time.monotonic() + LIMIT_S

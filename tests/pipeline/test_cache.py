@@ -214,7 +214,7 @@ def test_all_that_decides_a_track_is_in_its_key(
             files["detect"] = dataclasses.replace(files["detect"], sha256="0" * 64)
             monkeypatch.setattr(dh_base, "bundle", dataclasses.replace(dh_base.bundle, files=files))
         case "provider":
-            monkeypatch.setattr(DhBase, "face_finders", "CUDAExecutionProvider CPUExecutionProvider")
+            monkeypatch.setitem(dh_base.__dict__, "face_finders", "CUDAExecutionProvider CPUExecutionProvider")
         case "onnxruntime":
             monkeypatch.setattr(analysis, "runtime_version", lambda: "9.9")
         case "opencv":
@@ -501,6 +501,10 @@ def test_two_processes_that_analyse_the_same_video(
     ]
     outputs = [tmp_path / f"{number}.mp4" for number in range(2)]
     both = [subprocess.Popen([*argv, "--save-path", output], env=environment) for output in outputs]
-    assert [process.wait(60) for process in both] == [0, 0]
+    try:
+        assert [process.wait(110) for process in both] == [0, 0]
+    finally:
+        for process in both:
+            process.kill()
     assert outputs[0].read_bytes() == outputs[1].read_bytes()
     assert len([*(cache / "store" / KIND).iterdir()]) == 1

@@ -69,6 +69,23 @@ def test_outside_the_window_every_pixel_is_the_sources(
         assert not np.array_equal(a.y, b.y)
 
 
+def test_how_many_frames_are_asked_for_at_once_changes_no_pixel(
+    render: Render, short: Path, avatar: Path, decoded: Decode, ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    """Also where frames without the face stand between the others, and batches are not full."""
+    video = tmp_path / "gaps.mp4"
+    dark = "drawbox=enable='between(n,5,6)+between(n,13,13)':color=black:t=fill"
+    ffmpeg("-i", avatar, "-frames:v", 18, "-vf", dark, "-c:v", "libx264", "-crf", 10, "-preset", "ultrafast", video)
+    pictures = {}
+    for batch in (1, 2, 3, 4):
+        how = {"batch": batch, "if_exists": "overwrite", "max_face_missing": 0.5}
+        succeeded(render(short, video, crf=0, preset="ultrafast", **how))
+        pictures[batch] = decoded(tmp_path / "out.mp4", 400, 300)
+    for batch in (2, 3, 4):
+        for one, other in zip(pictures[1], pictures[batch], strict=True):
+            assert np.abs(one.data.astype(int) - other.data).max() <= 1, batch
+
+
 @pytest.mark.parametrize("fps", ["30000/1001", "24000/1001", "50", "60"])
 def test_the_frame_rate_stays(
     render: Render, short: Path, avatar: Path, ffmpeg: Ffmpeg, tmp_path: Path, fps: str

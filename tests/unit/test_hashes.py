@@ -273,3 +273,19 @@ def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     assert cache_folder() == tmp_path / "xdg" / "dh"
     monkeypatch.setattr(platformdirs, "user_cache_path", lambda _: Path("~/.cache/dh"))
     assert cache_folder() is None, "no home: no folder named ~ in the current one"
+
+
+def test_a_file_that_another_process_just_put_in_place_is_no_trouble(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was there when the folder was listed, under the name that it has on its way."""
+    glob = Path.glob
+    passing = folder / ".hashes-new"
+
+    def listed(path: Path, pattern: str) -> list[Path]:
+        return [*glob(path, pattern), *([passing] if pattern.startswith(".") else [])]
+
+    monkeypatch.setattr(Path, "glob", listed)
+    folder.mkdir(parents=True)
+    (folder / hashes.FILE).write_text("x")
+    assert [path.name for path, _ in hashes.hash_files(folder)] == [hashes.FILE]

@@ -6,13 +6,13 @@ It computes what the family computes: every call goes through to it.
 from __future__ import annotations
 
 import os
-import sys
-import tempfile
 from collections.abc import Sequence
 from typing import Self
 
 from dhcli.bench.meter import Meter
+from dhcli.disk.memory import memory_file
 from dhcli.disk.part import write_all
+from dhcli.errors import DhError
 from dhcli.families.dh_base import DhBase
 from dhcli.inference import Network
 from dhcli.media import y4m
@@ -22,11 +22,11 @@ from dhcli.types import F32, Frame, FrameFormat
 
 
 class Reel:
-    """The first frames that were rendered, in memory, as the encoder reads them. Leaving the block gives it back."""
+    """The first frames that got a new mouth, in memory, as the encoder reads them. Leaving the block gives it back."""
 
     def __init__(self, limit_bytes: int) -> None:
         """A frame that would make it larger than `limit_bytes` is left out, and all after it."""
-        self.fd = _memory_file()
+        self.fd = memory_file()
         self.frames = 0
         self._limit_bytes, self._room = limit_bytes, 0
 
@@ -37,8 +37,14 @@ class Reel:
         os.close(self.fd)
 
     def begin(self, fmt: FrameFormat) -> None:
-        """What the frames will be, once."""
+        """What the frames will be, once. Raises DhError env.limits where there is no room for one."""
         self._room = self._limit_bytes // y4m.frame_bytes(fmt)
+        if not self._room:
+            raise DhError(
+                "env.limits",
+                f"No memory is free for the frames that the encoder is measured with: {self._limit_bytes} bytes.",
+                hint="End other programs, raise the memory limit, or measure a smaller size.",
+            )
         write_all(self.fd, y4m.header(fmt))
 
     def append(self, frame: Frame) -> None:
@@ -47,13 +53,6 @@ class Reel:
             for piece in y4m.pieces(frame):
                 write_all(self.fd, piece)
             self.frames += 1
-
-
-def _memory_file() -> int:
-    if sys.platform == "linux":
-        return os.memfd_create("dh-bench", os.MFD_CLOEXEC)
-    with tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())
 
 
 class MeteredFamily(DhBase):

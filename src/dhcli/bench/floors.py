@@ -5,8 +5,9 @@ Each floor runs what the job ran: the same command lines, the same networks with
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,6 +50,19 @@ def floors_of(
         "listen": Alone(_listen(family), frames),
         "speak": Alone(_speak(family), frames),
         "encode": Alone(_encode(meter.commands["encode"], reel, pass_fds), reel.frames),
+    }
+
+
+def least(times: Sequence[Mapping[StageName, Alone]]) -> dict[StageName, Alone]:
+    """The least of what each floor took, measured several times."""
+    return {
+        name: dataclasses.replace(
+            first,
+            spent=Spent(
+                min(floors[name].spent.cpu_s for floors in times), min(floors[name].spent.wall_s for floors in times)
+            ),
+        )
+        for name, first in times[0].items()
     }
 
 

@@ -22,7 +22,11 @@ class Cost(_Part):
     """Milliseconds for a frame of the output."""
 
     cpu_ms: float = Field(ge=0, description="Processor time of all cores together.")
-    wall_ms: float = Field(ge=0, description="Time in which it worked; stages work at the same time.")
+    wall_ms: float = Field(
+        ge=0,
+        description="Time in which it worked; of `decode` and `encode` that for which dh waited for ffmpeg, which "
+        "works on while nobody does. Stages work at the same time.",
+    )
 
 
 class Floor(Cost):
@@ -69,10 +73,12 @@ class Run(_Part):
         "output back, `other` what belongs to none. All but `analyse` is of the warm job."
     )
     floors: dict[StageName, Floor] = Field(
-        description="ffmpeg decoding to /dev/null and encoding the same frames from memory; the networks alone. "
+        description="ffmpeg decoding to /dev/null and encoding the frames with a new mouth from memory; the networks "
+        "alone; the least of three times. "
         "`analyse`: a run of the landmark network a frame, of the detector every 12th, and decoding."
     )
-    warm: Pass = Field(description="The job with the face's track known.")
+    warm: Pass = Field(description="The job with the face's track known: the middle one of three passes.")
+    warm_fps: tuple[float, ...] = Field((), description="Frames a second of each of these passes, the fastest first.")
     cold: Pass = Field(description="The job with the analysis: warm and `analyse` together.")
     longest_serial: LongestSerial
     ratios: Ratios

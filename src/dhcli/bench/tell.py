@@ -70,8 +70,10 @@ def _alone(meter: Meter, name: str) -> Spent:
     return Spent(clock.process_s + meter.child_s(name), clock.wall_s)
 
 
-def tell(cold: Measured, warm: Measured, floors: Mapping[StageName, Alone], batches: Sequence[int]) -> Run:
-    """The report of one clip. `batches` are the face network's."""
+def tell(cold: Measured, passes: Sequence[Measured], floors: Mapping[StageName, Alone], batches: Sequence[int]) -> Run:
+    """The report of one clip. Of the warm `passes` the middle one counts; `batches` are the face network's."""
+    in_order = sorted(passes, key=lambda one: one.meter.total.wall_s)
+    warm = in_order[len(in_order) // 2]
     plan, frames = warm.plan, warm.plan.frames
     costs, analysis = stage_costs(warm), stage_costs(cold)["analyse"]
     costs["other"] += costs.pop("analyse")  # the track, taken from the cache
@@ -89,6 +91,7 @@ def tell(cold: Measured, warm: Measured, floors: Mapping[StageName, Alone], batc
         stages={name: _cost(analysis if name == "analyse" else costs[name], frames) for name in STAGES},
         floors={name: _floor(alone) for name, alone in floors.items()},
         warm=_pass(warm.meter.total, frames),
+        warm_fps=tuple(frames / one.meter.total.wall_s for one in in_order),
         cold=_pass(warm.meter.total + analysis, frames),
         longest_serial=serial,
         ratios=Ratios(
@@ -96,7 +99,7 @@ def tell(cold: Measured, warm: Measured, floors: Mapping[StageName, Alone], batc
             wall=total.wall_s / max(total.cpu_s / cores(), serial.wall_ms / 1000),
             analyse=analysis.wall_s / plan.analysed_frames / total.wall_s,
         ),
-        peak_rss_bytes=max(cold.meter.peak_rss_bytes, warm.meter.peak_rss_bytes),
+        peak_rss_bytes=max(one.meter.peak_rss_bytes for one in (cold, *passes)),
     )
 
 

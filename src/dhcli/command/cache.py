@@ -54,8 +54,8 @@ def cache_clear(cache_dir: CacheDir = None) -> None:
     try:
         cleared = Store(folder).clear()
         files, taken = cleared.entries, cleared.bytes
-        for path in hash_files(folder):
-            taken, files = taken + room(path.stat().st_size), files + 1
+        for path, found in hash_files(folder):
+            taken, files = taken + room(found.st_size), files + 1
             path.unlink(missing_ok=True)
     except OSError as error:
         say([f"dh: the cache in {folder} could not be emptied: {describe(error)}"])
@@ -70,7 +70,7 @@ def _kinds(folder: Path | None) -> dict[str, tuple[int, int]]:
 
     if folder is None:
         return {}
-    sizes = [room(path.stat().st_size) for path in hash_files(folder)]
+    sizes = [room(found.st_size) for _, found in hash_files(folder)]
     shares = {kind: (share.entries, share.bytes) for kind, share in Store(folder).shares().items()}
     return {HASHES: (len(sizes), sum(sizes)), **shares} if sizes else shares
 

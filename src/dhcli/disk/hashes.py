@@ -12,7 +12,7 @@ import itertools
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeAlias
 
@@ -41,9 +41,11 @@ def cache_folder(wanted: Path | None = None) -> Path | None:
     return folder if folder.is_absolute() else None  # without a home it is a folder named ~ in the current one
 
 
-def hash_files(folder: Path) -> list[Path]:
-    """The file of hashes in a cache folder, where there is one, and what killed processes left of it."""
-    return [*folder.glob(FILE), *folder.glob(f".{FILE}-*")]
+def hash_files(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """The file of hashes in a cache folder, where there is one, and others on their way there or left on it."""
+    for path in (*folder.glob(FILE), *folder.glob(f".{FILE}-*")):
+        with contextlib.suppress(FileNotFoundError):  # another process put it in place
+            yield path, path.stat()
 
 
 class HashCache:
@@ -135,6 +137,6 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 def _remove_strays(path: Path) -> None:
-    for stray in hash_files(path.parent):
-        if stray != path and time.time() - stray.stat().st_mtime > STRAY_S:
+    for stray, found in hash_files(path.parent):
+        if stray != path and time.time() - found.st_mtime > STRAY_S:
             stray.unlink(missing_ok=True)

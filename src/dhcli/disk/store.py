@@ -3,12 +3,14 @@
 An entry never changes, so that processes need no locks: it is written under another name and renamed, it may be removed
 while somebody reads it, and where two write the same one, the later wins. It carries a checksum, and one that is not
 as it was written counts as absent: nothing has to be flushed to the disk before the rename. What entries mean is not
-known here. Without a folder, or with one that cannot be used, there are none, and whoever asks is told why.
+known here. Without a folder, or with one that cannot be used, there is only the last one of each kind, in memory, and
+whoever asks is told why.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import itertools
 import json
@@ -24,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Self
 
+from dhcli.disk.memory import memory_file
 from dhcli.errors import describe
 
 ROOM = "store"
@@ -40,11 +43,15 @@ BLOCK_BYTES = 1 << 20
 DISK_BLOCK_BYTES = 4096
 """What the smallest file takes on the disk."""
 RECOUNT_S = 60.0
-"""How long a process may not know what others put there."""
+"""How long a process may not know what others put there,"""
+RECOUNT_SHARE = 1 / 16
+"""and how much it may add meanwhile, as a share of the limit: so much too much can each of several processes take."""
 STRAY_S = 3600.0
 """A temporary file that old belongs to a process that was killed while it wrote."""
 NAME = re.compile(r"[0-9a-f]{64}")
 TEMPORARY = ".new-"
+LAST_BYTES = 16 << 20
+"""Of an entry that is kept in memory because the disk does not take it: the track of 8 minutes at 25 fps."""
 NO_FOLDER = "there is no home, and neither --cache-dir nor DH_CACHE_DIR names a folder"
 
 
@@ -102,7 +109,9 @@ class Store:
         self.limit_bytes = limit_bytes
         self._trouble: str | None = None
         self._told = False
-        self._counted_bytes = 0
+        self._last: dict[str, tuple[str, bytes, bytes]] = {}
+        """Key, head and body of the last entry of each kind that found no place in the folder."""
+        self._counted_bytes = self._added_bytes = 0
         self._counted_s: float | None = None
 
     def reader(self) -> Store:
@@ -111,11 +120,15 @@ class Store:
 
     def get(self, kind: str, key: str, alive: Callable[[], None] = lambda: None) -> Entry | None:
         """The entry, or None where there is none that is sound. `alive` is called after every MiB, and may raise."""
-        if self._folder is None:
-            return None
+        last_key, head, body = self._last.get(kind, ("", b"", b""))
+        if last_key == key:
+            return _in_memory(head, body)
+        return None if self._folder is None else self._on_disk(self._folder / kind, key, alive)
+
+    def _on_disk(self, folder: Path, key: str, alive: Callable[[], None]) -> Entry | None:
         try:
             # Neither a link nor a FIFO is an entry, and neither may lead away or wait for ever.
-            fd = os.open(self._folder / kind / key, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            fd = os.open(folder / key, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         except OSError:
             return None
         entry = None
@@ -134,13 +147,31 @@ class Store:
         """Keep an entry if that is possible; where not, `take_trouble` tells why. Raises only what `body` raises."""
         if not self.limit_bytes:
             return
+        parts = iter(body)
         if self._folder is None:
             self._trouble = self._trouble or NO_FOLDER
+            self._keep(kind, key, head, parts)
+            return
+        folder = self._folder / kind
+        try:
+            self._prepare(folder)
+        except OSError as error:
+            self._trouble = self._trouble or f"{folder}: {describe(error)}"
+            self._keep(kind, key, head, parts)
             return
         try:
-            self._put(self._folder / kind, key, head, body)
+            self._put(folder, key, head, parts)
         except OSError as error:
-            self._trouble = self._trouble or f"{self._folder / kind}: {describe(error)}"
+            self._trouble = self._trouble or f"{folder}: {describe(error)}"
+
+    def _keep(self, kind: str, key: str, head: bytes, parts: Iterator[bytes]) -> None:
+        """In memory, so that the next job over the same video finds what this one worked out."""
+        body = b""
+        for part in parts:
+            body += part
+            if len(body) > LAST_BYTES:
+                return
+        self._last[kind] = key, head, body
 
     def take_trouble(self) -> str | None:
         """Why something could not be kept; said once in the life of the store."""
@@ -164,12 +195,17 @@ class Store:
             sizes.append(room(info.st_size))
         return Share(len(sizes), sum(sizes))
 
-    def _put(self, folder: Path, key: str, head: bytes, body: Iterable[bytes]) -> None:
+    def _prepare(self, folder: Path) -> None:
+        """Make the folder, if it is not there. Raises OSError where it takes no entry."""
         folder.parent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         for path in (folder.parent, folder):
             path.mkdir(mode=0o700, exist_ok=True)
         if shutil.disk_usage(folder).free < RESERVE_BYTES:
             raise OSError(f"less than {RESERVE_BYTES >> 20} MiB are free there")
+        if not os.access(folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    def _put(self, folder: Path, key: str, head: bytes, body: Iterable[bytes]) -> None:
         fd, name = tempfile.mkstemp(prefix=TEMPORARY, dir=folder)
         try:
             with os.fdopen(fd, "wb") as file:
@@ -197,8 +233,10 @@ class Store:
     def _make_room(self, wanted: int, replaced: Path) -> None:
         """Remove what was used longest ago, where the limit asks for it, so that `wanted` bytes fit."""
         self._counted_bytes += wanted
+        self._added_bytes += wanted
         now = time.monotonic()
         fresh = self._counted_s is not None and now - self._counted_s < RECOUNT_S
+        fresh = fresh and self._added_bytes <= self.limit_bytes * RECOUNT_SHARE
         if fresh and self._counted_bytes <= self.limit_bytes:
             return
         for stray, info in self._files(temporary=True):
@@ -211,7 +249,7 @@ class Store:
             oldest, info = entries.pop()
             oldest.unlink(missing_ok=True)
             total -= room(info.st_size)
-        self._counted_bytes, self._counted_s = total, now
+        self._counted_bytes, self._added_bytes, self._counted_s = total, 0, now
 
     def _files(self, *, temporary: bool = False) -> Iterator[tuple[Path, os.stat_result]]:
         """Every entry, or every temporary file; whatever else lies there is not ours."""
@@ -225,6 +263,13 @@ class Store:
                 with contextlib.suppress(FileNotFoundError):  # another process was quicker
                     if ours and file.is_file(follow_symlinks=False):
                         yield Path(file.path), file.stat(follow_symlinks=False)
+
+
+def _in_memory(head: bytes, body: bytes) -> Entry:
+    fd = memory_file()
+    with open(fd, "wb", closefd=False) as file:
+        file.write(body)
+    return Entry(fd, head, 0, len(body))
 
 
 def _scan(folder: Path) -> list[os.DirEntry[str]]:

@@ -34,7 +34,7 @@ class DhBase:
         """Raises DhError model.* or env.device_unavailable."""
         self.bundle = bundle
         self._device, self._threads = device, threads
-        self._warnings: list[str] = []
+        self._warnings: dict[str, None] = {}
         """Of all networks, also of those that were given up for another one."""
         self._blender = Blender()
         self.geometry: Geometry = load_geometry(bundle.read("geometry"))
@@ -44,7 +44,7 @@ class DhBase:
     def _open(self, role: str, device: Device | None = None) -> Network:
         network = self.bundle.open_network(role, device=device or self._device, threads=self._threads)
         if network.warning is not None:
-            self._warnings.append(network.warning)
+            self._warnings[network.warning] = None
         return network
 
     def _open_face(self, precision: Precision) -> tuple[Network, Literal["fp32", "int8"]]:
@@ -74,7 +74,7 @@ class DhBase:
         for name in ("detect", "landmarks"):
             self.__dict__.pop(name, None)
 
-    @property
+    @functools.cached_property
     def face_finders(self) -> str:
         """The execution providers of the networks that find faces; none is opened where that is certain."""
         return CPU_PROVIDER if means_cpu(self._device) else f"{self.detect.provider} {self.landmarks.provider}"

@@ -50,7 +50,8 @@ def play(
     check_length(file, info, fmt, frames_out, loop)
     again = frames_out > frames and loop in ("pingpong", "restart")
     budget = spool_bytes(save_path, keep_free_bytes) if budget_bytes is None else budget_bytes
-    with Spool(save_path, fmt, frames if again else 2, budget) as spool:
+    kept = again and (loop == "pingpong" or frames * fmt.frame_bytes <= budget)
+    with Spool(save_path, fmt, frames if kept else 2, budget) as spool:
         player = _Player(scope, file, info, fmt, stage, spool)
         if frames_out <= frames:
             yield from player.forward(0, frames_out)
