@@ -208,7 +208,7 @@ def test_a_run_with_too_many_failures_starts_no_more_jobs(rig: Rig, limit: Failu
     assert (summary.failed, summary.not_started, summary.exit_code) == (failed, 6 - failed, 1)
     (warning,) = rig.of(Warned)
     assert warning.code == "run.stopped"
-    assert f"{failed} jobs failed (limit {limit})" in warning.message
+    assert f"Failed: {failed} (limit {limit})" in warning.message
 
 
 def test_the_last_job_may_fail_without_a_word_about_others(rig: Rig) -> None:

@@ -99,7 +99,8 @@ def tell(cold: Measured, passes: Sequence[Measured], floors: Mapping[StageName, 
             wall=total.wall_s / max(total.cpu_s / cores(), serial.wall_ms / 1000),
             analyse=analysis.wall_s / plan.analysed_frames / total.wall_s,
         ),
-        peak_rss_bytes=max(one.meter.peak_rss_bytes for one in (cold, *passes)),
+        # Not of the later passes: the floors between them leave more behind than a job does.
+        peak_rss_bytes=max(cold.meter.peak_rss_bytes, passes[0].meter.peak_rss_bytes),
     )
 
 
