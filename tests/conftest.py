@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -124,3 +126,22 @@ def nothing_left_behind() -> Iterator[None]:
     children = [child.cmdline() for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
     assert not left, f"threads left: {left}"
     assert not children, f"children left: {children}"
+
+
+@pytest.fixture
+def nobody() -> Iterator[None]:
+    """Not root, who may write everywhere; effective rights only, so that the test gets its own back."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    yield
+    os.seteuid(0)
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user can reach; pytest's own is for its owner alone."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)

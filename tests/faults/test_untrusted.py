@@ -6,8 +6,7 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -153,25 +152,6 @@ def test_names_and_messages_cannot_command_a_terminal_or_forge_a_line(
     assert "\u202e" not in done.stderr.decode()
     assert b"\x1b" not in (tmp_path / "out.mp4.json").read_bytes()
     assert result_of(tmp_path / "out.mp4")["inputs"]["video"]["path"] == str(video)
-
-
-@pytest.fixture
-def nobody() -> Iterator[None]:
-    """Root may read and write everything, so for this test it is somebody else."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    yield
-    os.seteuid(0)
-
-
-@pytest.fixture
-def open_folder() -> Iterator[Path]:
-    """A folder that every user can reach; pytest's own is for its owner alone."""
-    with tempfile.TemporaryDirectory() as name:
-        Path(name).chmod(0o755)
-        yield Path(name)
 
 
 def test_a_file_that_may_not_be_read(open_folder: Path, clip: Path, request: pytest.FixtureRequest) -> None:

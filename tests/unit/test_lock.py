@@ -3,7 +3,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -155,32 +154,26 @@ def test_any_file_name_can_be_locked(tmp_path: Path, name: str) -> None:
 
 
 def test_the_lock_of_another_user_is_respected_and_does_not_stay_for_ever(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, open_folder: Path
 ) -> None:
     """In a folder like /tmp, where everybody may make files and nobody may touch those of others."""
     if os.geteuid() != 0:
         pytest.skip("it takes two users")
-    folder = Path("/tmp") / tmp_path_factory.mktemp("shared").name  # noqa: S108 - above are folders of this user alone
-    folder.mkdir()
-    try:
-        folder.chmod(0o1777)
-        save_path = folder / "out.mp4"
-        with output_lock(save_path):
-            request.getfixturevalue("nobody")
-            with pytest.raises(DhError) as caught, output_lock(save_path):
-                pass
-            assert caught.value.code == "env.locked"
-            assert f"process {os.getpid()}" in caught.value.message
-            os.seteuid(0)
-        lock_path(save_path).write_text("left by somebody who was killed")
-        os.seteuid(65534)
-        with output_lock(save_path):
-            os.seteuid(0)
-            with pytest.raises(DhError), output_lock(save_path):
-                pass
-    finally:
+    open_folder.chmod(0o1777)
+    save_path = open_folder / "out.mp4"
+    with output_lock(save_path):
+        request.getfixturevalue("nobody")
+        with pytest.raises(DhError) as caught, output_lock(save_path):
+            pass
+        assert caught.value.code == "env.locked"
+        assert f"process {os.getpid()}" in caught.value.message
         os.seteuid(0)
-        shutil.rmtree(folder)
+    lock_path(save_path).write_text("left by somebody who was killed")
+    os.seteuid(65534)
+    with output_lock(save_path):
+        os.seteuid(0)
+        with pytest.raises(DhError), output_lock(save_path):
+            pass
 
 
 def test_missing_folder(tmp_path: Path) -> None:

@@ -62,7 +62,6 @@ class Scope:
         self._beats: dict[str, float | None] = {}
         self._limits: dict[str, float] = {}
         self._innermost = threading.local()
-        self._owner = threading.current_thread()
         self._watchdog = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
     def __enter__(self) -> Self:
