@@ -35,10 +35,10 @@ from dhcli.stages.find import DETECTED, PRESENT, find_faces, locate_landmarks, r
 from dhcli.stages.geometry import CROP_SIDE, Geometry, face_crop_matrix, mouth_opening, pose_free
 from dhcli.stages.likeness import View, view_face
 from dhcli.stages.smooth import Settled, Smoother
-from dhcli.stages.track import LEAST_EYE_DISTANCE_PX, Observation, Tracker
+from dhcli.stages.track import LEAST_EYE_DISTANCE_PX, Observation, Seen, Tracker
 from dhcli.types import F64, U8, Colour, Frame, FrameFormat
 
-VERSION = 1
+VERSION = 2
 """Raised where the analysis of the same frames gives something else: what was kept of the old one is not used then."""
 CLOSED_SHARE = 0.15
 """Share of the frames, the most closed ones, whose mean is a person's rest shape."""
@@ -72,12 +72,18 @@ def analyse(
         people = _People(model.geometry, yuv_matrix(fmt.colour, fmt.height), file)
         smoother = Smoother(float(fmt.fps))
         count, small = 0, 0
+
+        def take(sightings: Iterable[Seen]) -> None:
+            nonlocal count, small
+            for frame, seen in sightings:
+                people.keep(frame, seen)
+                people.settle(smoother.push(seen))
+                count, small = count + 1, small + (seen.reason == "small")
+
         for frame in frames:
-            seen = tracker.observe(frame)
-            people.keep(frame, seen)
-            people.settle(smoother.push(seen))
-            count, small = count + 1, small + (seen.reason == "small")
+            take(tracker.observe(frame))
             on_frame()
+        take(tracker.finish())
         people.settle(smoother.finish())
         if not people.widest:
             raise _nobody(count, small, tracker, face)

@@ -15,7 +15,7 @@ THUMB_WIDTH, THUMB_HEIGHT = 32, 18
 SAMPLES = 8
 """Rows of the frame that make a row of the thumbnail, at least."""
 FLAT = 4.0
-"""Standard deviation of luma below which a picture shows nothing: black, white, the middle of a dip to black."""
+"""Standard deviation of luma below which a picture shows nothing."""
 SUDDEN = 9.0
 """Least mean change of luma, 0..255; cuts have 20 to 80, people talking 0.2 to 3, a shaking camera up to 15."""
 TIMES_USUAL = 4.0
@@ -35,6 +35,10 @@ class Change:
     sudden: bool
     share: float
     """Share of the picture that is another, 0..1."""
+    flat: bool
+    """It shows nothing: black, white, the middle of a dip to black."""
+    picture: F32 | None
+    """Thumbnail of the last frame that showed something, this one or an earlier one, (18, 32) luma."""
 
 
 class ChangeMeter:
@@ -43,30 +47,22 @@ class ChangeMeter:
     def __init__(self) -> None:
         self._last: F32 | None = None
         self._usual: deque[float] = deque(maxlen=MEMORY)
-        self.flat = False
-        """The frame just measured shows nothing."""
-
-    @property
-    def thumbnail(self) -> F32 | None:
-        """The last picture that showed something, (18, 32) luma."""
-        return self._last
 
     def measure(self, frame: Frame) -> Change:
         """The change from the last frame that showed something; a flat one changes nothing and is passed over."""
         thumb = _thumbnail(frame)
-        self.flat = bool(thumb.std() < FLAT)
-        if self.flat:
-            return Change(sudden=False, share=0.0)
+        if thumb.std() < FLAT:
+            return Change(sudden=False, share=0.0, flat=True, picture=self._last)
         last, self._last = self._last, thumb
         if last is None:
-            return Change(sudden=False, share=0.0)
+            return Change(sudden=False, share=0.0, flat=False, picture=thumb)
         pixels = np.abs(thumb - last)
         mean, share = float(pixels.mean()), float((pixels > CHANGED).mean())
         usual = statistics.median(self._usual) if self._usual else 0.0
         sudden = mean > max(SUDDEN, TIMES_USUAL * usual) and share >= LEAST_CHANGED
         if not sudden:  # a cut says nothing about how much the next shot moves
             self._usual.append(mean)
-        return Change(sudden, share)
+        return Change(sudden, share, flat=False, picture=thumb)
 
 
 def _thumbnail(frame: Frame) -> F32:

@@ -55,7 +55,9 @@ def test_streaming_equals_the_whole_clip_at_once(follow: Any, model: Any, avatar
     tracker = Tracker(
         model.detect, model.landmarks, geometry, FrameFormat(400, 300, Fraction(25)), FaceChoice("largest")
     )
-    raw = [tracker.observe(frame).points for frame in frames]
+    seen = [sight for frame in frames for sight in tracker.observe(frame)] + tracker.finish()
+    assert [frame.index for frame, _ in seen] == list(range(60))
+    raw = [observation.points for _, observation in seen]
     points = _gaussian(np.array(raw))
     poses = [fit_pose(geometry.canonical[geometry.stable], p[geometry.stable]) for p in points]
     mouths = np.array([pose_free(p[geometry.mouth], pose) for p, pose in zip(points, poses, strict=True)])
