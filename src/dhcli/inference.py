@@ -99,6 +99,8 @@ class Network:
         self.name = name
         self.warning = warning
         """Why the network is not on the device asked for, or None."""
+        self.runs = 0
+        """How often it was run."""
         self.inputs = _tensors(session.get_inputs())
         self.outputs = _tensors(session.get_outputs())
 
@@ -115,6 +117,7 @@ class Network:
 
         Raises DhError model.failed, model.bad_output, device.out_of_memory or device.lost.
         """
+        self.runs += 1
         try:
             answer: list[Tensor] = self._session.run(
                 list(outputs), dict(feeds), self._giving_back() if seldom else None

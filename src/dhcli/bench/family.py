@@ -60,10 +60,14 @@ class MeteredFamily(DhBase):
 
     meter: Meter
     reel: Reel | None = None
+    _runs_before = (0, 0)
+    looks = (0, 0)
+    """How often the last analysis ran the detector and the landmark network."""
 
     def watch(self, meter: Meter, reel: Reel | None = None) -> None:
         """The next job: what was kept of the one before is forgotten."""
         self.meter, self.reel = meter, reel
+        self._runs_before = self._runs()
         self.heard: list[int] = []
         """Samples in each call of the audio network."""
         self.longest: F32 | None = None
@@ -83,6 +87,16 @@ class MeteredFamily(DhBase):
         if self.reel is not None:
             self.reel.append(frame)
         return frame
+
+    def close_finders(self) -> None:
+        (detect, landmarks), (detect_before, landmarks_before) = self._runs(), self._runs_before
+        self.looks = (detect - detect_before, landmarks - landmarks_before)
+        super().close_finders()
+
+    def _runs(self) -> tuple[int, int]:
+        """Of the networks that are open."""
+        detect, landmarks = (self.__dict__.get(name) for name in ("detect", "landmarks"))
+        return (detect.runs if detect else 0, landmarks.runs if landmarks else 0)
 
     def looking(self) -> tuple[Network, Network]:
         """The detector and the landmark network, opened now: otherwise they wait for their first use."""

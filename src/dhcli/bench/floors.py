@@ -18,7 +18,6 @@ from dhcli.bench.meter import Meter, Spent
 from dhcli.bench.report import StageName
 from dhcli.inference import Network
 from dhcli.plan import Plan
-from dhcli.stages.track import CHECK_EVERY
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +42,7 @@ def floors_of(
     """All floors of a job that `meter` has measured. `pass_fds` are what its encoder needs besides the frames."""
     source, frames = plan.source_frames, plan.frames
     decoding = Alone(_decode(plan, meter.commands["decode"], source), source, source / frames)
-    looking = _look(family, plan.analysed_frames) + decoding.spent / (source / plan.analysed_frames)
+    looking = _look(family) + decoding.spent / (source / plan.analysed_frames)
     return {
         "decode": decoding,
         "analyse": Alone(looking, plan.analysed_frames, plan.analysed_frames / frames),
@@ -103,10 +102,11 @@ def _speak(family: MeteredFamily) -> Spent:
     return _clocked(lambda count: family.speak_again(parts[count]), family.asked)
 
 
-def _look(family: MeteredFamily, frames: int) -> Spent:
-    """The landmark network once a frame, the detector as often as it looks while all is well."""
+def _look(family: MeteredFamily) -> Spent:
+    """The networks that find faces, as often as the analysis asked them."""
+    detections, looks = family.looks
     detect, landmarks = family.looking()
-    return _ask(landmarks, frames) + _ask(detect, -(-frames // CHECK_EVERY))
+    return _ask(landmarks, looks) + _ask(detect, detections)
 
 
 def _ask(network: Network, count: int) -> Spent:

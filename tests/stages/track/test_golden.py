@@ -38,11 +38,12 @@ def test_sample_video_agrees_with_the_reference(track: FaceTrack, golden: dict[s
     assert np.abs(seen[0].mouth - golden["points_0"][geometry.mouth, :2]).max() < 0.5
     assert np.allclose([row.pose.scale for row in seen], golden["pose_scale"], rtol=0.005)
     # The reference's RGB comes from ffmpeg's fast conversion, which truncates: landmarks move by 0.05 px, codes, whose
-    # range is 4, by 0.08. The whole-clip test below has the tight bound.
+    # range is 4, by 0.08. A difference in the sixth digit of the landmark network, as another processor has it, takes
+    # these figures from 0.06, 0.28 and 0.005 to 0.09, 0.41 and 0.007. The whole-clip test below has the tight bound.
     difference = np.abs([row.code for row in seen] - golden["source_codes"])
     assert difference.mean() < 0.12
-    assert difference.max() < 0.5
-    assert np.abs(track.persons[0].rest - golden["rest"]).max() < 0.01
+    assert difference.max() < 0.7
+    assert np.abs(track.persons[0].rest - golden["rest"]).max() < 0.015
 
 
 def test_reference_picture_is_the_widest_open_mouth(track: FaceTrack, golden: dict[str, Any]) -> None:

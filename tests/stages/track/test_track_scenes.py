@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -174,6 +175,54 @@ def test_moving_head_is_followed(model: Any, geometry: Any, avatar: list[Frame])
     assert tracker.searched == 1
 
 
+@pytest.mark.parametrize(
+    ("fps", "looks"), [(12, range(12)), (25, [0, 1, 2, 4, 6, 8, 10]), (50, [0, 1, 2, 6, 10]), (60, [0, 1, 2, 7])]
+)
+def test_a_still_face_is_looked_at_as_often_as_the_track_needs(
+    model: Any, geometry: Any, avatar: list[Frame], fps: int, looks: Sequence[int]
+) -> None:
+    tracker = Tracker(
+        model.detect, model.landmarks, geometry, FrameFormat(400, 300, Fraction(fps)), FaceChoice("largest")
+    )
+    runs, looked, seen = model.landmarks.runs, [], []
+    for i in range(12):
+        seen += tracker.observe(Frame(i, avatar[0].data))
+        if model.landmarks.runs > runs:
+            looked.append(i)
+        runs = model.landmarks.runs
+    waiting = 12 - len(seen)
+    seen += tracker.finish()
+    assert looked == list(looks)
+    assert waiting == 11 - looked[-1]
+    assert model.landmarks.runs - runs == waiting
+    assert [observation.index for _, observation in seen] == [frame.index for frame, _ in seen] == list(range(12))
+    points = np.array([observation.points for _, observation in seen])
+    assert np.ptp(points[1:, :, :2], axis=0).max() < 1
+
+
+def test_frames_that_wait_get_the_points_between(model: Any, geometry: Any, avatar: list[Frame]) -> None:
+    """A head that drifts by half a pixel a frame: still enough for every second frame, and found where it is."""
+    tracker = Tracker(
+        model.detect, model.landmarks, geometry, FrameFormat(400, 300, Fraction(25)), FaceChoice("largest")
+    )
+    runs = model.landmarks.runs
+    frames = [shifted(avatar[0], 0.25 * i, i) for i in range(11)]
+    seen = [sight for frame in frames for sight in tracker.observe(frame)] + tracker.finish()
+    assert model.landmarks.runs - runs <= 7
+    x = [observation.points[:, 0].mean() for _, observation in seen if observation.points is not None]
+    assert len(x) == 11
+    assert np.diff(x[1:]) == pytest.approx([0.25] * 9, abs=0.12)
+
+
+def test_a_face_that_goes_while_a_frame_waits_is_missing_there(follow: Any, avatar: list[Frame]) -> None:
+    covered = avatar[0].copy()
+    for name, size in (("y", 2), ("u", 1), ("v", 1)):
+        getattr(covered, name)[40 * size : 145 * size, 70 * size : 145 * size] = 128  # too little for a cut
+    track = follow([*[avatar[0]] * 7, *[covered] * 12])
+    assert track.cuts == ()
+    assert track.missing_ranges == ((7, 18),)  # frames 0, 1, 2, 4 and 6 were looked at; frame 7 waits for the next one
+
+
 def test_face_that_leaves_for_good(follow: Any, avatar: list[Frame], scenery: list[Frame], paint: Any) -> None:
     track = follow([*avatar[:60], paint(avatar[60]), *scenery])
     assert track.cuts == (61,)  # frame 60 is black
@@ -215,6 +264,16 @@ def test_people_of_one_studio_are_told_apart(
     persons = [observation.person for _, observation in seen]
     assert persons[::3] == [0, 1, 2, 3, 1, 0]  # the last two were there before, nearer and in another light
     assert persons == [one for one in persons[::3] for _ in range(3)]
+
+
+def shifted(frame: Frame, by: float, index: int) -> Frame:
+    """The picture, moved to the right by a part of a pixel."""
+    moved = Frame(index, np.empty_like(frame.data))
+    for name, scale in (("y", 1.0), ("u", 0.5), ("v", 0.5)):
+        plane = getattr(frame, name)
+        matrix = np.array([[1.0, 0.0, by * scale], [0.0, 1.0, 0.0]])
+        getattr(moved, name)[:] = cv2.warpAffine(plane, matrix, plane.shape[::-1], borderMode=cv2.BORDER_REPLICATE)
+    return moved
 
 
 def each_plane(frame: Frame, change: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]) -> Frame:
