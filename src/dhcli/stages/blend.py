@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import cast
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -62,7 +62,7 @@ class Blender:
     """
 
     def __init__(self) -> None:
-        self._memory: dict[str, F32] = {}
+        self._memory: dict[str, np.typing.NDArray[Any]] = {}
 
     def blend(self, frame: Frame, mouth: Mouth, weight: float, yuv: align.YuvMatrix) -> Frame:
         """A copy of the frame with the new mouth in it. `weight` 0..1 scales the window."""
@@ -91,30 +91,45 @@ class Blender:
         x0, y0, x1, y1 = area
         size = (x1 - x0, y1 - y0)
         coarse, to_layers = _coarse_grid(area, matrix)
-        flags = cv2.WARP_INVERSE_MAP | cv2.INTER_LINEAR
-        parts = cv2.split(cv2.warpAffine(motion, to_layers, coarse, flags=flags))
         dx, dy, opacity, mask = (
-            self._spread(name, part, size, cv2.INTER_LINEAR)
-            for name, part in zip(("dx", "dy", "opacity", "mask"), parts, strict=True)
+            self._spread(f"motion {k}", part, size, cv2.INTER_LINEAR)
+            for k, part in enumerate(self._turned("turned motion", motion, to_layers, coarse, cv2.INTER_LINEAR))
         )
         if subsampling != 1:
             dx /= subsampling
             dy /= subsampling
         dx += np.arange(x0, x1, dtype=np.float32)
         dy += np.arange(y0, y1, dtype=np.float32)[:, None]
-        flags = cv2.WARP_INVERSE_MAP | cv2.INTER_CUBIC
-        fresh = cv2.warpAffine(colour, to_layers, coarse, flags=flags, borderMode=cv2.BORDER_REPLICATE)
-        for before, after, plane in zip(old, new, cv2.split(fresh), strict=True):
-            pixels = self._array("pixels", size)
-            np.copyto(pixels, cv2.remap(before, dx, dy, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE))
-            mixed = self._spread("fresh", plane, size, cv2.INTER_CUBIC)
+        fresh = self._turned("turned colour", colour, to_layers, coarse, cv2.INTER_CUBIC, cv2.BORDER_REPLICATE)
+        pixels, sampled = self._array("pixels", size), self._array("sampled", size, np.uint8)
+        for before, after, plane in zip(old, new, fresh, strict=True):
+            cv2.remap(before, dx, dy, cv2.INTER_CUBIC, dst=sampled, borderMode=cv2.BORDER_REPLICATE)
+            np.copyto(pixels, sampled)
+            mixed = self._spread("colour", plane, size, cv2.INTER_CUBIC)
             mixed -= pixels
             mixed *= opacity
             pixels += mixed
             pixels -= before[y0:y1, x0:x1]
             pixels *= mask
             pixels += before[y0:y1, x0:x1]
-            after[y0:y1, x0:x1] = cv2.addWeighted(pixels, 1, pixels, 0, 0, dtype=cv2.CV_8U)  # rounds and saturates
+            cv2.addWeighted(pixels, 1, pixels, 0, 0, dst=sampled, dtype=cv2.CV_8U)  # rounds and saturates
+            after[y0:y1, x0:x1] = sampled
+
+    def _turned(
+        self,
+        name: str,
+        layers: F32,  # (n, n, k)
+        matrix: F64,
+        size: tuple[int, int],
+        how: int,
+        border: int = cv2.BORDER_CONSTANT,
+    ) -> Sequence[cv2.typing.MatLike]:
+        """The k layers on the coarse grid."""
+        count = layers.shape[2]
+        turned = self._array(name, size, np.float32, count)
+        flags = cv2.WARP_INVERSE_MAP | how
+        turned = cv2.warpAffine(layers, matrix, size, dst=turned, flags=flags, borderMode=border)
+        return cv2.split(turned, [self._array(f"{name} {k}", size) for k in range(count)])
 
     def _spread(self, name: str, layer: cv2.typing.MatLike, size: tuple[int, int], how: int) -> F32:
         """A layer of the coarse grid on every pixel."""
@@ -122,13 +137,14 @@ class Blender:
             return cast("F32", layer)
         return cast("F32", cv2.resize(layer, size, dst=self._array(name, size), interpolation=how))
 
-    def _array(self, name: str, size: tuple[int, int]) -> F32:
-        """Memory of `size` (width, height); what was in it under this name is lost."""
+    def _array(self, name: str, size: tuple[int, int], kind: type = np.float32, layers: int = 1) -> Any:
+        """Memory of `size` (width, height) and so many layers; what was in it under this name is lost."""
         width, height = size
+        count = width * height * layers
         memory = self._memory.get(name)
-        if memory is None or memory.size < width * height:
-            memory = self._memory[name] = np.empty(width * height * 5 // 4, np.float32)  # the face comes closer
-        return memory[: width * height].reshape(height, width)
+        if memory is None or memory.size < count:
+            memory = self._memory[name] = np.empty(count * 5 // 4, kind)  # the face comes closer
+        return memory[:count].reshape((height, width) if layers == 1 else (height, width, layers))
 
 
 def _layers(mouth: Mouth, weight: float, yuv: align.YuvMatrix) -> _Layers:
