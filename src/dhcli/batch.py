@@ -166,7 +166,8 @@ class Batch:
         if self._signals.number is not None or not self._policy.retry.allows(error.code, number):
             return False
         if error.code in HALVED:  # for the rest of the run: the next job would need as much
-            self._settings = dataclasses.replace(self._settings, batch=max(1, self._settings.batch // 2))
+            most = self._settings.batch or self._settings.models.batch(job.options.model)
+            self._settings = dataclasses.replace(self._settings, batch=max(1, most // 2))
         wait_s = self._policy.retry.wait_s(number)
         self._emit(Retrying(job.id, number, error.code, error.message, wait_s))
         with self._watch.waiting(WATCHED):

@@ -19,7 +19,7 @@ from dhcli.disk.store import Store
 from dhcli.errors import DhError
 from dhcli.faces.analysis import Notify, face_track
 from dhcli.faces.facetrack import FaceTrack
-from dhcli.families.family import BATCH, Family
+from dhcli.families.family import Family
 from dhcli.media.audio import Repeatable, read_waveform
 from dhcli.media.playback import play
 from dhcli.media.verify import VerifiedOutput, verify_output
@@ -34,6 +34,7 @@ from dhcli.stages.speak import Shot
 from dhcli.types import Frame
 
 CHANNEL_FRAMES = 8
+"""Bound of each channel, unless a batch is larger."""
 CHANNEL_BYTES = 24 << 20
 """Bound of each channel, and of a batch: fewer frames where those would be larger than this, 2 at 2160p."""
 
@@ -46,12 +47,13 @@ def render_job(
     part: PartFile,
     notify: Notify,
     *,
-    batch: int = BATCH,
+    batch: int | None = None,
     store: Store | None = None,
     keep_free_bytes: int = 0,
 ) -> VerifiedOutput:
-    """Render a planned job into `part` and read it back, `batch` frames at once. The caller commits the part.
+    """Render a planned job into `part` and read it back. The caller commits the part.
 
+    Up to `batch` frames go through the face network at once; None: as many as the model is fastest with.
     What of the analysis is in `store` is not worked out again. Frames that are shown again lie beside the output as far
     as that leaves `keep_free_bytes` on its disk.
 
@@ -65,7 +67,9 @@ def render_job(
     with trace.timed("analyse"), scope.stage("analyse"), unchanged(*inputs):
         track = face_track(plan, family, scope, trace, notify, store or Store(None, 0))
     with track, trace.timed("render"):
-        _Render(plan, family, scope, trace, part, track, conditions, notify, batch, keep_free_bytes).run()
+        _Render(
+            plan, family, scope, trace, part, track, conditions, notify, batch or family.batch, keep_free_bytes
+        ).run()
     with trace.timed("verify"), scope.stage("verify"):
         with scope.waiting("verify"):
             notify("verify", 0, None)
@@ -112,7 +116,7 @@ class _Render:
         self._scope, self._trace, self._part, self._notify = scope, trace, part, notify
         self._track, self._conditions = track, conditions
         self._yuv: YuvMatrix = yuv_matrix(plan.format.colour, plan.format.height)
-        capacity = max(1, min(CHANNEL_FRAMES, CHANNEL_BYTES // plan.format.frame_bytes))
+        capacity = max(1, min(max(CHANNEL_FRAMES, batch), CHANNEL_BYTES // plan.format.frame_bytes))
         self._batch = min(batch, capacity)
         self._decoded: Channel[Frame] = Channel(capacity, scope)
         self._rendered: Channel[Frame] = Channel(capacity, scope)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Literal
 
 from dhcli.disk.hashes import HashCache
-from dhcli.families.family import BATCH
 from dhcli.families.models import Models
 from dhcli.media.fence import MAX_DURATION_S
 from dhcli.options import Job
@@ -40,8 +39,8 @@ class Settings:
     """The folder that no input and no output may leave, whatever links do; `results_dir` is the operator's own."""
     min_disk_bytes: int = 0
     """Free space beside the output below which the run stops."""
-    batch: int = BATCH
-    """Frames that go through the face network at once."""
+    batch: int | None = None
+    """Most frames that go through the face network at once; None: as many as the model is fastest with."""
     hashes: HashCache = field(default_factory=HashCache)
     probes: Probes = field(default_factory=Probes)
     """What earlier jobs found out about inputs; in its store lie their analyses of videos, too."""

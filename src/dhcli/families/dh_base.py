@@ -6,14 +6,18 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, cast
 
+import cv2
+
 from dhcli.bundle import Bundle
-from dhcli.families.family import Precision
-from dhcli.inference import CPU_PROVIDER, Device, Network, means_cpu
+from dhcli.families.batch_size import fastest_batch
+from dhcli.families.family import BATCH, Precision
+from dhcli.inference import CPU_PROVIDER, MOST_THREADS, Device, Network, means_cpu
+from dhcli.runtime.threads import cores
 from dhcli.stages import align
 from dhcli.stages.blend import Blender
 from dhcli.stages.geometry import Geometry, load_geometry
 from dhcli.stages.listen import SAMPLE_RATE, ConditionTrack, Loudness, listen, measure_loudness, rest_in_silence
-from dhcli.stages.speak import Mouth, Shot, speak
+from dhcli.stages.speak import Mouth, Shot, Speaker
 from dhcli.types import F32, Frame
 
 FACE, FACE_INT8 = "face", "face_int8"
@@ -34,15 +38,20 @@ class DhBase:
     """Hz of the mono waveform that `listen` takes."""
 
     def __init__(self, bundle: Bundle, device: Device, threads: int, precision: Precision = "auto") -> None:
-        """Raises DhError model.* or env.device_unavailable."""
+        """`threads` 0: for networks one a core, for pictures, beside which decoder and encoder work, one for two cores.
+
+        Raises DhError model.* or env.device_unavailable.
+        """
         self.bundle = bundle
         self._device, self._threads = device, threads
+        cv2.setNumThreads(threads or max(1, min(MOST_THREADS, cores() // 2)))
         self._warnings: dict[str, None] = {}
         """Of all networks, also of those that were given up for another one."""
         self._blender = Blender()
         self.geometry: Geometry = load_geometry(bundle.read("geometry"))
         self._audio = self._open("audio")
         self._face, self.precision = self._open_face(precision)
+        self._speaker = Speaker(self._speak, self.geometry.basis)
 
     def _open(self, role: str, device: Device | None = None, threads: int | None = None) -> Network:
         threads = self._threads if threads is None else threads
@@ -62,6 +71,11 @@ class DhBase:
                 return network, "fp32"
             del network  # its weights leave before the other one's come
         return self._open(FACE_INT8, Device("cpu")), "int8"
+
+    @functools.cached_property
+    def batch(self) -> int:
+        """Frames that go through the face network at once; measured on a GPU. Raises what the network raises."""
+        return BATCH if self.provider == CPU_PROVIDER else fastest_batch(self._face)
 
     @functools.cached_property
     def detect(self) -> Network:
@@ -108,12 +122,12 @@ class DhBase:
         return cast("F32", self._audio.run(["codes"], {"waveform": samples[None]}, seldom=True)[0][0])
 
     def _speak(self, feeds: dict[str, F32]) -> tuple[F32, F32, F32]:
-        flow, colour, opacity = self._face.run(["flow", "rgb", "alpha"], feeds)
+        flow, colour, opacity = self._face.run_bound(["flow", "rgb", "alpha"], feeds)
         return flow, colour, opacity
 
     def speak(self, shots: Sequence[Shot], yuv: align.YuvMatrix) -> list[Mouth]:
-        """The new mouths of up to a batch of frames."""
-        return speak(self._speak, shots, self.geometry.basis, yuv)
+        """The new mouths of up to a batch of frames; good until the next call."""
+        return self._speaker.speak(shots, yuv)
 
     def blend(self, shot: Shot, mouth: Mouth, yuv: align.YuvMatrix) -> Frame:
         """The frame with its new mouth."""

@@ -14,7 +14,7 @@ from dhcli.stages.speak import Mouth, Shot
 from dhcli.types import F32, Frame
 
 BATCH = 4
-"""Frames that go through a face network at once; on a CPU a frame takes as long in batches of 1 to 16."""
+"""Frames that go through a face network at once on a CPU, where one takes as long in batches of 1 to 16."""
 
 Precision = Literal["auto", "fp32", "int8"]
 """Of the face network. auto: 8 bits on a CPU, where they take two fifths of the time, if the model has them."""
@@ -60,6 +60,10 @@ class Family(FaceFinder, Protocol):
         """Numbers of the face network."""
 
     @property
+    def batch(self) -> int:
+        """Frames that go through the face network at once, if there is memory for so many."""
+
+    @property
     def warning(self) -> str | None:
         """Why a network is not on the device asked for; None where all are."""
 
@@ -77,7 +81,7 @@ class Family(FaceFinder, Protocol):
         """
 
     def speak(self, shots: Sequence[Shot], yuv: YuvMatrix) -> list[Mouth]:
-        """The new mouths of up to a batch of frames."""
+        """The new mouths of up to a batch of frames; good until the next call."""
 
     def blend(self, shot: Shot, mouth: Mouth, yuv: YuvMatrix) -> Frame:
         """The frame with its new mouth."""

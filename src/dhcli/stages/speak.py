@@ -55,19 +55,46 @@ def target_points(row: FaceRow, matrix: F64, code: F64, basis: F64) -> tuple[F64
     return points, points + (change @ (unroll @ row.pose.rotation).T)[:, :2] * PX_PER_UNIT
 
 
-def speak(network: Speak, shots: Sequence[Shot], basis: F64, yuv: align.YuvMatrix) -> list[Mouth]:
-    """The new mouth of every shot, all in one call of the network."""
-    n = len(shots)
-    feeds = {name: np.empty((n, 3, CROP_SIDE, CROP_SIDE), np.float32) for name in ("source", "reference")}
-    feeds |= {name: np.empty((n, 106, 2), np.float32) for name in ("source_points", "target_points")}
-    matrices = [face_crop_matrix(shot.row.pose) for shot in shots]
-    for i, (shot, matrix) in enumerate(zip(shots, matrices, strict=True)):
+class Speaker:
+    """Asks a face network for mouths. It keeps the memory of its questions. Not for two threads at once."""
+
+    def __init__(self, network: Speak, basis: F64) -> None:
+        self._network, self._basis = network, basis
+        self._questions: dict[int, _Question] = {}
+        """By the number of shots: batches are full, but for a video's last one."""
+
+    def speak(self, shots: Sequence[Shot], yuv: align.YuvMatrix) -> list[Mouth]:
+        """The new mouth of every shot, all in one call of the network; good until the next call for as many shots."""
+        question = self._questions.setdefault(len(shots), _Question(len(shots)))
+        matrices = [face_crop_matrix(shot.row.pose) for shot in shots]
+        for i, (shot, matrix) in enumerate(zip(shots, matrices, strict=True)):
+            question.put(i, shot, matrix, self._basis, yuv)
+        flow, colour, opacity = self._network(question.feeds)
+        return [
+            Mouth(matrix, flow[i].transpose(1, 2, 0), colour[i].transpose(1, 2, 0) * 255, opacity[i, 0])
+            for i, matrix in enumerate(matrices)
+        ]
+
+
+class _Question:
+    """What the face network is asked about so many shots."""
+
+    def __init__(self, count: int) -> None:
+        pictures, points = (count, 3, CROP_SIDE, CROP_SIDE), (count, 106, 2)
+        self.feeds: dict[str, F32] = {
+            "source": np.empty(pictures, np.float32),
+            "reference": np.empty(pictures, np.float32),
+            "source_points": np.empty(points, np.float32),
+            "target_points": np.empty(points, np.float32),
+        }
+        self._references: list[U8 | None] = [None] * count
+
+    def put(self, i: int, shot: Shot, matrix: F64, basis: F64, yuv: align.YuvMatrix) -> None:
+        """Shot number `i`."""
+        feeds = self.feeds
         crop = align.to_rgb(align.crop_yuv(shot.frame, matrix, CROP_SIDE), yuv)
         np.multiply(crop.transpose(2, 0, 1), np.float32(1 / 255), out=feeds["source"][i])
-        np.multiply(shot.reference.transpose(2, 0, 1), np.float32(1 / 255), out=feeds["reference"][i])
+        if self._references[i] is not shot.reference:  # the same one for all of a person's frames
+            np.multiply(shot.reference.transpose(2, 0, 1), np.float32(1 / 255), out=feeds["reference"][i])
+            self._references[i] = shot.reference
         feeds["source_points"][i], feeds["target_points"][i] = target_points(shot.row, matrix, shot.code, basis)
-    flow, colour, opacity = network(feeds)
-    return [
-        Mouth(matrices[i], flow[i].transpose(1, 2, 0), colour[i].transpose(1, 2, 0) * 255, opacity[i, 0])
-        for i in range(n)
-    ]

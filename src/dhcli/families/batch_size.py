@@ -1,0 +1,62 @@
+"""How many frames a network on a GPU takes at once: measured when it is opened, since no two GPUs agree.
+
+On a CPU there is nothing to choose: a frame takes as long in batches of 1 to 16.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from dhcli.errors import DhError
+from dhcli.families.family import BATCH
+from dhcli.inference import Network, TensorInfo
+from dhcli.types import F32
+
+MOST = 32
+"""Frames of 720p that all channels and the batch hold are then 130 MB; `pipeline.CHANNEL_BYTES` bounds larger ones."""
+GAIN = 0.9
+"""A batch of twice as many frames has to take less than this much of the time for a frame: it holds frames back."""
+TIMES = 5
+"""Of which the fastest counts; the first call for a number of frames, which sets up the GPU for it, is left out."""
+
+Clock = Callable[[], float]
+
+
+def fastest_batch(network: Network, clock: Clock = time.monotonic) -> int:
+    """The number of frames at once that takes the least time for a frame, BATCH to MOST.
+
+    Where the GPU has no memory for more, that is the end of the search. Raises what the network raises at BATCH.
+    """
+    best, best_s = BATCH, _seconds(network, BATCH, clock) / BATCH
+    while best * 2 <= MOST:
+        try:
+            each_s = _seconds(network, best * 2, clock) / (best * 2)
+        except DhError as error:
+            if error.code != "device.out_of_memory":
+                raise
+            break
+        if each_s > GAIN * best_s:
+            break
+        best, best_s = best * 2, each_s
+    return best
+
+
+def _seconds(network: Network, frames: int, clock: Clock) -> float:
+    """For one call with noise."""
+    feeds = {info.name: _noise(info, frames) for info in network.inputs}
+    outputs = [info.name for info in network.outputs]
+    network.run(outputs, feeds)
+    times = []
+    for _ in range(TIMES):
+        began = clock()
+        network.run(outputs, feeds)
+        times.append(clock() - began)
+    return min(times)
+
+
+def _noise(info: TensorInfo, frames: int) -> F32:
+    shape = [size if isinstance(size, int) else frames for size in info.shape]
+    return np.random.default_rng(0).random(shape, np.float32)
