@@ -289,6 +289,9 @@ def _options(threads: int) -> Any:
     # Waiting threads that spin take a third more CPU (2 cores: 1.9 s for 1.3 s) and make a face take twice as long
     # while x264 runs beside them; without it a lone network is no slower.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Smaller shares for the threads, the last ones the smallest: one that x264 keeps from its core holds up the others
+    # less. The same bits come out; a video of 720p has 2 to 3 % more frames a second on 2 cores.
+    options.add_session_config_entry("session.dynamic_block_base", "4")
     return options
 
 
