@@ -11,7 +11,7 @@ import pytest
 
 from dhcli.families import dh_base as dh_base_module
 from dhcli.families.dh_base import DhBase
-from dhcli.families.family import Precision
+from dhcli.families.family import BATCH, Precision
 from dhcli.inference import CPU_PROVIDER, CUDA_PROVIDER, Device
 
 GEOMETRY = Path(__file__).parents[2] / "models" / "dh-base" / "geometry.npz"
@@ -98,6 +98,14 @@ def test_a_gpu_that_cannot_be_used_gives_the_cpus_network(monkeypatch: pytest.Mo
     assert (family.precision, family.device) == ("int8", "cpu")
     assert [name for name, network in opened.items() if network() is not None] == ["audio", "face_int8"]
     assert family.warning == "No GPU is used: its driver is too old."
+
+
+@pytest.mark.parametrize(("provider", "batch"), [(CPU_PROVIDER, BATCH), (CUDA_PROVIDER, 16)])
+def test_frames_at_once_are_measured_on_a_gpu(monkeypatch: pytest.MonkeyPatch, provider: str, batch: int) -> None:
+    network = SimpleNamespace(warning=None, provider=provider)
+    bundle: Any = SimpleNamespace(open_network=lambda *_, **__: network, read=lambda _: GEOMETRY.read_bytes(), files={})
+    monkeypatch.setattr(dh_base_module, "fastest_batch", lambda face: 16 if face is network else 0)
+    assert DhBase(bundle, Device("cuda"), 1).batch == batch
 
 
 def test_the_networks_that_find_faces_are_closed_and_opened_again() -> None:

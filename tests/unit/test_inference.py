@@ -51,6 +51,32 @@ def test_network_tells_what_it_takes_and_gives_and_runs(make_network: MakeNetwor
     np.testing.assert_allclose(answer, np.sqrt(X))
 
 
+def test_a_bound_network_answers_into_the_same_memory(make_network: MakeNetwork) -> None:
+    network = open_network(make_network("Sqrt"), "root", device=CPU)
+    x = X.copy()
+    (first,) = network.run_bound(["y"], {"x": x})
+    np.testing.assert_allclose(first, np.sqrt(X))
+    x += 1
+    (second,) = network.run_bound(["y"], {"x": x})
+    assert second is first
+    np.testing.assert_allclose(second, np.sqrt(X + 1))
+    (fewer,) = network.run_bound(["y"], {"x": x[:1]})
+    np.testing.assert_allclose(fewer, np.sqrt(X[:1] + 1))
+    np.testing.assert_allclose(second, np.sqrt(X + 1))
+    assert network.runs == 3
+
+
+def test_a_bound_network_is_watched_as_well(make_network: MakeNetwork) -> None:
+    network = open_network(make_network("Sqrt"), "root", device=CPU)
+    network.run_bound(["y"], {"x": X})
+    with pytest.raises(DhError) as caught:
+        network.run_bound(["y"], {"x": -X})
+    assert caught.value.code == "model.bad_output"
+    with pytest.raises(DhError) as caught:
+        network.run_bound(["y"], {"x": X.astype(np.float64)})
+    assert caught.value.code == "model.failed"
+
+
 def test_network_is_read_from_a_file(make_network: MakeNetwork, tmp_path: Path) -> None:
     path = tmp_path / "tiny.onnx"
     path.write_bytes(make_network())

@@ -16,7 +16,7 @@ from dhcli.inference import Network, TensorInfo
 from dhcli.types import F32
 
 MOST = 32
-"""Frames of 720p that all channels and the batch hold are then 130 MB; `pipeline.CHANNEL_BYTES` bounds larger ones."""
+"""Each frame more waits in memory, twice; `pipeline.CHANNEL_BYTES` bounds batches of large ones, at 720p to 18."""
 GAIN = 0.9
 """A batch of twice as many frames has to take less than this much of the time for a frame: it holds frames back."""
 TIMES = 5
