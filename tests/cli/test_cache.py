@@ -106,7 +106,10 @@ def test_a_size_that_is_none(size: str, dh: Any, good: list[str], monkeypatch: p
     assert said.code == 2
     assert "--cache-size" in said.err
     monkeypatch.setenv("DH_CACHE_SIZE", size)
-    assert dh("cache", "info").code == 2
+    said = dh("cache", "info")
+    assert said.code == 2
+    assert "'DH_CACHE_SIZE' in the environment" in said.err
+    assert "--cache-size" not in said.err
 
 
 @pytest.mark.usefixtures("settled")

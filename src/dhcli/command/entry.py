@@ -72,6 +72,11 @@ def _wrong_usage(error: typer.TyperException) -> int:
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "dh"
     text = error.format_message().replace("Value error, ", "").removeprefix("Invalid value: ").strip()
+    parameter = getattr(error, "param", None)
+    if context is not None and parameter is not None:
+        source = context.get_parameter_source(parameter.name)
+        if source is not None and source.name == "ENVIRONMENT":  # nobody has written the option that it stands for
+            text = text.replace(f"'{parameter.opts[0]}'", f"'{parameter.envvar}' in the environment")
     if context is not None and text == NO_VERB:
         say(_help(context).splitlines())
     say([*(f"{command}: {line}" for line in text.splitlines()), f"    Try '{command} --help'."])
