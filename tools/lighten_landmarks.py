@@ -14,7 +14,8 @@ the pictures between them. Three are saved:
 - Channels of zeros are added by a convolution: ONNX Runtime leaves its layout at a Pad and stays outside for the rest
   of the stage.
 
-Nothing is written where the new network's points are further than 0.001 px of its picture from the old one's.
+Nothing is written where the new network's points are further than 0.001 px of its picture from the old one's. What is
+written needs its new size and hash in model.yaml.
 """
 
 from __future__ import annotations

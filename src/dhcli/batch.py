@@ -25,6 +25,7 @@ from dhcli.disk.lock import run_lock
 from dhcli.ending import Outcome
 from dhcli.errors import BUG, CODES, FAILED, OK, RESULTS_LOST, TRY_LATER, DhError
 from dhcli.events import BatchStarted, Event, JobDeferred, JobFinished, JobStarted, Listener, Retrying, Summary, Warned
+from dhcli.families.family import BATCH
 from dhcli.options import Job
 from dhcli.record import Record
 from dhcli.results.parts import EarlierAttempt, ErrorInfo
@@ -155,19 +156,19 @@ class Batch:
             if error is not None and error.code == "env.locked" and may_defer:
                 self._emit(JobDeferred(job.id, error.code, error.message))
                 return False
-            if error is None or not self._tried_again(job, number, error):
+            if error is None or not self._tried_again(job, number, error, record):
                 self._finished(job, outcome, record)
                 break
             earlier = (*earlier, EarlierAttempt(attempt=number, **error.model_dump(include=KEPT_OF_ERROR)))
         return True
 
-    def _tried_again(self, job: Job, number: int, error: ErrorInfo) -> bool:
+    def _tried_again(self, job: Job, number: int, error: ErrorInfo, record: Record) -> bool:
         """Wait for the next attempt, if there is one: a signal ends the wait, too."""
         if self._signals.number is not None or not self._policy.retry.allows(error.code, number):
             return False
         if error.code in HALVED:  # for the rest of the run: the next job would need as much
-            most = self._settings.batch or self._settings.models.batch(job.options.model)
-            self._settings = dataclasses.replace(self._settings, batch=max(1, most // 2))
+            used = record.trace.batch or self._settings.batch or BATCH
+            self._settings = dataclasses.replace(self._settings, batch=max(1, used // 2))
         wait_s = self._policy.retry.wait_s(number)
         self._emit(Retrying(job.id, number, error.code, error.message, wait_s))
         with self._watch.waiting(WATCHED):

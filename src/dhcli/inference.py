@@ -101,8 +101,8 @@ class Network:
         """Why the network is not on the device asked for, or None."""
         self.runs = 0
         """How often it was run."""
-        self._answers: dict[tuple[object, ...], list[Tensor]] = {}
-        """Memory of `run_bound`'s answers, by the outputs and the shapes of what was asked."""
+        self._answers: dict[tuple[str, ...], list[Tensor]] = {}
+        """Memory of `run_bound`'s answers, by the outputs that are asked for."""
         self.inputs = _tensors(session.get_inputs())
         self.outputs = _tensors(session.get_outputs())
 
@@ -130,20 +130,22 @@ class Network:
         return answer
 
     def run_bound(self, outputs: Sequence[str], feeds: Mapping[str, Tensor]) -> list[Tensor]:
-        """Like `run`, but the answers lie in memory that the next call for as many rows overwrites.
+        """Like `run`, for inputs and outputs with a row for each of the things asked: the answers are not allocated.
 
-        Inputs are read where they lie, nothing is allocated. Raises as `run` does.
+        They lie in memory that the next call overwrites, as much as the longest question so far needed. Raises as
+        `run` does.
         """
-        key = (*outputs, *(values.shape for values in feeds.values()))
-        answer = self._answers.get(key)
-        if answer is None:
-            answer = self._answers[key] = self.run(outputs, feeds)
-            return answer
+        rows = len(next(iter(feeds.values())))
+        memory = self._answers.get(tuple(outputs))
+        if memory is None or len(memory[0]) < rows:
+            memory = self._answers[tuple(outputs)] = self.run(outputs, feeds)
+            return list(memory)
+        answer = [values[:rows] for values in memory]
         self.runs += 1
         try:
             binding = self._session.io_binding()
             for name, values in feeds.items():
-                binding.bind_cpu_input(name, values)  # to the GPU, where that is the device
+                binding.bind_cpu_input(name, values)  # read where it lies, or copied to the GPU
             for name, values in zip(outputs, answer, strict=True):
                 binding.bind_output(name, "cpu", 0, values.dtype, values.shape, values.ctypes.data)
             self._session.run_with_iobinding(binding)

@@ -200,6 +200,7 @@ class _Render:
 
     def _flush(self, pending: list[tuple[Frame, Shot | None]]) -> None:
         shots = [shot for _, shot in pending if shot is not None]
+        self._trace.batch = max(self._trace.batch or 0, len(shots)) or None
         began = time.monotonic()
         mouths = iter(self._family.speak(shots, self._yuv) if shots else [])
         self._spent("speak", began)

@@ -39,6 +39,8 @@ class Trace:
     decoded: int = 0
     rendered: int = 0
     encoded: int = 0
+    batch: int | None = None
+    """Most frames that went through the face network at once; None before the first."""
     analysis: Literal["made", "cached"] | None = None
     face_missing: int = 0
     face_missing_ranges: list[tuple[int, int]] = field(default_factory=list)

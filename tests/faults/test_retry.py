@@ -149,6 +149,31 @@ def test_out_of_memory_is_tried_with_half_the_batch_for_the_rest_of_the_run(rig:
     assert rig.result().earlier_attempts[0].code == "device.out_of_memory"
 
 
+class _Unmeasured(_Small):
+    """One that has too little memory even to measure how many frames it takes at once."""
+
+    @property
+    def batch(self) -> int:
+        raise DhError("device.out_of_memory", "The network 'face' found too little memory: BFCArena", hint="-")
+
+
+class _Large(_Small):
+    """One that asks for more frames at once than the job has."""
+
+    batch = 32
+
+
+@pytest.mark.parametrize(("family", "batches"), [(_Unmeasured, [2, 2, 2, 2, 2]), (_Large, [10, 5, 2, 2, 2, 2, 2])])
+def test_the_batch_that_was_too_large_is_halved_not_the_one_that_was_planned(
+    rig: Rig, family: type[_Small], batches: list[int]
+) -> None:
+    rig.models = Models((), Device("cpu"))
+    rig.models._families["dh-base"] = small = family()
+    rig.retry = dataclasses.replace(rig.retry, limit=3)
+    assert rig.run().exit_code == 0
+    assert small.batches == batches
+
+
 class _Broken(DhBase):
     """The default model on a device that fails in its first batch."""
 

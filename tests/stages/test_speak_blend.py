@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -15,8 +16,8 @@ from dhcli.inference import Device
 from dhcli.stages import align
 from dhcli.stages.blend import Blender, rectangle, window
 from dhcli.stages.geometry import CROP_SIDE, face_crop_matrix
-from dhcli.stages.speak import Mouth, Shot, target_points
-from dhcli.types import F64, U8, Colour, FaceRow, Frame, FrameFormat, Pose
+from dhcli.stages.speak import Mouth, Shot, Speaker, target_points
+from dhcli.types import F32, F64, U8, Colour, FaceRow, Frame, FrameFormat, Pose
 
 YUV = align.yuv_matrix(Colour(), 300)
 
@@ -91,11 +92,48 @@ def test_target_points_are_the_references(
 
 def test_a_batch_is_its_frames(shots: dict[int, Shot], dh_base: DhBase) -> None:
     some = [shots[0], shots[20], shots[40]]
-    together = dh_base.speak(some, YUV)
-    for shot, mouth in zip(some, together, strict=True):
-        alone = dh_base.speak([shot], YUV)[0]
-        one, other = (dh_base.blend(shot, m, YUV).data.astype(int) for m in (alone, mouth))
-        assert np.abs(one - other).max() <= 1
+    mouths = dh_base.speak(some, YUV)  # they last until the next call
+    together = [dh_base.blend(shot, mouth, YUV) for shot, mouth in zip(some, mouths, strict=True)]
+    for shot, one in zip(some, together, strict=True):
+        alone = dh_base.blend(shot, dh_base.speak([shot], YUV)[0], YUV)
+        assert np.abs(one.data.astype(int) - alone.data).max() <= 1
+
+
+def test_kept_memory_shows_nothing_of_what_was_in_it(shots: dict[int, Shot], dh_base: DhBase) -> None:
+    """Batches of other sizes, another person's reference in the same place, faces of other sizes."""
+
+    def asked(speaker: Speaker, batch: Sequence[Shot]) -> list[tuple[Mouth, Frame]]:
+        mouths = speaker.speak(batch, YUV)
+        return [
+            (dataclasses.replace(m, flow=m.flow.copy(), opacity=m.opacity.copy()), s.frame)
+            for m, s in zip(mouths, batch, strict=True)
+        ]
+
+    def network(feeds: dict[str, F32]) -> tuple[F32, F32, F32]:
+        flow, colour, opacity = dh_base._face.run(["flow", "rgb", "alpha"], feeds)
+        return flow, colour, opacity
+
+    first = shots[0]
+    other_person = dataclasses.replace(shots[20], reference=255 - first.reference)
+    small, large = (
+        dataclasses.replace(
+            shots[40],
+            row=dataclasses.replace(
+                shots[40].row, pose=dataclasses.replace(shots[40].row.pose, scale=shots[40].row.pose.scale * size)
+            ),
+        )
+        for size in (0.4, 1.6)
+    )
+    basis = dh_base.geometry.basis
+    kept, blender = Speaker(dh_base._speak, basis), Blender()
+    for batch in ([first], [other_person, first, small], [first, other_person], [large], [small, first], [first]):
+        fresh = asked(Speaker(network, basis), batch)
+        for (one, frame), (other, _) in zip(asked(kept, batch), fresh, strict=True):
+            assert all(
+                np.array_equal(getattr(one, name), getattr(other, name)) for name in ("flow", "colour", "opacity")
+            )
+            new = blender.blend(frame, one, 1.0, YUV)
+            assert np.array_equal(new.data, Blender().blend(frame, other, 1.0, YUV).data)
 
 
 def test_eight_bits_are_near_single_precision(shots: dict[int, Shot], dh_base: DhBase, exact: DhBase) -> None:

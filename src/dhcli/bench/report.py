@@ -75,7 +75,7 @@ class Run(_Part):
     floors: dict[StageName, Floor] = Field(
         description="ffmpeg decoding to /dev/null and encoding the frames with a new mouth from memory; the networks "
         "alone; the least of three times. "
-        "`analyse`: a run of the landmark network a frame, of the detector every 12th, and decoding."
+        "`analyse`: decoding, and the networks that find faces as often as the analysis ran them."
     )
     warm: Pass = Field(description="The job with the face's track known: the middle one of three passes.")
     warm_fps: tuple[float, ...] = Field((), description="Frames a second of each of these passes, the fastest first.")
@@ -99,7 +99,7 @@ class BenchReport(_Part):
     provider: str = Field(description="Execution provider of the face network.")
     precision: Literal["fp32", "int8"] = Field(description="Numbers of the face network.")
     cores: int = Field(ge=1, description="Cores that dh may use.")
-    threads: int = Field(ge=0, description="Threads of each network; 0: one a core, at most 4.")
+    threads: int = Field(ge=0, description="Threads of the face and the audio network; 0: one a core, at most 4.")
     encoder: str = Field(description="Encoder, preset and crf.")
     load_s: float = Field(ge=0, description="Seconds to open the networks; in none of the costs.")
     runs: tuple[Run, ...]

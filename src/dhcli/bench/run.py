@@ -1,7 +1,7 @@
-"""One measurement from clip to report: the job twice, first cold and then warm, then each of its floors.
+"""One measurement from clip to report: the job cold, then warm and each of its floors, several times in turn.
 
 The first pass finds the analysis' cost, warms what is warm at night, and keeps the frames for the encoder's floor; all
-other costs are the second's.
+other costs are the middle warm one's.
 """
 
 from __future__ import annotations

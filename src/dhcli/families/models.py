@@ -8,7 +8,7 @@ from pathlib import Path
 from dhcli.bundle import Bundle, load_bundle
 from dhcli.errors import DhError
 from dhcli.families.dh_base import DhBase
-from dhcli.families.family import BATCH, Family, Precision
+from dhcli.families.family import Family, Precision
 from dhcli.inference import Device
 
 
@@ -36,11 +36,6 @@ class Models:
             bundle = known(self.bundle(name))
             self._families[name] = DhBase(bundle, self.device, self._threads, self.precision)
         return self._families[name]
-
-    def batch(self, name: str) -> int:
-        """Frames that go through the model's face network at once."""
-        family = self._families.get(name)
-        return BATCH if family is None else family.batch  # None: there was no memory to open it
 
 
 def known(bundle: Bundle) -> Bundle:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, cast
+from typing import cast
 
 import cv2
 import numpy as np
@@ -62,7 +62,7 @@ class Blender:
     """
 
     def __init__(self) -> None:
-        self._memory: dict[str, np.typing.NDArray[Any]] = {}
+        self._memory: dict[str, F32] = {}
 
     def blend(self, frame: Frame, mouth: Mouth, weight: float, yuv: align.YuvMatrix) -> Frame:
         """A copy of the frame with the new mouth in it. `weight` 0..1 scales the window."""
@@ -101,7 +101,7 @@ class Blender:
         dx += np.arange(x0, x1, dtype=np.float32)
         dy += np.arange(y0, y1, dtype=np.float32)[:, None]
         fresh = self._turned("turned colour", colour, to_layers, coarse, cv2.INTER_CUBIC, cv2.BORDER_REPLICATE)
-        pixels, sampled = self._array("pixels", size), self._array("sampled", size, np.uint8)
+        pixels, sampled = self._array("pixels", size), self._pixels(size)
         for before, after, plane in zip(old, new, fresh, strict=True):
             cv2.remap(before, dx, dy, cv2.INTER_CUBIC, dst=sampled, borderMode=cv2.BORDER_REPLICATE)
             np.copyto(pixels, sampled)
@@ -126,9 +126,9 @@ class Blender:
     ) -> Sequence[cv2.typing.MatLike]:
         """The k layers on the coarse grid."""
         count = layers.shape[2]
-        turned = self._array(name, size, np.float32, count)
         flags = cv2.WARP_INVERSE_MAP | how
-        turned = cv2.warpAffine(layers, matrix, size, dst=turned, flags=flags, borderMode=border)
+        memory = self._array(name, size, count)
+        turned = cv2.warpAffine(layers, matrix, size, dst=memory, flags=flags, borderMode=border)
         return cv2.split(turned, [self._array(f"{name} {k}", size) for k in range(count)])
 
     def _spread(self, name: str, layer: cv2.typing.MatLike, size: tuple[int, int], how: int) -> F32:
@@ -137,14 +137,19 @@ class Blender:
             return cast("F32", layer)
         return cast("F32", cv2.resize(layer, size, dst=self._array(name, size), interpolation=how))
 
-    def _array(self, name: str, size: tuple[int, int], kind: type = np.float32, layers: int = 1) -> Any:
+    def _array(self, name: str, size: tuple[int, int], layers: int = 1) -> F32:
         """Memory of `size` (width, height) and so many layers; what was in it under this name is lost."""
         width, height = size
         count = width * height * layers
         memory = self._memory.get(name)
         if memory is None or memory.size < count:
-            memory = self._memory[name] = np.empty(count * 5 // 4, kind)  # the face comes closer
+            memory = self._memory[name] = np.empty(count * 5 // 4, np.float32)  # the face comes closer
         return memory[:count].reshape((height, width) if layers == 1 else (height, width, layers))
+
+    def _pixels(self, size: tuple[int, int]) -> U8:
+        """The like for pixels as they are in the frame."""
+        width, height = size
+        return self._array("sampled", size).view(np.uint8).reshape(-1)[: width * height].reshape(height, width)
 
 
 def _layers(mouth: Mouth, weight: float, yuv: align.YuvMatrix) -> _Layers:

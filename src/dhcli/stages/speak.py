@@ -60,16 +60,16 @@ class Speaker:
 
     def __init__(self, network: Speak, basis: F64) -> None:
         self._network, self._basis = network, basis
-        self._questions: dict[int, _Question] = {}
-        """By the number of shots: batches are full, but for a video's last one."""
+        self._question = _Question(0)
 
     def speak(self, shots: Sequence[Shot], yuv: align.YuvMatrix) -> list[Mouth]:
-        """The new mouth of every shot, all in one call of the network; good until the next call for as many shots."""
-        question = self._questions.setdefault(len(shots), _Question(len(shots)))
+        """The new mouth of every shot, all in one call of the network; good until the next call."""
+        if len(shots) > self._question.room:
+            self._question = _Question(len(shots))
         matrices = [face_crop_matrix(shot.row.pose) for shot in shots]
         for i, (shot, matrix) in enumerate(zip(shots, matrices, strict=True)):
-            question.put(i, shot, matrix, self._basis, yuv)
-        flow, colour, opacity = self._network(question.feeds)
+            self._question.put(i, shot, matrix, self._basis, yuv)
+        flow, colour, opacity = self._network(self._question.of(len(shots)))
         return [
             Mouth(matrix, flow[i].transpose(1, 2, 0), colour[i].transpose(1, 2, 0) * 255, opacity[i, 0])
             for i, matrix in enumerate(matrices)
@@ -77,21 +77,26 @@ class Speaker:
 
 
 class _Question:
-    """What the face network is asked about so many shots."""
+    """What the face network is asked about up to `room` shots."""
 
-    def __init__(self, count: int) -> None:
-        pictures, points = (count, 3, CROP_SIDE, CROP_SIDE), (count, 106, 2)
-        self.feeds: dict[str, F32] = {
+    def __init__(self, room: int) -> None:
+        self.room = room
+        pictures, points = (room, 3, CROP_SIDE, CROP_SIDE), (room, 106, 2)
+        self._feeds: dict[str, F32] = {
             "source": np.empty(pictures, np.float32),
             "reference": np.empty(pictures, np.float32),
             "source_points": np.empty(points, np.float32),
             "target_points": np.empty(points, np.float32),
         }
-        self._references: list[U8 | None] = [None] * count
+        self._references: list[U8 | None] = [None] * room
+
+    def of(self, count: int) -> dict[str, F32]:
+        """The network's inputs for the first `count` shots."""
+        return {name: values[:count] for name, values in self._feeds.items()}
 
     def put(self, i: int, shot: Shot, matrix: F64, basis: F64, yuv: align.YuvMatrix) -> None:
         """Shot number `i`."""
-        feeds = self.feeds
+        feeds = self._feeds
         crop = align.to_rgb(align.crop_yuv(shot.frame, matrix, CROP_SIDE), yuv)
         np.multiply(crop.transpose(2, 0, 1), np.float32(1 / 255), out=feeds["source"][i])
         if self._references[i] is not shot.reference:  # the same one for all of a person's frames

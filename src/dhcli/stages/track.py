@@ -1,4 +1,5 @@
-"""One face through a video: chosen once a shot, followed, lost and found again; never exchanged for another person's.
+"""One face through a video: chosen once a shot, followed, lost and found again; never exchanged for another person's,
+but where one dissolves into the other in the same place, over two seconds or more.
 
 Frames come in order, and in order an observation leaves for each: at once, or after the next few frames, where a face
 that hardly moves is not looked at in every one of them. Nothing here smooths or fills gaps, and memory does not grow
@@ -57,8 +58,11 @@ SAMPLE_S = 0.084
 the smoothing of SIGMA_S takes away anyway."""
 STILL = 0.005
 """How far, in its own sizes, the points of a face move in SAMPLE_S where it hardly does. In eleven clips of people who
-talk, 10 to 28 % of the frames need no look then, and the smoothed points lie 0.03 px of the face network's crop from
-where they else do, 0.2 px at most; 0.1 to 0.6 px lie between two looks at one face in two regions."""
+talk, 7 to 33 % of the frames need no look then. The mouth's smoothed points lie 0.06 px of the face network's crop from
+where they else do (root mean square of a frame; 0.26 in the worst one): two looks at one face in two regions are 0.1 to
+0.6 px apart."""
+WAITING_BYTES = 24 << 20
+"""Most that frames which wait may take: one at 2160p, none at 4320p, where the network is the least of all costs."""
 NEAR = 0.01
 """How far it may have moved for the region to be as good as one of the frame before."""
 STEP = 0.4
@@ -114,6 +118,18 @@ class _Target:
 
 
 @dataclass(frozen=True, slots=True)
+class _Look:
+    """A frame as it comes in, before anybody looks for faces in it."""
+
+    frame: Frame
+    change: Change
+    due: bool
+    """The whole picture is to be searched, and the followed face has to look like itself."""
+    others: tuple[Box, ...]
+    """The faces that were in sight except the followed one."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Sight:
     """Landmarks found in the current frame."""
 
@@ -138,9 +154,9 @@ class Tracker:
         self._choice, self._wanted, self._fps = choice, wanted, float(fmt.fps)
         self._yuv = yuv_matrix(fmt.colour, fmt.height)
         self._meter = ChangeMeter()
-        self._stride = max(1, int(SAMPLE_S * self._fps))
+        self._stride = max(1, min(int(SAMPLE_S * self._fps), 1 + WAITING_BYTES // fmt.frame_bytes))
         """Frames from one look at a still face to the next."""
-        self._waiting: list[tuple[Frame, Change]] = []
+        self._waiting: list[_Look] = []
         """The frames since then; fewer than `_stride`."""
         self._target: _Target | None = None
         self._faces: tuple[Face, ...] = ()
@@ -161,34 +177,31 @@ class Tracker:
 
     def observe(self, frame: Frame) -> list[Seen]:
         """What is known now of this frame and of those that waited for it. Raises what the networks raise."""
-        change = self._meter.measure(frame)
-        if self._may_wait(frame, change):
-            self._waiting.append((frame, change))
+        due = frame.index - self._looked_at >= CHECK_EVERY
+        look = _Look(frame, self._meter.measure(frame), due, self._others(self._target))
+        if self._may_wait(look):
+            self._waiting.append(look)
             return []
-        sight = self._follow(frame, change) if self._waiting else None
+        sight = self._follow(look) if self._waiting else None
         moved = self._motion(sight)
         before = self._between(frame.index, sight) if sight is not None and moved <= STILL else self.finish()
-        return [*before, (frame, self._observe(frame, change, sight if moved <= NEAR else None))]
+        return [*before, (frame, self._observe(look, sight if moved <= NEAR else None))]
 
     def finish(self) -> list[Seen]:
         """Look at each of the frames that wait; for the end of the video."""
         waiting, self._waiting = self._waiting, []
-        return [(frame, self._observe(frame, change)) for frame, change in waiting]
+        return [(look.frame, self._observe(look)) for look in waiting]
 
-    def _may_wait(self, frame: Frame, change: Change) -> bool:
+    def _may_wait(self, look: _Look) -> bool:
         """Whether this frame's points can be taken from those before and after it."""
         target = self._target
         return (
             target is not None
             and target.near
-            and target.seen_at == frame.index - 1 - len(self._waiting)
+            and target.seen_at == look.frame.index - 1 - len(self._waiting)
             and len(self._waiting) < self._stride - 1
-            and not (change.sudden or change.flat or self._due(frame))
+            and not (look.change.sudden or look.change.flat or look.due)
         )
-
-    def _due(self, frame: Frame) -> bool:
-        """Whether it is time to look at the whole picture again."""
-        return frame.index - self._looked_at >= CHECK_EVERY
 
     def _motion(self, sight: _Sight | None) -> float:
         """How far the points that decide the picture have moved, root of the mean square, in the face's own sizes."""
@@ -206,7 +219,7 @@ class Tracker:
         step = (sight.points - target.points) / (index - target.seen_at)
         return [
             (frame, self._observation(frame, target.points + step * (frame.index - target.seen_at), target.person))
-            for frame, _ in waiting
+            for frame in (look.frame for look in waiting)
         ]
 
     def _observation(self, frame: Frame, points: F64, person: int, *, cut: bool = False) -> Observation:
@@ -214,10 +227,11 @@ class Tracker:
             return Observation(frame.index, None, -1, cut, "small")
         return Observation(frame.index, points, person, cut)
 
-    def _observe(self, frame: Frame, change: Change, sight: _Sight | None = None) -> Observation:
+    def _observe(self, look: _Look, sight: _Sight | None = None) -> Observation:
         """Look at one frame; `sight` is the followed face, where it was found already."""
-        sight = sight or self._follow(frame, change)
-        cut = self._is_cut(frame, change, sight)
+        frame, change = look.frame, look.change
+        sight = sight or self._follow(look)
+        cut = self._is_cut(look, sight)
         if cut:
             self._target, self._crowd, self._turns, sight = None, 0, 0, None
             self._turned_at = frame.index - TILES_EVERY
@@ -233,31 +247,30 @@ class Tracker:
         self._advance(frame, change, self._target, sight)
         return self._observation(frame, sight.points, self._target.person, cut=cut)
 
-    def _follow(self, frame: Frame, change: Change) -> _Sight | None:
+    def _follow(self, look: _Look) -> _Sight | None:
         """The target where it must be after one frame, or after those that wait; None if it is not there."""
-        target = self._target
+        target, frame, change = self._target, look.frame, look.change
         if target is None or target.seen_at != frame.index - 1 - len(self._waiting) or change.flat:
             return None
         points = self._locate(frame, target.region)
         if points is None or not _continues(target.box, landmark_box(points)):
             return None
-        due = self._due(frame)
-        if not (due or change.sudden):
+        if not (look.due or change.sudden):
             return _Sight(points)
-        if due:
+        if look.due:
             self._look_around(frame)
         view = self._view(frame, points)
         likeness = self.people[target.person].likeness(view)
         least = SAME if change.sudden else FOLLOWED_IN_CROWD if self._crowd > 1 else FOLLOWED
         return _Sight(points, view) if likeness >= least else None
 
-    def _is_cut(self, frame: Frame, change: Change, sight: _Sight | None) -> bool:
+    def _is_cut(self, look: _Look, sight: _Sight | None) -> bool:
         """Whether a new shot begins: the picture changed and neither the followed face nor another one stayed."""
-        target = self._target
+        target, frame, change = self._target, look.frame, look.change
         if sight is not None or change.flat:
             return False
         if change.sudden:
-            return not self._stayed(frame, self._others(target), IN_PLACE_IOU)
+            return not self._stayed(frame, look.others, IN_PLACE_IOU)
         if target is None or change.picture is None or frame.index - target.seen_at < DISSOLVE_S * self._fps:
             return False
         scene = target.later_scene if target.scene is None else target.scene

@@ -201,7 +201,7 @@ def test_a_still_face_is_looked_at_as_often_as_the_track_needs(
 
 
 def test_frames_that_wait_get_the_points_between(model: Any, geometry: Any, avatar: list[Frame]) -> None:
-    """A head that drifts by half a pixel a frame: still enough for every second frame, and found where it is."""
+    """A head that drifts by a quarter of a pixel a frame needs no look at each, and is found where it is."""
     tracker = Tracker(
         model.detect, model.landmarks, geometry, FrameFormat(400, 300, Fraction(25)), FaceChoice("largest")
     )
@@ -221,6 +221,32 @@ def test_a_face_that_goes_while_a_frame_waits_is_missing_there(follow: Any, avat
     track = follow([*[avatar[0]] * 7, *[covered] * 12])
     assert track.cuts == ()
     assert track.missing_ranges == ((7, 18),)  # frames 0, 1, 2, 4 and 6 were looked at; frame 7 waits for the next one
+
+
+def test_another_face_in_the_same_place_is_not_followed_while_a_frame_waits(
+    follow: Any, avatar: list[Frame], portrait: Frame
+) -> None:
+    """Too little of the picture for a cut: the search of all of it finds out, in frame 12, while frame 11 waits."""
+    man = wide(avatar[0], Frame(0, np.full_like(portrait.data, 128)))
+    other = man.copy()
+    for name, size in (("y", 2), ("u", 1), ("v", 1)):
+        face = getattr(portrait, name)[20 * size : 95 * size, 50 * size : 115 * size]
+        getattr(other, name)[55 * size : 130 * size, 72 * size : 137 * size] = face
+    track = follow([*[man] * 11, *[other] * 13], "left")
+    assert track.cuts == ()
+    assert track.missing_ranges == ((12, 23),)
+
+
+@pytest.mark.parametrize("at", [11, 12, 13])
+def test_a_cut_to_another_person_in_the_same_place(follow: Any, avatar: list[Frame], portrait: Frame, at: int) -> None:
+    """Also in the frame whose whole picture is searched anyway: the faces before it decide, not its own."""
+    moved = Frame(0, np.empty_like(portrait.data))
+    for name, size in (("y", 2), ("u", 1), ("v", 1)):
+        getattr(moved, name)[:] = np.roll(getattr(portrait, name), (35 * size, 22 * size), (0, 1))
+    nobody = Frame(0, np.full_like(portrait.data, 128))
+    track = follow([*[wide(avatar[0], nobody)] * at, *[wide(moved, avatar[0])] * 20], "left")
+    assert track.cuts == (at,)
+    assert (track.missing, len(track.persons)) == (0, 2)
 
 
 def test_face_that_leaves_for_good(follow: Any, avatar: list[Frame], scenery: list[Frame], paint: Any) -> None:
@@ -264,6 +290,14 @@ def test_people_of_one_studio_are_told_apart(
     persons = [observation.person for _, observation in seen]
     assert persons[::3] == [0, 1, 2, 3, 1, 0]  # the last two were there before, nearer and in another light
     assert persons == [one for one in persons[::3] for _ in range(3)]
+
+
+def wide(left: Frame, right: Frame) -> Frame:
+    """The two pictures beside each other."""
+    both = Frame(0, np.empty((left.height * 3 // 2, left.width + right.width), np.uint8))
+    for name in "yuv":
+        getattr(both, name)[:] = np.hstack([getattr(left, name), getattr(right, name)])
+    return both
 
 
 def shifted(frame: Frame, by: float, index: int) -> Frame:
