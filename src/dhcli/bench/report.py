@@ -99,7 +99,7 @@ class BenchReport(_Part):
     provider: str = Field(description="Execution provider of the face network.")
     precision: Literal["fp32", "int8"] = Field(description="Numbers of the face network.")
     cores: int = Field(ge=1, description="Cores that dh may use.")
-    threads: int = Field(ge=0, description="Threads of the face and the audio network; 0: one a core, at most 4.")
+    threads: int = Field(ge=0, description="Threads of the face network; 0: one a core, at most 4.")
     encoder: str = Field(description="Encoder, preset and crf.")
     load_s: float = Field(ge=0, description="Seconds to open the networks; in none of the costs.")
     runs: tuple[Run, ...]

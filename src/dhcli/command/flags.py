@@ -114,7 +114,7 @@ Threads = Annotated[
         metavar="N",
         min=0,
         max=64,
-        help="Threads of face and audio network and of OpenCV; 0: one a core, half of that for OpenCV, at most 4.",
+        help="Threads of the face network and of OpenCV; 0: one a core, half of that for OpenCV, at most 4.",
         rich_help_panel=HOW,
     ),
 ]

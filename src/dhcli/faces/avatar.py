@@ -158,8 +158,8 @@ class _People:
         self.missing: list[tuple[int, int]] = []
 
     def keep(self, frame: Frame, seen: Observation) -> None:
-        """Keep the frame's face if it may become the person's reference picture."""
-        if seen.points is None:
+        """Keep the frame's face if it may become the person's reference picture: nobody else knows what it shows."""
+        if seen.points is None or not seen.looked:
             return
         pose = fit_pose(self._geometry.canonical[self._geometry.stable], seen.points[self._geometry.stable])
         person = self._ids.get(seen.person)

@@ -22,6 +22,8 @@ from dhcli.types import F32, Frame
 
 FACE, FACE_INT8 = "face", "face_int8"
 """The face network's roles in a bundle; a bundle need not have the second one."""
+AUDIO_THREADS = 2
+"""Most threads of the audio network: with 3 and more its codes are 0.001 off. It takes 8 ms for a second of sound."""
 FINDER_THREADS = 1
 """Threads of each network that finds faces. The landmark network's convolutions take 10 to 80 µs each: two threads are
 no faster (3.9 ms), need 5.9 ms of CPU time for 3.9, and the decoder has a use for the second core."""
@@ -38,7 +40,7 @@ class DhBase:
     """Hz of the mono waveform that `listen` takes."""
 
     def __init__(self, bundle: Bundle, device: Device, threads: int, precision: Precision = "auto") -> None:
-        """`threads` 0: for networks one a core, for pictures, beside which decoder and encoder work, one for two cores.
+        """`threads` 0: one a core for the face network; for pictures, beside which ffmpeg works, one for two cores.
 
         Raises DhError model.* or env.device_unavailable.
         """
@@ -49,7 +51,7 @@ class DhBase:
         """Of all networks, also of those that were given up for another one."""
         self._blender = Blender()
         self.geometry: Geometry = load_geometry(bundle.read("geometry"))
-        self._audio = self._open("audio")
+        self._audio = self._open("audio", threads=min(AUDIO_THREADS, threads or cores()))
         self._face, self.precision = self._open_face(precision)
         self._speaker = Speaker(self._speak, self.geometry.basis)
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from dhcli.types import F32, Frame
+from dhcli.types import F32, Box, Frame
 
-THUMB_WIDTH, THUMB_HEIGHT = 32, 18
+THUMB_WIDTH, THUMB_HEIGHT, FACE_THUMB = 32, 18, 16
 SAMPLES = 8
-"""Rows of the frame that make a row of the thumbnail, at least."""
+"""Rows of the picture that make a row of a thumbnail, at least."""
 FLAT = 4.0
 """Standard deviation of luma below which a picture shows nothing."""
 SUDDEN = 9.0
@@ -69,6 +69,16 @@ def _thumbnail(frame: Frame) -> F32:
     step = max(1, frame.height // (THUMB_HEIGHT * SAMPLES))  # averaging all of a 4K frame would take 10 ms
     luma = np.ascontiguousarray(frame.y[::step, ::step])
     return np.asarray(cv2.resize(luma, (THUMB_WIDTH, THUMB_HEIGHT), interpolation=cv2.INTER_AREA), np.float32)
+
+
+def face_thumbnail(frame: Frame, box: Box) -> F32:
+    """The luma of the part of a box that lies in the frame, (16, 16)."""
+    x0, y0 = (max(0, min(int(low), limit - 2)) for low, limit in ((box.x, frame.width), (box.y, frame.height)))
+    x1, y1 = (max(low + 2, int(low + side)) for low, side in ((x0, box.width), (y0, box.height)))
+    part = frame.y[y0:y1, x0:x1]
+    step = max(1, min(part.shape) // (FACE_THUMB * SAMPLES))
+    luma = np.ascontiguousarray(part[::step, ::step])
+    return np.asarray(cv2.resize(luma, (FACE_THUMB, FACE_THUMB), interpolation=cv2.INTER_AREA), np.float32)
 
 
 def resemblance(a: F32, b: F32) -> float:

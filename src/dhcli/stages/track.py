@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -19,7 +19,7 @@ from dhcli.inference import Network
 from dhcli.options import FaceChoice
 from dhcli.stages.align import fit_pose, yuv_matrix
 from dhcli.stages.choose import choose_face
-from dhcli.stages.cuts import Change, ChangeMeter, resemblance
+from dhcli.stages.cuts import Change, ChangeMeter, face_thumbnail, resemblance
 from dhcli.stages.find import (
     DETECTED,
     PRESENT,
@@ -58,13 +58,17 @@ SAMPLE_S = 0.084
 the smoothing of SIGMA_S takes away anyway."""
 STILL = 0.005
 """How far, in its own sizes, the points of a face move in SAMPLE_S where it hardly does. In eleven clips of people who
-talk, 7 to 33 % of the frames need no look then. The mouth's smoothed points lie 0.06 px of the face network's crop from
-where they else do (root mean square of a frame; 0.26 in the worst one): two looks at one face in two regions are 0.1 to
-0.6 px apart."""
+talk, up to 27 % of the frames need no look then. The mouth's smoothed points lie 0.06 px of the face network's crop
+from where they else do (root mean square of a frame; 0.2 in the worst one): two looks at one face in two regions are
+0.1 to 0.6 px apart."""
 WAITING_BYTES = 24 << 20
 """Most that frames which wait may take: one at 2160p, none at 4320p, where the network is the least of all costs."""
 NEAR = 0.01
 """How far it may have moved for the region to be as good as one of the frame before."""
+EVEN = 0.025
+"""How far the picture of a face that waited may be from the mean of those before and after it, root mean square, in
+standard deviations of the face's own picture. It tells what two looks cannot: a shake in step with them (0.4 for 7 px),
+a hand before the mouth for one frame. People who talk have 0.01, nine times of ten less than 0.02."""
 STEP = 0.4
 """Farthest that a face moves from one frame to the next, in its own sizes; more is another face."""
 GROWTH = 1.5
@@ -94,6 +98,8 @@ class Observation:
     """A new shot begins with this frame."""
     reason: Literal["", "none", "small"] = ""
     """Why there are no points."""
+    looked: bool = True
+    """False: the points are those between two frames that were looked at."""
 
 
 Seen: TypeAlias = tuple[Frame, Observation]
@@ -113,8 +119,8 @@ class _Target:
     later_scene: F32 | None
     others: tuple[Box, ...]
     """The other faces at the last check."""
-    near: bool = False
-    """It moved so little when it was seen last that in SAMPLE_S it stays near."""
+    luma: F32 | None = None
+    """Thumbnail of `box` when it was seen last; None where it moved so much that in SAMPLE_S it does not stay near."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +133,8 @@ class _Look:
     """The whole picture is to be searched, and the followed face has to look like itself."""
     others: tuple[Box, ...]
     """The faces that were in sight except the followed one."""
+    luma: F32 | None = None
+    """Of a frame that waits: thumbnail of the box that the face was in before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,12 +187,15 @@ class Tracker:
         """What is known now of this frame and of those that waited for it. Raises what the networks raise."""
         due = frame.index - self._looked_at >= CHECK_EVERY
         look = _Look(frame, self._meter.measure(frame), due, self._others(self._target))
-        if self._may_wait(look):
-            self._waiting.append(look)
+        if self._target is not None and self._may_wait(look, self._target):
+            self._waiting.append(replace(look, luma=face_thumbnail(frame, self._target.box)))
             return []
         sight = self._follow(look) if self._waiting else None
         moved = self._motion(sight)
-        before = self._between(frame.index, sight) if sight is not None and moved <= STILL else self.finish()
+        if sight is not None and moved <= STILL and self._is_even(frame):
+            before = self._between(frame.index, sight)
+        else:
+            before = self.finish()
         return [*before, (frame, self._observe(look, sight if moved <= NEAR else None))]
 
     def finish(self) -> list[Seen]:
@@ -192,12 +203,10 @@ class Tracker:
         waiting, self._waiting = self._waiting, []
         return [(look.frame, self._observe(look)) for look in waiting]
 
-    def _may_wait(self, look: _Look) -> bool:
-        """Whether this frame's points can be taken from those before and after it."""
-        target = self._target
+    def _may_wait(self, look: _Look, target: _Target) -> bool:
+        """Whether this frame's points can perhaps be taken from those before and after it."""
         return (
-            target is not None
-            and target.near
+            target.luma is not None
             and target.seen_at == look.frame.index - 1 - len(self._waiting)
             and len(self._waiting) < self._stride - 1
             and not (look.change.sudden or look.change.flat or look.due)
@@ -211,6 +220,19 @@ class Tracker:
         moved = np.concatenate([sight.points[rows, :2] - self._target.points[rows, :2] for rows in used])
         return math.sqrt(float((moved**2).sum(1).mean())) / max(self._target.box.width, self._target.box.height)
 
+    def _is_even(self, frame: Frame) -> bool:
+        """Whether the face's picture went straight from how it was to how it is in `frame`."""
+        target = self._target
+        if target is None or target.luma is None:
+            return False
+        step = (face_thumbnail(frame, target.box) - target.luma) / (frame.index - target.seen_at)
+        most = EVEN * float(target.luma.std())
+        return all(
+            look.luma is not None
+            and np.sqrt(np.mean((look.luma - target.luma - step * (look.frame.index - target.seen_at)) ** 2)) <= most
+            for look in self._waiting
+        )
+
     def _between(self, index: int, sight: _Sight) -> list[Seen]:
         """The frames that waited: their points on the way from where the face was to where it is in frame `index`."""
         target, waiting = self._target, self._waiting
@@ -218,14 +240,18 @@ class Tracker:
         self._waiting = []
         step = (sight.points - target.points) / (index - target.seen_at)
         return [
-            (frame, self._observation(frame, target.points + step * (frame.index - target.seen_at), target.person))
-            for frame in (look.frame for look in waiting)
+            (frame, self._observation(frame, points, target.person, looked=False))
+            for frame, points in (
+                (look.frame, target.points + step * (look.frame.index - target.seen_at)) for look in waiting
+            )
         ]
 
-    def _observation(self, frame: Frame, points: F64, person: int, *, cut: bool = False) -> Observation:
+    def _observation(
+        self, frame: Frame, points: F64, person: int, *, cut: bool = False, looked: bool = True
+    ) -> Observation:
         if eye_distance_px(points) < LEAST_EYE_DISTANCE_PX:
             return Observation(frame.index, None, -1, cut, "small")
-        return Observation(frame.index, points, person, cut)
+        return Observation(frame.index, points, person, cut, looked=looked)
 
     def _observe(self, look: _Look, sight: _Sight | None = None) -> Observation:
         """Look at one frame; `sight` is the followed face, where it was found already."""
@@ -348,9 +374,10 @@ class Tracker:
 
     def _advance(self, frame: Frame, change: Change, target: _Target, sight: _Sight) -> None:
         frames = frame.index - target.seen_at
-        target.near = frames > 0 and self._motion(sight) * self._stride <= NEAR * frames
+        near = self._stride > 1 and frames > 0 and self._motion(sight) * self._stride <= NEAR * frames
         target.points, target.region = sight.points, region_from_landmarks(sight.points)
         target.box, target.seen_at = landmark_box(sight.points), frame.index
+        target.luma = face_thumbnail(frame, target.box) if near else None
         if self._looked_at == frame.index:
             target.others = self._others(target)
             target.scene, target.later_scene = target.later_scene, change.picture
