@@ -88,6 +88,11 @@ class Frame:
     def copy(self) -> Frame:
         return Frame(self.index, self.data.copy())
 
+    def sealed(self) -> Frame:
+        """The frame itself, its memory read-only from now on: it is shown again."""
+        self.data.flags.writeable = False
+        return self
+
 
 @dataclass(frozen=True, slots=True)
 class Box:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
 import queue
@@ -106,6 +107,23 @@ def test_a_child_that_fails(
     assert (out / "out.mp4").read_bytes() == b"the old video"
 
 
+class Binding:
+    """What a session is bound to."""
+
+    def __init__(self) -> None:
+        self.inputs: dict[str, Any] = {}
+        self.outputs: dict[str, int] = {}
+
+    def bind_cpu_input(self, name: str, values: Any) -> None:
+        self.inputs[name] = values
+
+    def bind_output(self, name: str, *place: Any) -> None:
+        self.outputs[name] = place[-1]
+
+    def synchronize_outputs(self) -> None:
+        """Nothing runs meanwhile."""
+
+
 class Session:
     """A network's session that fails, or answers nonsense, in its `at`-th call."""
 
@@ -116,6 +134,15 @@ class Session:
         answer: list[Any] = self._real.run(*args)
         self._left -= 1
         return self._do(answer) if self._left == 0 else answer
+
+    def io_binding(self) -> Binding:
+        return Binding()
+
+    def run_with_iobinding(self, binding: Binding) -> None:
+        for place, values in zip(
+            binding.outputs.values(), self.run(list(binding.outputs), binding.inputs), strict=True
+        ):
+            ctypes.memmove(place, np.ascontiguousarray(values).ctypes.data, values.nbytes)
 
     def get_providers(self) -> list[str]:
         providers: list[str] = self._real.get_providers()

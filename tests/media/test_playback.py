@@ -35,9 +35,15 @@ def short(make: Make) -> Path:
 
 
 def played(scope: Scope, path: Path, whole: SimpleNamespace, count: int, loop: Loop, room: int) -> list[Frame]:
+    """The frames as they come; whoever takes one may write into it unless it is read-only, and does."""
+    frames = []
     with InputFile(path, "video") as file:
         budget, save_path = room * FRAME_BYTES, path.with_name("output.mp4")
-        return list(play(scope, file, whole.info, whole.fmt, count, loop, save_path=save_path, budget_bytes=budget))
+        for frame in play(scope, file, whole.info, whole.fmt, count, loop, save_path=save_path, budget_bytes=budget):
+            frames.append(frame.copy())
+            if frame.data.flags.writeable:
+                frame.data.fill(0)
+    return frames
 
 
 @pytest.mark.parametrize(

@@ -132,8 +132,8 @@ def test_kept_memory_shows_nothing_of_what_was_in_it(shots: dict[int, Shot], dh_
             assert all(
                 np.array_equal(getattr(one, name), getattr(other, name)) for name in ("flow", "colour", "opacity")
             )
-            new = blender.blend(frame, one, 1.0, YUV)
-            assert np.array_equal(new.data, Blender().blend(frame, other, 1.0, YUV).data)
+            new = blender.blend(frame.copy(), one, 1.0, YUV)
+            assert np.array_equal(new.data, Blender().blend(frame.copy(), other, 1.0, YUV).data)
 
 
 def test_eight_bits_are_near_single_precision(shots: dict[int, Shot], dh_base: DhBase, exact: DhBase) -> None:
@@ -182,7 +182,17 @@ def still(side: int = CROP_SIDE, opacity: float = 0.0) -> tuple[Frame, Mouth, F6
     matrix = face_crop_matrix(pose)
     zero = np.zeros((CROP_SIDE, CROP_SIDE), np.float32)
     mouth = Mouth(matrix, np.dstack([zero, zero]), np.dstack([zero, zero, zero]), zero + np.float32(opacity))
-    return Frame(0, noise), mouth, matrix
+    return Frame(0, noise).sealed(), mouth, matrix
+
+
+def test_a_frame_that_is_shown_once_is_written_to_and_one_that_is_shown_again_is_copied() -> None:
+    again, mouth, _ = still(opacity=1.0)
+    once, before = again.copy(), again.data.copy()
+    new = Blender().blend(again, mouth, 1.0, YUV)
+    assert np.array_equal(again.data, before)
+    assert not np.array_equal(new.data, before)
+    assert Blender().blend(once, mouth, 1.0, YUV) is once
+    assert np.array_equal(once.data, new.data)
 
 
 @pytest.mark.parametrize("side", [60, 160, 300])

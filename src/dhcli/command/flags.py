@@ -94,7 +94,7 @@ DeviceName = Annotated[
     typer.Option(
         "--device",
         metavar="NAME",
-        help="auto, cpu, cuda or cuda:N; auto takes a GPU that works, else the CPU, with a warning if there is a driver.",
+        help="auto, cpu, cuda or cuda:N; auto takes a GPU that works, else the CPU, with a warning if it has a driver.",
         rich_help_panel=HOW,
     ),
 ]

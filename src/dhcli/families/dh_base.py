@@ -132,5 +132,5 @@ class DhBase:
         return self._speaker.speak(shots, yuv)
 
     def blend(self, shot: Shot, mouth: Mouth, yuv: align.YuvMatrix) -> Frame:
-        """The frame with its new mouth."""
+        """The frame with its new mouth; a copy of it where it is read-only."""
         return self._blender.blend(shot.frame, mouth, shot.row.weight, yuv)

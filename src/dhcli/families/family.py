@@ -84,4 +84,4 @@ class Family(FaceFinder, Protocol):
         """The new mouths of up to a batch of frames; good until the next call."""
 
     def blend(self, shot: Shot, mouth: Mouth, yuv: YuvMatrix) -> Frame:
-        """The frame with its new mouth."""
+        """The frame with its new mouth; a copy of it where it is read-only."""

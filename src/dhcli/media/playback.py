@@ -39,9 +39,9 @@ def play(
 ) -> Iterator[Frame]:
     """The source frame of each of `frames_out` output frames, as `timing.source_index` orders them.
 
-    Frames may be yielded more than once: copy before writing to one. A still image is one frame, repeated under every
-    `loop`. Frames that are kept lie beside the output `save_path` where they are many, as far as `keep_free_bytes`
-    stay on its disk; None stands for a budget that suits it.
+    A frame that is yielded more than once is read-only; others may be written to. A still image is one frame, repeated
+    under every `loop`. Frames that are kept lie beside the output `save_path` where they are many, as far as
+    `keep_free_bytes` stay on its disk; None stands for a budget that suits it.
 
     Raises input.too_short as `check_length` does, output.disk_full and output.not_writable, else what `read_frames`
     does.
@@ -99,7 +99,8 @@ class _Player:
         """Everything once, then the last frame again and again."""
         last: Frame | None = None
         for frame in self.forward(0, frames):
-            last = frame
+            if frame.index == frames - 1:
+                last = frame.sealed()
             yield frame
         assert last is not None
         for _ in range(frames, frames_out):

@@ -70,16 +70,22 @@ class Spool:
             self._fd = None
 
     def put(self, frame: Frame) -> None:
-        """Keep a frame in the place of the one with its number modulo `room`. Raises DhError output.*."""
+        """Keep a frame in the place of the one with its number modulo `room`; it may become read-only by that.
+
+        Raises DhError output.*.
+        """
         slot = frame.index % self.room
         if self._fd is None:
-            self._frames[slot] = frame
+            self._frames[slot] = frame.sealed()
             return
         with translated(self._save_path, f"have decoded frames of {self._bytes} bytes beside it"):
             write_all(self._fd, frame.data.data, slot * self._bytes)
 
     def get(self, index: int) -> Frame:
-        """A frame that was put and not replaced; it may be the very object. Raises DhError output.not_writable."""
+        """A frame that was put and not replaced: the very object, which is read-only, or a new one.
+
+        Raises DhError output.not_writable.
+        """
         slot = index % self.room
         if self._fd is None:
             return self._frames[slot]

@@ -65,9 +65,9 @@ class Blender:
         self._memory: dict[str, F32] = {}
 
     def blend(self, frame: Frame, mouth: Mouth, weight: float, yuv: align.YuvMatrix) -> Frame:
-        """A copy of the frame with the new mouth in it. `weight` 0..1 scales the window."""
+        """The frame with the new mouth in it, or a copy if it is read-only. `weight` 0..1 scales the window."""
         x0, y0, x1, y1 = rectangle(mouth.matrix, frame.width, frame.height)
-        out = frame.copy()
+        out = frame if frame.data.flags.writeable else frame.copy()
         if x0 >= x1 or y0 >= y1:
             return out
         layers = _layers(mouth, weight, yuv)
