@@ -62,7 +62,7 @@ talk, up to 27 % of the frames need no look then. The mouth's smoothed points li
 from where they else do (root mean square of a frame; 0.2 in the worst one): two looks at one face in two regions are
 0.1 to 0.6 px apart."""
 WAITING_BYTES = 24 << 20
-"""Most that frames which wait may take: one at 2160p, none at 4320p, where the network is the least of all costs."""
+"""Most that frames which wait may take: two at 2160p, none at 4320p, where the network is the least of all costs."""
 NEAR = 0.01
 """How far it may have moved for the region to be as good as one of the frame before."""
 EVEN = 0.025
