@@ -10,8 +10,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from dhcli.bench.alone import run_alone
 from dhcli.bench.family import MeteredFamily, Reel
 from dhcli.bench.meter import Meter, Spent
@@ -111,9 +109,7 @@ def _look(family: MeteredFamily) -> Spent:
 
 def _ask(network: Network, count: int) -> Spent:
     """The network `count` times, with one noisy picture."""
-    (info,) = network.inputs
-    shape = [size if isinstance(size, int) else 1 for size in info.shape]
-    feeds = {info.name: np.random.default_rng(0).random(shape, np.float32)}
+    feeds = network.noise(1)
     outputs = [info.name for info in network.outputs]
     network.run(outputs, feeds)
     return _clocked(lambda _: network.run(outputs, feeds), range(count))

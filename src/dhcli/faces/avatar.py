@@ -72,18 +72,10 @@ def analyse(
         people = _People(model.geometry, yuv_matrix(fmt.colour, fmt.height), file)
         smoother = Smoother(float(fmt.fps))
         count, small = 0, 0
-
-        def take(sightings: Iterable[Seen]) -> None:
-            nonlocal count, small
-            for frame, seen in sightings:
-                people.keep(frame, seen)
-                people.settle(smoother.push(seen))
-                count, small = count + 1, small + (seen.reason == "small")
-
-        for frame in frames:
-            take(tracker.observe(frame))
-            on_frame()
-        take(tracker.finish())
+        for frame, seen in _sightings(tracker, frames, on_frame):
+            people.keep(frame, seen)
+            people.settle(smoother.push(seen))
+            count, small = count + 1, small + (seen.reason == "small")
         people.settle(smoother.finish())
         if not people.widest:
             raise _nobody(count, small, tracker, face)
@@ -91,6 +83,13 @@ def analyse(
         return file.seal(people.persons(alive), totals, model.geometry)
     finally:
         file.discard()
+
+
+def _sightings(tracker: Tracker, frames: Iterable[Frame], on_frame: Callable[[], None]) -> Iterator[Seen]:
+    for frame in frames:
+        yield from tracker.observe(frame)
+        on_frame()
+    yield from tracker.finish()
 
 
 def look_of(photo: Frame, colour: Colour, model: FaceFinder) -> View:

@@ -8,12 +8,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-import numpy as np
-
 from dhcli.errors import DhError
 from dhcli.families.family import BATCH
-from dhcli.inference import Network, TensorInfo
-from dhcli.types import F32
+from dhcli.inference import Network
 
 MOST = 32
 """Each frame more waits in memory, twice; `pipeline.CHANNEL_BYTES` bounds batches of large ones, at 720p to 18."""
@@ -46,7 +43,7 @@ def fastest_batch(network: Network, clock: Clock = time.monotonic) -> int:
 
 def _seconds(network: Network, frames: int, clock: Clock) -> float:
     """For one call with noise."""
-    feeds = {info.name: _noise(info, frames) for info in network.inputs}
+    feeds = network.noise(frames)
     outputs = [info.name for info in network.outputs]
     network.run_bound(outputs, feeds)
     times = []
@@ -55,8 +52,3 @@ def _seconds(network: Network, frames: int, clock: Clock) -> float:
         network.run_bound(outputs, feeds)
         times.append(clock() - began)
     return min(times)
-
-
-def _noise(info: TensorInfo, frames: int) -> F32:
-    shape = [size if isinstance(size, int) else frames for size in info.shape]
-    return np.random.default_rng(0).random(shape, np.float32)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -131,10 +131,8 @@ class _Look:
     change: Change
     due: bool
     """The whole picture is to be searched, and the followed face has to look like itself."""
-    others: tuple[Box, ...]
-    """The faces that were in sight except the followed one."""
-    luma: F32 | None = None
-    """Of a frame that waits: thumbnail of the box that the face was in before."""
+    faces: tuple[Face, ...]
+    """Those in sight when the whole picture was looked at last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +162,8 @@ class Tracker:
         self._meter = ChangeMeter()
         self._stride = max(1, min(int(SAMPLE_S * self._fps), 1 + WAITING_BYTES // fmt.frame_bytes))
         """Frames from one look at a still face to the next."""
-        self._waiting: list[_Look] = []
-        """The frames since then; fewer than `_stride`."""
+        self._waiting: list[tuple[_Look, F32]] = []
+        """The frames since then, fewer than `_stride`, and thumbnails of the box that the face was in before them."""
         self._target: _Target | None = None
         self._faces: tuple[Face, ...] = ()
         """Faces in sight when the whole picture was looked at last."""
@@ -186,22 +184,22 @@ class Tracker:
     def observe(self, frame: Frame) -> list[Seen]:
         """What is known now of this frame and of those that waited for it. Raises what the networks raise."""
         due = frame.index - self._looked_at >= CHECK_EVERY
-        look = _Look(frame, self._meter.measure(frame), due, self._others(self._target))
-        if self._target is not None and self._may_wait(look, self._target):
-            self._waiting.append(replace(look, luma=face_thumbnail(frame, self._target.box)))
+        look, target = _Look(frame, self._meter.measure(frame), due, self._faces), self._target
+        if target is not None and self._may_wait(look, target):
+            self._waiting.append((look, face_thumbnail(frame, target.box)))
             return []
         sight = self._follow(look) if self._waiting else None
-        moved = self._motion(sight)
-        if sight is not None and moved <= STILL and self._is_even(frame):
-            before = self._between(frame.index, sight)
-        else:
-            before = self.finish()
+        if target is None or sight is None:
+            return [*self.finish(), (frame, self._observe(look))]
+        moved = self._motion(target, sight)
+        even = moved <= STILL and self._is_even(target, frame)
+        before = self._between(target, frame.index, sight) if even else self.finish()
         return [*before, (frame, self._observe(look, sight if moved <= NEAR else None))]
 
     def finish(self) -> list[Seen]:
         """Look at each of the frames that wait; for the end of the video."""
         waiting, self._waiting = self._waiting, []
-        return [(look.frame, self._observe(look)) for look in waiting]
+        return [(look.frame, self._observe(look)) for look, _ in waiting]
 
     def _may_wait(self, look: _Look, target: _Target) -> bool:
         """Whether this frame's points can perhaps be taken from those before and after it."""
@@ -212,37 +210,31 @@ class Tracker:
             and not (look.change.sudden or look.change.flat or look.due)
         )
 
-    def _motion(self, sight: _Sight | None) -> float:
+    def _motion(self, target: _Target, sight: _Sight) -> float:
         """How far the points that decide the picture have moved, root of the mean square, in the face's own sizes."""
-        if sight is None or self._target is None:
-            return math.inf
         used = (self._geometry.stable, self._geometry.mouth)
-        moved = np.concatenate([sight.points[rows, :2] - self._target.points[rows, :2] for rows in used])
-        return math.sqrt(float((moved**2).sum(1).mean())) / max(self._target.box.width, self._target.box.height)
+        moved = np.concatenate([sight.points[rows, :2] - target.points[rows, :2] for rows in used])
+        return math.sqrt(float((moved**2).sum(1).mean())) / max(target.box.width, target.box.height)
 
-    def _is_even(self, frame: Frame) -> bool:
+    def _is_even(self, target: _Target, frame: Frame) -> bool:
         """Whether the face's picture went straight from how it was to how it is in `frame`."""
-        target = self._target
-        if target is None or target.luma is None:
+        if target.luma is None:
             return False
         step = (face_thumbnail(frame, target.box) - target.luma) / (frame.index - target.seen_at)
         most = EVEN * float(target.luma.std())
         return all(
-            look.luma is not None
-            and np.sqrt(np.mean((look.luma - target.luma - step * (look.frame.index - target.seen_at)) ** 2)) <= most
-            for look in self._waiting
+            np.sqrt(np.mean((luma - target.luma - step * (look.frame.index - target.seen_at)) ** 2)) <= most
+            for look, luma in self._waiting
         )
 
-    def _between(self, index: int, sight: _Sight) -> list[Seen]:
+    def _between(self, target: _Target, index: int, sight: _Sight) -> list[Seen]:
         """The frames that waited: their points on the way from where the face was to where it is in frame `index`."""
-        target, waiting = self._target, self._waiting
-        assert target is not None
-        self._waiting = []
+        waiting, self._waiting = self._waiting, []
         step = (sight.points - target.points) / (index - target.seen_at)
         return [
             (frame, self._observation(frame, points, target.person, looked=False))
             for frame, points in (
-                (look.frame, target.points + step * (look.frame.index - target.seen_at)) for look in waiting
+                (look.frame, target.points + step * (look.frame.index - target.seen_at)) for look, _ in waiting
             )
         ]
 
@@ -255,7 +247,7 @@ class Tracker:
 
     def _observe(self, look: _Look, sight: _Sight | None = None) -> Observation:
         """Look at one frame; `sight` is the followed face, where it was found already."""
-        frame, change = look.frame, look.change
+        frame = look.frame
         sight = sight or self._follow(look)
         cut = self._is_cut(look, sight)
         if cut:
@@ -267,10 +259,10 @@ class Tracker:
                 self._looked_at = -CHECK_EVERY  # a new shot deserves the closer look at once
         if sight is None:
             target = self._target
-            sight = self._choose(frame, change) if target is None else self._find_again(frame, change, target)
+            sight = self._choose(look) if target is None else self._find_again(look, target)
         if sight is None or self._target is None:
             return Observation(frame.index, None, -1, cut, "none")
-        self._advance(frame, change, self._target, sight)
+        self._advance(look, self._target, sight)
         return self._observation(frame, sight.points, self._target.person, cut=cut)
 
     def _follow(self, look: _Look) -> _Sight | None:
@@ -296,7 +288,7 @@ class Tracker:
         if sight is not None or change.flat:
             return False
         if change.sudden:
-            return not self._stayed(frame, look.others, IN_PLACE_IOU)
+            return not self._stayed(frame, self._others(look.faces, target), IN_PLACE_IOU)
         if target is None or change.picture is None or frame.index - target.seen_at < DISSOLVE_S * self._fps:
             return False
         scene = target.later_scene if target.scene is None else target.scene
@@ -304,18 +296,19 @@ class Tracker:
             return False
         return not self._stayed(frame, target.others, NEAR_PLACE_IOU)
 
-    def _others(self, target: _Target | None) -> tuple[Box, ...]:
-        """The faces in sight except the followed one."""
-        return tuple(f.box for f in self._faces if target is None or f.box.iou(target.box) < NEAR_PLACE_IOU)
+    def _others(self, faces: Sequence[Face], target: _Target | None) -> tuple[Box, ...]:
+        """The faces except the followed one."""
+        return tuple(f.box for f in faces if target is None or f.box.iou(target.box) < NEAR_PLACE_IOU)
 
     def _stayed(self, frame: Frame, before: Sequence[Box], overlap: float) -> bool:
         """Whether one of these faces is still where it was."""
         return any(face.box.iou(box) > overlap for face in self._look_around(frame) for box in before)
 
-    def _choose(self, frame: Frame, change: Change) -> _Sight | None:
+    def _choose(self, look: _Look) -> _Sight | None:
         """The face that is asked for, as this shot's target."""
-        if change.flat:
+        if look.change.flat:
             return None
+        frame = look.frame
         faces = self._upright(frame, self._look_around(frame))
         if self._wanted is not None:
             found = self._most_alike(frame, faces, [self._wanted], ALIKE)
@@ -344,10 +337,11 @@ class Tracker:
         self.most_faces = max(self.most_faces, len(faces))
         return faces
 
-    def _find_again(self, frame: Frame, change: Change, target: _Target) -> _Sight | None:
+    def _find_again(self, look: _Look, target: _Target) -> _Sight | None:
         """The lost target: near its last place, the nearer the sooner, and not somebody else."""
-        if change.flat:
+        if look.change.flat:
             return None
+        frame = look.frame
         lost_s = (frame.index - target.seen_at) / self._fps
         centre, size = target.box.centre, max(target.box.width, target.box.height)
         reach = size * (STEP + SPEED * lost_s)
@@ -372,15 +366,16 @@ class Tracker:
         points = self._locate(frame, region_from_face(face))
         return None if points is None else _Sight(points, self._view(frame, points))
 
-    def _advance(self, frame: Frame, change: Change, target: _Target, sight: _Sight) -> None:
+    def _advance(self, look: _Look, target: _Target, sight: _Sight) -> None:
+        frame = look.frame
         frames = frame.index - target.seen_at
-        near = self._stride > 1 and frames > 0 and self._motion(sight) * self._stride <= NEAR * frames
+        near = self._stride > 1 and frames > 0 and self._motion(target, sight) * self._stride <= NEAR * frames
         target.points, target.region = sight.points, region_from_landmarks(sight.points)
         target.box, target.seen_at = landmark_box(sight.points), frame.index
         target.luma = face_thumbnail(frame, target.box) if near else None
         if self._looked_at == frame.index:
-            target.others = self._others(target)
-            target.scene, target.later_scene = target.later_scene, change.picture
+            target.others = self._others(self._faces, target)
+            target.scene, target.later_scene = target.later_scene, look.change.picture
         if sight.view is not None:
             self.people[target.person].learn(sight.view)
 

@@ -66,16 +66,22 @@ def portrait() -> Frame:
 
 
 @pytest.fixture(scope="session")
-def pair(avatar: list[Frame], portrait: Frame) -> list[Frame]:
+def beside() -> Callable[[Frame, Frame], Frame]:
+    """The two pictures beside each other."""
+
+    def both(left: Frame, right: Frame) -> Frame:
+        frame = Frame(left.index, np.empty((left.height * 3 // 2, left.width + right.width), np.uint8))
+        for name in "yuv":
+            getattr(frame, name)[:] = np.hstack([getattr(left, name), getattr(right, name)])
+        return frame
+
+    return both
+
+
+@pytest.fixture(scope="session")
+def pair(avatar: list[Frame], portrait: Frame, beside: Callable[[Frame, Frame], Frame]) -> list[Frame]:
     """The man at the left, the woman at the right, 800 px wide."""
     return [beside(frame, portrait) for frame in avatar[:90]]
-
-
-def beside(left: Frame, right: Frame) -> Frame:
-    both = Frame(left.index, np.empty((left.height * 3 // 2, left.width + right.width), np.uint8))
-    for name in "yuv":
-        getattr(both, name)[:] = np.hstack([getattr(left, name), getattr(right, name)])
-    return both
 
 
 Paint: TypeAlias = Callable[..., Frame]

@@ -225,10 +225,10 @@ def test_a_face_that_goes_while_a_frame_waits_is_missing_there(follow: Any, avat
 
 
 def test_another_face_in_the_same_place_is_not_followed_while_a_frame_waits(
-    follow: Any, avatar: list[Frame], portrait: Frame
+    follow: Any, avatar: list[Frame], portrait: Frame, beside: Any
 ) -> None:
     """Too little of the picture for a cut: the search of all of it finds out, in frame 12, while frame 11 waits."""
-    man = wide(avatar[0], Frame(0, np.full_like(portrait.data, 128)))
+    man = beside(avatar[0], Frame(0, np.full_like(portrait.data, 128)))
     other = man.copy()
     for name, size in (("y", 2), ("u", 1), ("v", 1)):
         face = getattr(portrait, name)[20 * size : 95 * size, 50 * size : 115 * size]
@@ -280,13 +280,15 @@ def test_a_frame_that_nobody_looked_at_gives_no_reference_picture(
 
 
 @pytest.mark.parametrize("at", [11, 12, 13])
-def test_a_cut_to_another_person_in_the_same_place(follow: Any, avatar: list[Frame], portrait: Frame, at: int) -> None:
+def test_a_cut_to_another_person_in_the_same_place(
+    follow: Any, avatar: list[Frame], portrait: Frame, beside: Any, at: int
+) -> None:
     """Also in the frame whose whole picture is searched anyway: the faces before it decide, not its own."""
     moved = Frame(0, np.empty_like(portrait.data))
     for name, size in (("y", 2), ("u", 1), ("v", 1)):
         getattr(moved, name)[:] = np.roll(getattr(portrait, name), (35 * size, 22 * size), (0, 1))
     nobody = Frame(0, np.full_like(portrait.data, 128))
-    track = follow([*[wide(avatar[0], nobody)] * at, *[wide(moved, avatar[0])] * 20], "left")
+    track = follow([*[beside(avatar[0], nobody)] * at, *[beside(moved, avatar[0])] * 20], "left")
     assert track.cuts == (at,)
     assert (track.missing, len(track.persons)) == (0, 2)
 
@@ -332,14 +334,6 @@ def test_people_of_one_studio_are_told_apart(
     persons = [observation.person for _, observation in seen]
     assert persons[::3] == [0, 1, 2, 3, 1, 0]  # the last two were there before, nearer and in another light
     assert persons == [one for one in persons[::3] for _ in range(3)]
-
-
-def wide(left: Frame, right: Frame) -> Frame:
-    """The two pictures beside each other."""
-    both = Frame(0, np.empty((left.height * 3 // 2, left.width + right.width), np.uint8))
-    for name in "yuv":
-        getattr(both, name)[:] = np.hstack([getattr(left, name), getattr(right, name)])
-    return both
 
 
 def shifted(frame: Frame, by: float, index: int) -> Frame:
