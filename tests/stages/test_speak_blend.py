@@ -86,8 +86,7 @@ def test_target_points_are_the_references(
     shot = shots[index]
     matrix = face_crop_matrix(shot.row.pose)
     _, target = target_points(shot.row, matrix, shot.code, dh_base.geometry.basis)
-    # Crop px, of which the sample's picture has 0.7: the reference's landmarks and ours lie up to 0.5 px of it apart.
-    assert np.abs(target - golden[f"target_points_{index}"]).max() < 0.7
+    assert np.abs(target - golden[f"target_points_{index}"]).max() < 0.5
 
 
 def test_a_batch_is_its_frames(shots: dict[int, Shot], dh_base: DhBase) -> None:

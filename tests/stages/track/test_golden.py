@@ -39,12 +39,12 @@ def test_sample_video_agrees_with_the_reference(track: FaceTrack, golden: dict[s
     assert np.allclose([row.pose.scale for row in seen], golden["pose_scale"], rtol=0.005)
     # The reference's RGB comes from ffmpeg's fast conversion, which truncates: landmarks move by 0.05 px, codes, whose
     # range is 4, by 0.08. Not every frame is looked at here, and landmarks that differ by 0.0005 px, as another
-    # processor's do, decide which ones are: these figures lie anywhere from 0.06, 0.28 and 0.0045 to 0.11, 0.49 and
-    # 0.0097. The tests below have the tight bounds.
+    # processor's do, decide which ones are: with seven draws of such noise these figures were 0.063 to 0.090, 0.31 to
+    # 0.44 and 0.0045 to 0.0084. The tests below have the tight bounds.
     difference = np.abs([row.code for row in seen] - golden["source_codes"])
     assert difference.mean() < 0.12
-    assert difference.max() < 0.7
-    assert np.abs(track.persons[0].rest - golden["rest"]).max() < 0.015
+    assert difference.max() < 0.5
+    assert np.abs(track.persons[0].rest - golden["rest"]).max() < 0.01
 
 
 def test_reference_picture_is_the_widest_open_mouth(track: FaceTrack, golden: dict[str, Any]) -> None:
