@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,8 @@ import numpy.typing as npt
 U8: TypeAlias = npt.NDArray[np.uint8]
 F32: TypeAlias = npt.NDArray[np.float32]
 F64: TypeAlias = npt.NDArray[np.float64]
+Numbers: TypeAlias = Literal["fp32", "fp16", "int8"]
+"""What a face network computes with."""
 
 HD_HEIGHT = 720
 """Untagged video from this height on means BT.709, below BT.601, as players guess."""

@@ -52,7 +52,7 @@ def test_doctor_where_the_current_folder_is_gone(dh: Any, tmp_path: Path, monkey
 def test_models(dh: Any) -> None:
     assert dh("models", "list").out.startswith("dh-base  ")
     assert "landmarks  landmarks.onnx" in dh("models", "info", "dh-base").out
-    assert dh("models", "verify").out == "dh-base: 6 files are as they should be\n"
+    assert dh("models", "verify").out == "dh-base: 7 files are as they should be\n"
 
 
 def test_a_damaged_model_does_not_hide_the_others(dh: Any, tmp_path: Path, repository: Path) -> None:
@@ -63,7 +63,7 @@ def test_a_damaged_model_does_not_hide_the_others(dh: Any, tmp_path: Path, repos
     said = dh("models", "verify", "--models-dir", str(tmp_path / "models"))
     assert said.code == 69
     assert "[model.corrupt]" in said.err
-    assert said.out == "dh-base: 6 files are as they should be\n"
+    assert said.out == "dh-base: 7 files are as they should be\n"
 
 
 def test_check_says_what_would_be_done(dh: Any, night: Path) -> None:

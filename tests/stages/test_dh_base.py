@@ -52,6 +52,8 @@ def test_nothing_to_tell(dh_base: DhBase) -> None:
         ("auto", True, True, "face", "fp32"),
         ("fp32", True, False, "face", "fp32"),
         ("int8", True, True, "face_int8", "int8"),
+        ("fp16", True, True, "face_fp16", "fp16"),
+        ("fp16", True, False, "face_fp16", "fp16"),
     ],
 )
 def test_eight_bits_on_a_cpu_and_what_was_asked_for(

@@ -186,7 +186,7 @@ def test_damaged_descriptor_says_where(folder: Path, old: str, new: str, code: s
 
 def test_the_model_that_ships_is_sound() -> None:
     bundle = load_bundle("dh-base")
-    assert set(bundle.networks) == {"detect", "landmarks", "audio", "face", "face_int8"}
+    assert set(bundle.networks) == {"detect", "landmarks", "audio", "face", "face_int8", "face_fp16"}
     assert hashlib.sha256(bundle.read("geometry")).hexdigest() == bundle.files["geometry"].sha256
     for role in bundle.networks:
         assert bundle.open_network(role, device=CPU, threads=1).name == role

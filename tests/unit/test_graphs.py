@@ -59,7 +59,7 @@ def test_what_was_made_of_a_network_is_what_the_next_one_opens(make_network: Mak
     assert store.shares()[KIND].entries == 2
 
 
-@pytest.mark.parametrize("role", ["detect", "landmarks", "audio", "face", "face_int8"])
+@pytest.mark.parametrize("role", ["detect", "landmarks", "audio", "face", "face_int8", "face_fp16"])
 def test_the_kept_network_answers_the_same_bits(role: str, store: Store) -> None:
     bundle = load_bundle("dh-base")
     plain = bundle.open_network(role, device=CPU, threads=2)

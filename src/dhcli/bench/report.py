@@ -6,6 +6,8 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from dhcli.types import Numbers
+
 StageName = Literal["probe", "analyse", "listen", "decode", "speak", "blend", "encode", "verify", "other"]
 STAGES: tuple[StageName, ...] = get_args(StageName)
 """In the order of a job."""
@@ -97,7 +99,7 @@ class BenchReport(_Part):
     model: str = Field(description="Name of the model.")
     device: str = Field(description="Where the face network ran.")
     provider: str = Field(description="Execution provider of the face network.")
-    precision: Literal["fp32", "int8"] = Field(description="Numbers of the face network.")
+    precision: Numbers = Field(description="Numbers of the face network.")
     cores: int = Field(ge=1, description="Cores that dh may use.")
     threads: int = Field(ge=0, description="Threads of the face network; 0: one a core, at most 4.")
     encoder: str = Field(description="Encoder, preset and crf.")

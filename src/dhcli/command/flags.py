@@ -35,6 +35,7 @@ class FacePrecision(StrEnum):
 
     auto = "auto"
     fp32 = "fp32"
+    fp16 = "fp16"
     int8 = "int8"
 
 
@@ -103,7 +104,7 @@ PrecisionName = Annotated[
     typer.Option(
         "--precision",
         metavar="NAME",
-        help="Numbers of the face network: auto takes int8 on a CPU, which is faster, and fp32 on a GPU.",
+        help="Numbers of the face network: auto, int8 (auto on a CPU), fp32 (auto on a GPU) or fp16 (for GPUs).",
         rich_help_panel=HOW,
     ),
 ]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, cast
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import cast
 
 import cv2
 
@@ -19,10 +19,10 @@ from dhcli.stages.blend import Blender
 from dhcli.stages.geometry import Geometry, load_geometry
 from dhcli.stages.listen import SAMPLE_RATE, ConditionTrack, Loudness, listen, measure_loudness, rest_in_silence
 from dhcli.stages.speak import Mouth, Shot, Speaker
-from dhcli.types import F32, Frame
+from dhcli.types import F32, Frame, Numbers
 
-FACE, FACE_INT8 = "face", "face_int8"
-"""The face network's roles in a bundle; a bundle need not have the second one."""
+FACES: Mapping[Numbers, str] = {"fp32": "face", "fp16": "face_fp16", "int8": "face_int8"}
+"""The face network's roles in a bundle; a bundle need not have more than the first one."""
 AUDIO_THREADS = 2
 """Most threads of the audio network: with 3 and more its codes are 0.001 off. It takes 8 ms for a second of sound."""
 FINDER_THREADS = 1
@@ -70,17 +70,17 @@ class DhBase:
             self._warnings[network.warning] = None
         return network
 
-    def _open_face(self, precision: Precision) -> tuple[Network, Literal["fp32", "int8"]]:
-        if precision == "int8":
-            return self._open(FACE_INT8), "int8"
-        if precision == "fp32" or FACE_INT8 not in self.bundle.files:
-            return self._open(FACE), "fp32"
+    def _open_face(self, precision: Precision) -> tuple[Network, Numbers]:
+        if precision != "auto":
+            return self._open(FACES[precision]), precision
+        if FACES["int8"] not in self.bundle.files:
+            return self._open(FACES["fp32"]), "fp32"
         if not means_cpu(self._device):
-            network = self._open(FACE)
+            network = self._open(FACES["fp32"])
             if network.provider != CPU_PROVIDER:
                 return network, "fp32"
             del network  # its weights leave before the other one's come
-        return self._open(FACE_INT8, Device("cpu")), "int8"
+        return self._open(FACES["int8"], Device("cpu")), "int8"
 
     @functools.cached_property
     def batch(self) -> int:

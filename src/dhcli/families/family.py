@@ -11,12 +11,12 @@ from dhcli.stages.align import YuvMatrix
 from dhcli.stages.geometry import Geometry
 from dhcli.stages.listen import ConditionTrack, Loudness
 from dhcli.stages.speak import Mouth, Shot
-from dhcli.types import F32, Frame
+from dhcli.types import F32, Frame, Numbers
 
 BATCH = 4
 """Frames that go through a face network at once on a CPU, where one takes as long in batches of 1 to 16."""
 
-Precision = Literal["auto", "fp32", "int8"]
+Precision = Literal["auto", "fp32", "fp16", "int8"]
 """Of the face network. auto: 8 bits on a CPU, where they take two fifths of the time, if the model has them."""
 
 
@@ -56,7 +56,7 @@ class Family(FaceFinder, Protocol):
         """Where the face network really runs: "cpu", "cuda:0", …"""
 
     @property
-    def precision(self) -> Literal["fp32", "int8"]:
+    def precision(self) -> Numbers:
         """Numbers of the face network."""
 
     @property

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 
 from dhcli.errors import DhError, causes, describe
+from dhcli.types import Numbers
 
 READING = "read"
 """Validation context in which unknown fields are left out: a newer dh wrote them. Elsewhere they are an error."""
@@ -206,7 +207,7 @@ class Environment(Part):
     onnxruntime: str | None = Field(default=None, description="Version of ONNX Runtime.")
     provider: str | None = Field(default=None, description="ONNX Runtime's execution provider that really ran.")
     device: str | None = Field(default=None, description="cpu, or the GPU.")
-    precision: Literal["fp32", "int8"] | None = Field(default=None, description="Numbers of the face network.")
+    precision: Numbers | None = Field(default=None, description="Numbers of the face network.")
     model: ModelInfo | None = Field(default=None, description="The model.")
 
 

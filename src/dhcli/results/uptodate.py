@@ -11,7 +11,6 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from pydantic import JsonValue
 
@@ -19,6 +18,7 @@ from dhcli.media.boxes import is_cut
 from dhcli.options import LIKE
 from dhcli.results.parts import LastSuccess, ModelInfo, PutInPlace, without_surrogates
 from dhcli.results.result import RENDER_VERSION, JobResult
+from dhcli.types import Numbers
 
 NOT_RENDERED = frozenset({"label", "model"})
 """Options without an effect on pixels or sound; a model counts by its hash, whatever it is called."""
@@ -36,8 +36,8 @@ class Ingredients:
     options: Mapping[str, JsonValue]
     photo_sha256: str | None = None
     """Of the photo that the option `face` names: its content stands for its path."""
-    precision: Literal["fp32", "int8"] | None = None
-    """Of the face network, where somebody insists on one; both are near enough to each other to be up to date."""
+    precision: Numbers | None = None
+    """Of the face network, where somebody insists on one; all are near enough to each other to be up to date."""
 
     @property
     def fingerprint(self) -> str:
