@@ -17,7 +17,7 @@ from typing import assert_never
 from dhcli.disk.part import PartFile
 from dhcli.disk.store import Store
 from dhcli.errors import DhError
-from dhcli.faces.analysis import Notify, face_track
+from dhcli.faces.avatar import Notify, face_track
 from dhcli.faces.facetrack import FaceTrack
 from dhcli.families.family import Family
 from dhcli.media.audio import Repeatable, read_waveform

@@ -22,8 +22,8 @@ from dhcli.disk.hashes import HashCache
 from dhcli.disk.store import Entry, Store
 from dhcli.errors import DhError
 from dhcli.events import Event, JobFinished, Progress
-from dhcli.faces import analysis
-from dhcli.faces.analysis import KIND, track_key
+from dhcli.faces import avatar as faces_avatar
+from dhcli.faces.avatar import KIND, face_track, track_key
 from dhcli.faces.facetrack import RECORD, FaceTrack, unpack
 from dhcli.families.dh_base import DhBase
 from dhcli.families.models import Models
@@ -113,7 +113,7 @@ def decoders(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         stages.append(options["stage"])
         return real(*args, **options)
 
-    monkeypatch.setattr("dhcli.faces.analysis.read_frames", read)
+    monkeypatch.setattr("dhcli.faces.avatar.read_frames", read)
     return stages
 
 
@@ -216,16 +216,16 @@ def test_all_that_decides_a_track_is_in_its_key(
         case "provider":
             monkeypatch.setitem(dh_base.__dict__, "face_finders", "CUDAExecutionProvider CPUExecutionProvider")
         case "onnxruntime":
-            monkeypatch.setattr(analysis, "runtime_version", lambda: "9.9")
+            monkeypatch.setattr(faces_avatar, "runtime_version", lambda: "9.9")
         case "opencv":
             monkeypatch.setattr("cv2.__version__", "9.9")
         case "numpy":
             monkeypatch.setattr(np, "__version__", "9.9")
         case "ffmpeg":
-            monkeypatch.setattr(analysis, "ffmpeg_build", lambda _: "another one")
+            monkeypatch.setattr(faces_avatar, "ffmpeg_build", lambda _: "another one")
         case _:
             name = {"dh": "__version__", "analysis": "VERSION", "format": "FORMAT"}[what]
-            monkeypatch.setattr(analysis, name, "9.9")
+            monkeypatch.setattr(faces_avatar, name, "9.9")
     assert track_key(plan, dh_base) != before
 
 
@@ -251,7 +251,7 @@ def kept(plan: Plan, dh_base: DhBase, tmp_path_factory: pytest.TempPathFactory) 
     """A cache that holds the clip's track."""
     folder = tmp_path_factory.mktemp("kept")
     with Scope() as scope:
-        analysis.face_track(plan, dh_base, scope, Trace(), lambda *_: None, Store(folder)).close()
+        face_track(plan, dh_base, scope, Trace(), lambda *_: None, Store(folder)).close()
     return folder
 
 
@@ -333,7 +333,7 @@ def test_a_track_from_the_store_is_the_track(kept: Path, dh_base: DhBase, tmp_pa
         head, body = track.pack(lambda: None)
         again.put(KIND, the_track(kept).name, head, body)
         assert the_track(tmp_path / "again").read_bytes() == the_track(kept).read_bytes()
-        assert (track.frames, track.missing_ranges, len(track.persons)) == (FRAMES, ((15, 19),), 1)
+        assert (track.frames, track.totals.missing_ranges, len(track.persons)) == (FRAMES, ((15, 19),), 1)
         assert track.missing_among(17) == ((15, 16),)
         assert track.missing_among(15) == ()
 
@@ -388,7 +388,7 @@ def test_nothing_of_the_cache_is_read_once_the_track_is_there(
 ) -> None:
     shutil.copytree(kept, cache)
     trace = Trace()
-    with Scope() as scope, analysis.face_track(plan, dh_base, scope, trace, lambda *_: None, Store(cache)) as track:
+    with Scope() as scope, face_track(plan, dh_base, scope, trace, lambda *_: None, Store(cache)) as track:
         os.truncate(the_track(cache), 0)
         assert trace.analysis == "cached"
         assert [index for index in range(FRAMES) if track.row(index) is None] == [*range(15, 20)]
@@ -403,7 +403,7 @@ def changing(monkeypatch: pytest.MonkeyPatch, role: str, change: Callable[[], ob
             change()
         return real(scope, file, *args, **options)
 
-    monkeypatch.setattr(analysis, "read_frames", read)
+    monkeypatch.setattr(faces_avatar, "read_frames", read)
 
 
 @pytest.mark.parametrize("role", ["video", "photo"])
@@ -469,7 +469,7 @@ def test_a_stop_while_the_cache_is_written_leaves_nothing(
     monkeypatch.setattr(FaceTrack, "pack", failing)
     before = len([*Path("/proc/self/fd").iterdir()])
     with pytest.raises(Stopped), Scope() as scope:
-        analysis.face_track(plan, dh_base, scope, Trace(), lambda *_: None, Store(cache))
+        face_track(plan, dh_base, scope, Trace(), lambda *_: None, Store(cache))
     assert [*(cache / "store" / KIND).iterdir()] == []
     assert len([*Path("/proc/self/fd").iterdir()]) == before
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dhcli.bundle import load_bundle
-from dhcli.faces.avatar import analyse
+from dhcli.faces.analysis import analyse
 from dhcli.families.dh_base import DhBase
 from dhcli.families.family import Precision
 from dhcli.inference import Device

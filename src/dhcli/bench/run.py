@@ -27,7 +27,7 @@ from dhcli.bundle import load_bundle
 from dhcli.disk.part import PartFile
 from dhcli.disk.store import Store
 from dhcli.errors import DhError, as_dh_error
-from dhcli.faces.analysis import CACHE_UNUSABLE
+from dhcli.faces.avatar import CACHE_UNUSABLE
 from dhcli.families.family import Precision
 from dhcli.families.models import known
 from dhcli.inference import Device, runtime_version

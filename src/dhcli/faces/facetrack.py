@@ -87,12 +87,6 @@ class FaceTrack:
         self.frames = frames
         self.persons = persons
         self.totals = totals
-        self.cuts = totals.cuts
-        self.searched = totals.searched
-        self.faces_seen_max = totals.most_faces
-        self.missing_ranges = totals.missing_ranges
-        self.missing = sum(last - first + 1 for first, last in totals.missing_ranges)
-        """Frames without the face."""
         self._geometry = geometry
         self._fd = fd
         self._block = np.zeros(0, RECORD)
@@ -122,7 +116,7 @@ class FaceTrack:
 
     def missing_among(self, frames: int) -> Ranges:
         """The stretches without the face among the first `frames` frames."""
-        return tuple((first, min(last, frames - 1)) for first, last in self.missing_ranges if first < frames)
+        return tuple((first, min(last, frames - 1)) for first, last in self.totals.missing_ranges if first < frames)
 
     def pack(self, alive: Callable[[], None]) -> tuple[bytes, Iterator[bytes]]:
         """Head and body of an entry that holds the whole track. `alive` is called now and then, and may raise."""

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dhcli.faces.avatar import analyse
+from dhcli.faces.analysis import analyse
 from dhcli.faces.facetrack import FaceTrack
 from dhcli.inference import Device, Network, open_network
 from dhcli.media.ffmpeg import find_ffmpeg

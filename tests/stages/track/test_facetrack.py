@@ -15,8 +15,8 @@ import pytest
 
 from dhcli.disk.part import open_scratch, part_path
 from dhcli.errors import DhError
-from dhcli.faces.avatar import analyse
-from dhcli.faces.facetrack import FaceTrack
+from dhcli.faces.analysis import analyse
+from dhcli.faces.facetrack import FaceTrack, Totals
 from dhcli.types import Frame, FrameFormat
 
 FORMAT = FrameFormat(400, 300, Fraction(25))
@@ -42,8 +42,8 @@ def test_rows_are_the_same_in_any_order(scenes: FaceTrack) -> None:
 
 
 def test_what_is_known_of_the_whole_video(scenes: FaceTrack) -> None:
-    assert (scenes.frames, scenes.missing, scenes.cuts, scenes.faces_seen_max) == (70, 20, (60,), 1)
-    assert scenes.missing_ranges == ((20, 39),)
+    assert scenes.frames == 70
+    assert scenes.totals == Totals(scenes.totals.searched, 1, (60,), ((20, 39),))
     assert len(scenes.persons) == 2
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dhcli.errors import DhError
-from dhcli.faces.avatar import _Cutout, _People
+from dhcli.faces.analysis import _Cutout, _People
 from dhcli.faces.facetrack import FaceTrack
 from dhcli.options import FaceChoice
 from dhcli.stages.align import yuv_matrix
@@ -49,7 +49,7 @@ def weights(track: FaceTrack, first: int, last: int) -> list[float]:
 def test_the_rule_names_the_face(follow: Any, pair: list[Frame], face: str, x: int) -> None:
     track = follow(pair[:2], face)
     assert mouth_x(track, 1) == pytest.approx(x, abs=25)
-    assert track.faces_seen_max == 2
+    assert track.totals.most_faces == 2
 
 
 def test_a_rule_that_names_nobody_says_how_many_there_are(follow: Any, pair: list[Frame]) -> None:
@@ -61,7 +61,7 @@ def test_a_rule_that_names_nobody_says_how_many_there_are(follow: Any, pair: lis
 def test_short_gap_is_bridged(follow: Any, pair: list[Frame], paint: Any) -> None:
     frames = [paint(f, until=400) if 10 <= i < 15 else f for i, f in enumerate(pair[:28])]
     track = follow(frames, "left")
-    assert (track.missing, track.cuts) == (0, ())
+    assert (track.totals.missing_ranges, track.totals.cuts) == ((), ())
     assert [mouth_x(track, i) for i in range(28)] == pytest.approx([MAN_X] * 28, abs=12)
     assert weights(track, 0, 27) == [1.0] * 28
 
@@ -69,9 +69,8 @@ def test_short_gap_is_bridged(follow: Any, pair: list[Frame], paint: Any) -> Non
 def test_long_gap_is_missing_and_the_other_person_is_left_alone(follow: Any, pair: list[Frame], paint: Any) -> None:
     frames = [paint(f, until=400) if 12 <= i < 62 else f for i, f in enumerate(pair[:75])]
     track = follow(frames, "left")
-    assert track.missing_ranges == ((12, 61),)
-    assert track.missing == 50
-    assert (len(track.persons), track.cuts) == (1, ())
+    assert track.totals.missing_ranges == ((12, 61),)
+    assert (len(track.persons), track.totals.cuts) == (1, ())
     assert weights(track, 7, 12) == [1.0, 0.8, 0.6, 0.4, 0.2, 0.0]
     assert weights(track, 61, 66) == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
     assert mouth_x(track, 62) == pytest.approx(MAN_X, abs=12)
@@ -85,8 +84,8 @@ def test_a_larger_face_does_not_steal_the_track(follow: Any, pair: list[Frame], 
 
 def test_three_shots_of_two_persons(follow: Any, avatar: list[Frame], portrait: Frame) -> None:
     track = follow([*avatar[:15], *[portrait] * 12, *avatar[15:30]])
-    assert track.cuts == (15, 27)
-    assert track.missing == 0
+    assert track.totals.cuts == (15, 27)
+    assert track.totals.missing_ranges == ()
     persons = [row.person for i in range(track.frames) if (row := track.row(i)) is not None]
     assert persons == [0] * 15 + [1] * 12 + [0] * 15
     assert weights(track, 0, 41) == [1.0] * 42  # a cut is no reason to fade
@@ -110,25 +109,25 @@ def test_dissolve_ends_at_the_next_person(follow: Any, avatar: list[Frame], port
 def test_flash_or_black_frame_is_no_cut(follow: Any, avatar: list[Frame], paint: Any, luma: int) -> None:
     frames = [paint(f, luma) if i == 8 else f for i, f in enumerate(avatar[:18])]
     track = follow(frames)
-    assert (track.missing, track.cuts) == (0, ())
+    assert (track.totals.missing_ranges, track.totals.cuts) == ((), ())
 
 
 def test_black_in_the_middle(follow: Any, avatar: list[Frame], paint: Any) -> None:
     frames = [paint(f) if 10 <= i < 25 else f for i, f in enumerate(avatar[:40])]
     track = follow(frames)
-    assert track.missing_ranges == ((10, 24),)
-    assert track.cuts == ()
+    assert track.totals.missing_ranges == ((10, 24),)
+    assert track.totals.cuts == ()
     assert weights(track, 0, 39) == [1.0] * 6 + [0.8, 0.6, 0.4, 0.2] + [0.0] * 15 + [0.2, 0.4, 0.6, 0.8] + [1.0] * 11
 
 
 def test_search_goes_on_until_a_face_appears(follow: Any, avatar: list[Frame], paint: Any) -> None:
     track = follow([paint(f) if i < 7 else f for i, f in enumerate(avatar[:16])])
-    assert track.missing_ranges == ((0, 6),)
+    assert track.totals.missing_ranges == ((0, 6),)
     assert weights(track, 6, 11) == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
 
 
 def test_steady_state_does_not_search(follow: Any, avatar: list[Frame]) -> None:
-    assert follow(avatar[:48]).searched <= 5
+    assert follow(avatar[:48]).totals.searched <= 5
 
 
 def test_no_face(follow: Any) -> None:
@@ -139,7 +138,7 @@ def test_no_face(follow: Any) -> None:
 
 
 def test_tiny_face(follow: Any, avatar: list[Frame], shrink: Callable[[Frame, int], Frame]) -> None:
-    assert follow([shrink(f, 2) for f in avatar[:3]]).missing == 0
+    assert follow([shrink(f, 2) for f in avatar[:3]]).totals.missing_ranges == ()
     with pytest.raises(DhError, match="too small in 3 of 3 frames") as caught:
         follow([shrink(f, 5) for f in avatar[:3]])
     assert caught.value.code == "face.too_small"
@@ -157,7 +156,7 @@ def test_small_face_in_a_large_picture(follow: Any, avatar: list[Frame], shrink:
             ]
         frames.append(wide)
     track = follow(frames)  # 50 px of 1920: a full figure
-    assert track.missing == 0
+    assert track.totals.missing_ranges == ()
     assert mouth_x(track, 0) == pytest.approx(1100 + MAN_X / 2, abs=10)
 
 
@@ -220,8 +219,10 @@ def test_a_face_that_goes_while_a_frame_waits_is_missing_there(follow: Any, avat
     for name, size in (("y", 2), ("u", 1), ("v", 1)):
         getattr(covered, name)[40 * size : 145 * size, 70 * size : 145 * size] = 128  # too little for a cut
     track = follow([*[avatar[0]] * 7, *[covered] * 12])
-    assert track.cuts == ()
-    assert track.missing_ranges == ((7, 18),)  # frames 0, 1, 2, 4 and 6 were looked at; frame 7 waits for the next one
+    assert track.totals.cuts == ()
+    assert track.totals.missing_ranges == (
+        (7, 18),
+    )  # frames 0, 1, 2, 4 and 6 were looked at; frame 7 waits for the next one
 
 
 def test_another_face_in_the_same_place_is_not_followed_while_a_frame_waits(
@@ -234,8 +235,8 @@ def test_another_face_in_the_same_place_is_not_followed_while_a_frame_waits(
         face = getattr(portrait, name)[20 * size : 95 * size, 50 * size : 115 * size]
         getattr(other, name)[55 * size : 130 * size, 72 * size : 137 * size] = face
     track = follow([*[man] * 11, *[other] * 13], "left")
-    assert track.cuts == ()
-    assert track.missing_ranges == ((12, 23),)
+    assert track.totals.cuts == ()
+    assert track.totals.missing_ranges == ((12, 23),)
 
 
 def test_a_shake_in_step_with_the_looks_is_noticed(follow: Any, avatar: list[Frame]) -> None:
@@ -269,7 +270,7 @@ def test_a_frame_that_nobody_looked_at_gives_no_reference_picture(
             between.add(frame.index)
         keep(self, frame, seen)
 
-    monkeypatch.setattr("dhcli.faces.avatar._Cutout", Watched)
+    monkeypatch.setattr("dhcli.faces.analysis._Cutout", Watched)
     monkeypatch.setattr(_People, "keep", watched_keep)
     for limit in ("STILL", "NEAR", "EVEN"):  # else a mouth that opens is looked at in every frame
         monkeypatch.setattr(f"dhcli.stages.track.{limit}", 1e9)
@@ -289,21 +290,21 @@ def test_a_cut_to_another_person_in_the_same_place(
         getattr(moved, name)[:] = np.roll(getattr(portrait, name), (35 * size, 22 * size), (0, 1))
     nobody = Frame(0, np.full_like(portrait.data, 128))
     track = follow([*[beside(avatar[0], nobody)] * at, *[beside(moved, avatar[0])] * 20], "left")
-    assert track.cuts == (at,)
-    assert (track.missing, len(track.persons)) == (0, 2)
+    assert track.totals.cuts == (at,)
+    assert (track.totals.missing_ranges, len(track.persons)) == ((), 2)
 
 
 def test_face_that_leaves_for_good(follow: Any, avatar: list[Frame], scenery: list[Frame], paint: Any) -> None:
     track = follow([*avatar[:60], paint(avatar[60]), *scenery])
-    assert track.cuts == (61,)  # frame 60 is black
-    assert track.missing_ranges == ((60, track.frames - 1),)
+    assert track.totals.cuts == (61,)  # frame 60 is black
+    assert track.totals.missing_ranges == ((60, track.frames - 1),)
     assert weights(track, 50, 60) == [1.0] * 6 + [0.8, 0.6, 0.4, 0.2, 0.0]
 
 
 def test_face_that_comes_late(follow: Any, avatar: list[Frame], scenery: list[Frame]) -> None:
     track = follow([*scenery, *avatar[:20]])
-    assert track.cuts == (50,)
-    assert track.missing_ranges == ((0, 49),)
+    assert track.totals.cuts == (50,)
+    assert track.totals.missing_ranges == ((0, 49),)
     assert (track.frames, len(track.persons)) == (70, 1)
 
 

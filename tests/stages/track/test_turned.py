@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dhcli.faces.avatar import analyse
+from dhcli.faces.analysis import analyse
 from dhcli.families.dh_base import DhBase
 from dhcli.stages.align import roll
 from dhcli.types import Frame, FrameFormat
