@@ -19,7 +19,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from dhcli import strict_yaml
 from dhcli.errors import DhError
-from dhcli.graphs import Graphs
 from dhcli.inference import Device, Network, TensorInfo, open_network
 
 DESCRIPTOR = "model.yaml"
@@ -130,9 +129,9 @@ class Bundle:
             raise _corrupt(file.path, f"its SHA-256 is {found}, not {file.sha256}{_looks_like(data)}")
         return data
 
-    def open_network(self, role: str, *, device: Device, threads: int = 0, graphs: Graphs | None = None) -> Network:
+    def open_network(self, role: str, *, device: Device, threads: int = 0) -> Network:
         """The role's network, compared with the descriptor. Raises as `read` and `inference.open_network` do."""
-        network = open_network(self.read(role), role, device=device, threads=threads, graphs=graphs)
+        network = open_network(self.read(role), role, device=device, threads=threads)
         if spec := self.networks.get(role):
             check_network(network, spec)
         return network

@@ -69,7 +69,6 @@ from dhcli.events import Listener
 
 if TYPE_CHECKING:
     from dhcli.disk.hashes import HashCache
-    from dhcli.disk.store import Store
     from dhcli.families.models import Models
     from dhcli.probes import Probes
     from dhcli.retry import FailureLimit
@@ -165,7 +164,7 @@ def render(
         path, jobs = chosen_jobs(manifest, (audio, video, save_path), job, shard, model, set_, root)
         hashes, probes = _cache(cache_dir, cache_size << 20, wanted=not no_cache)
         settings = Settings(
-            models=_models(models_dir, device, threads, precision, probes.store),
+            models=_models(models_dir, device, threads, precision),
             manifest=path,
             if_exists=(IfExists.overwrite if force else if_exists).value,
             verify=verify,
@@ -298,18 +297,12 @@ def _failure_limit(text: str | None, *, fail_fast: bool) -> FailureLimit | None:
 
 
 def _models(
-    folders: Sequence[Path] | None,
-    device: str,
-    threads: int = 0,
-    precision: FacePrecision = FacePrecision.auto,
-    store: Store | None = None,
+    folders: Sequence[Path] | None, device: str, threads: int = 0, precision: FacePrecision = FacePrecision.auto
 ) -> Models:
     from dhcli.command.selection import chosen_device
     from dhcli.families.models import Models
-    from dhcli.graphs import Graphs
 
-    graphs = Graphs(store) if store is not None else None
-    return Models(folders or (), chosen_device(device), threads, precision.value, graphs)
+    return Models(folders or (), chosen_device(device), threads, precision.value)
 
 
 def _cache(folder: Path | None, limit_bytes: int, *, wanted: bool = True) -> tuple[HashCache, Probes]:

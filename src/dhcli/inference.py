@@ -12,7 +12,7 @@ import functools
 import io
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -20,9 +20,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from dhcli.disk.memory import memory_file
 from dhcli.errors import DhError
-from dhcli.graphs import Graphs
 from dhcli.runtime.threads import cores
 from dhcli.runtime_errors import OUT_OF_MEMORY, first_line, load_error, run_error
 
@@ -195,24 +193,21 @@ class Network:
         )
 
 
-def open_network(
-    data: bytes | Path, name: str, *, device: Device, threads: int = 0, graphs: Graphs | None = None
-) -> Network:
+def open_network(data: bytes | Path, name: str, *, device: Device, threads: int = 0) -> Network:
     """Open an ONNX network; `threads` 0 means one for each core, at most `MOST_THREADS`.
 
-    It is always loaded from bytes, so that it cannot name other files as its weights. On a CPU what an earlier run
-    made of it is taken from `graphs`, or put there. Raises DhError model.missing, model.corrupt, model.incompatible,
-    env.device_unavailable or device.out_of_memory.
+    It is always loaded from bytes, so that it cannot name other files as its weights. Raises DhError model.missing,
+    model.corrupt, model.incompatible, env.device_unavailable or device.out_of_memory.
     """
     content = _read(data, name) if isinstance(data, Path) else data
     if means_cpu(device):
-        return Network(_cpu_session(content, name, threads, graphs), name, None)
+        return Network(_cpu_session(content, name, threads), name, None)
     try:
         return Network(_cuda_session(content, name, device, threads), name, None)
     except DhError as error:
         if device.required or error.code not in {"env.device_unavailable", "device.out_of_memory"}:
             raise
-        return Network(_cpu_session(content, name, threads, graphs), name, f"No GPU is used: {error.message}")
+        return Network(_cpu_session(content, name, threads), name, f"No GPU is used: {error.message}")
 
 
 def _read(path: Path, name: str) -> bytes:
@@ -226,41 +221,11 @@ def _read(path: Path, name: str) -> bytes:
         ) from error
 
 
-def _cpu_session(content: bytes, name: str, threads: int, graphs: Graphs | None) -> Any:
+def _cpu_session(content: bytes, name: str, threads: int) -> Any:
     try:
-        session = None if graphs is None else _rewritten(content, threads, graphs)
-        return session if session is not None else _on_cpu(content, _options(threads))
+        return _runtime().InferenceSession(content, _options(threads), providers=[CPU_PROVIDER])
     except Exception as error:
         raise load_error(name, error, runtime_version()) from error
-
-
-def _on_cpu(network: bytes, options: Any) -> Any:
-    return _runtime().InferenceSession(network, options, providers=[CPU_PROVIDER])
-
-
-def _rewritten(content: bytes, threads: int, graphs: Graphs) -> Any | None:
-    """A session of what was made of the network before, or is made now and kept; None where neither can be had."""
-    key = graphs.key(content, f"{runtime_version()} {_runtime().get_build_info()}")
-    # Where a graph, or writing it, is at fault, the network takes its place; where the network is, that comes again.
-    with contextlib.suppress(Exception):
-        if (graph := graphs.get(key)) is not None:
-            return _on_cpu(graph, _options(threads, rewritten=True))
-        if graphs.has_room_for(content):
-            with _scratch() as (fd, path):
-                session = _on_cpu(content, _options(threads, graph=path))
-                graphs.put(key, fd)
-            return session
-    return None
-
-
-@contextlib.contextmanager
-def _scratch() -> Iterator[tuple[int, str]]:
-    """An open file in memory, and the name under which somebody who wants one can write to it."""
-    fd = memory_file()
-    try:
-        yield fd, f"/proc/self/fd/{fd}"
-    finally:
-        os.close(fd)
 
 
 def _cuda_session(content: bytes, name: str, device: Device, threads: int) -> Any:
@@ -321,17 +286,13 @@ def _runtime() -> Any:
     return onnxruntime
 
 
-def _options(threads: int, *, rewritten: bool = False, graph: str | None = None) -> Any:
-    """`rewritten`: it is a graph that was made before; `graph`: where to write what is made of a network."""
+def _options(threads: int) -> Any:
     # One factory: a misspelled keyword would be swallowed without a word.
     runtime = _runtime()
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads or min(MOST_THREADS, cores())
     options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
-    level = runtime.GraphOptimizationLevel
-    options.graph_optimization_level = level.ORT_DISABLE_ALL if rewritten else level.ORT_ENABLE_ALL
-    if graph is not None:
-        options.optimized_model_filepath = graph
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = FATAL_ONLY
     # Waiting threads that spin take a third more CPU (2 cores: 1.9 s for 1.3 s) and make a face take twice as long
     # while x264 runs beside them; without it a lone network is no slower.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -86,17 +85,6 @@ def test_no_cache_reads_and_writes_none(dh: Any, good: list[str], settled: Path,
     assert analysis(tmp_path) == "cached"
     assert dh("render", *good, "--force", "--no-cache").code == 0
     assert analysis(tmp_path) == "made"
-
-
-def test_networks_are_made_ready_once_and_give_the_same_video(program: Any, good: list[str], tmp_path: Path) -> None:
-    call = shlex.join(["dh", "render", *good, "--device", "cpu", "--force"])
-    graphs, videos = tmp_path / "cache/store/graph", set()
-    for how, made in ((" --no-cache", False), ("", True), ("", True)):
-        assert program(call + how).code == 0
-        assert graphs.is_dir() == made
-        videos.add((tmp_path / "good.mp4").read_bytes())
-    assert len(list(graphs.iterdir())) == len(("detect", "landmarks", "audio", "face_int8"))
-    assert len(videos) == 1
 
 
 @pytest.mark.parametrize("how", ["flag", "variable"])

@@ -153,7 +153,7 @@ CacheSize = Annotated[
         min=0,
         envvar="DH_CACHE_SIZE",
         show_envvar=False,
-        help="Most that all but the hashes may take in the cache folder; 0 keeps nothing new.",
+        help="Most that analyses and probes may take in the cache folder; 0 keeps no new ones.",
         rich_help_panel=WHERE,
     ),
 ]

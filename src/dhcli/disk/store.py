@@ -143,25 +143,21 @@ class Store:
                 os.close(fd)
         return entry
 
-    def put(self, kind: str, key: str, head: bytes, body: Iterable[bytes] = (), *, or_in_memory: bool = True) -> None:
-        """Keep an entry if that is possible; where not, `take_trouble` tells why. Raises only what `body` raises.
-
-        `or_in_memory`: where the folder takes none, it is this process that has the last one of the kind.
-        """
+    def put(self, kind: str, key: str, head: bytes, body: Iterable[bytes] = ()) -> None:
+        """Keep an entry if that is possible; where not, `take_trouble` tells why. Raises only what `body` raises."""
         if not self.limit_bytes:
             return
         parts = iter(body)
-        keep = self._keep if or_in_memory else lambda *_: None
         if self._folder is None:
             self._trouble = self._trouble or NO_FOLDER
-            keep(kind, key, head, parts)
+            self._keep(kind, key, head, parts)
             return
         folder = self._folder / kind
         try:
             self._prepare(folder)
         except OSError as error:
             self._trouble = self._trouble or f"{folder}: {describe(error)}"
-            keep(kind, key, head, parts)
+            self._keep(kind, key, head, parts)
             return
         try:
             self._put(folder, key, head, parts)

@@ -11,7 +11,6 @@ import cv2
 from dhcli.bundle import Bundle
 from dhcli.families.batch_size import fastest_batch
 from dhcli.families.family import BATCH, Precision
-from dhcli.graphs import Graphs
 from dhcli.inference import CPU_PROVIDER, MOST_THREADS, Device, Network, means_cpu
 from dhcli.runtime.threads import cores
 from dhcli.stages import align
@@ -40,20 +39,13 @@ class DhBase:
     sample_rate = SAMPLE_RATE
     """Hz of the mono waveform that `listen` takes."""
 
-    def __init__(
-        self,
-        bundle: Bundle,
-        device: Device,
-        threads: int,
-        precision: Precision = "auto",
-        graphs: Graphs | None = None,
-    ) -> None:
+    def __init__(self, bundle: Bundle, device: Device, threads: int, precision: Precision = "auto") -> None:
         """`threads` 0: one a core for the face network; for pictures, beside which ffmpeg works, one for two cores.
 
         Raises DhError model.* or env.device_unavailable.
         """
         self.bundle = bundle
-        self._device, self._threads, self._graphs = device, threads, graphs
+        self._device, self._threads = device, threads
         cv2.setNumThreads(threads or max(1, min(MOST_THREADS, cores() // 2)))
         self._warnings: dict[str, None] = {}
         """Of all networks, also of those that were given up for another one."""
@@ -65,7 +57,7 @@ class DhBase:
 
     def _open(self, role: str, device: Device | None = None, threads: int | None = None) -> Network:
         threads = self._threads if threads is None else threads
-        network = self.bundle.open_network(role, device=device or self._device, threads=threads, graphs=self._graphs)
+        network = self.bundle.open_network(role, device=device or self._device, threads=threads)
         if network.warning is not None:
             self._warnings[network.warning] = None
         return network

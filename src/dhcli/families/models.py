@@ -9,7 +9,6 @@ from dhcli.bundle import Bundle, load_bundle
 from dhcli.errors import DhError
 from dhcli.families.dh_base import DhBase
 from dhcli.families.family import Family, Precision
-from dhcli.graphs import Graphs
 from dhcli.inference import Device
 
 
@@ -17,17 +16,11 @@ class Models:
     """The models of a run: descriptors read once, networks opened at their first use and kept."""
 
     def __init__(
-        self,
-        folders: Sequence[Path],
-        device: Device,
-        threads: int = 0,
-        precision: Precision = "auto",
-        graphs: Graphs | None = None,
+        self, folders: Sequence[Path], device: Device, threads: int = 0, precision: Precision = "auto"
     ) -> None:
-        """`graphs`: where what is made of the networks is kept for the next run."""
         self.device = device
         self.precision = precision
-        self._folders, self._threads, self._graphs = tuple(folders), threads, graphs
+        self._folders, self._threads = tuple(folders), threads
         self._bundles: dict[str, Bundle] = {}
         self._families: dict[str, Family] = {}
 
@@ -41,7 +34,7 @@ class Models:
         """The model, ready to run. Raises DhError model.*, env.device_unavailable."""
         if name not in self._families:
             bundle = known(self.bundle(name))
-            self._families[name] = DhBase(bundle, self.device, self._threads, self.precision, self._graphs)
+            self._families[name] = DhBase(bundle, self.device, self._threads, self.precision)
         return self._families[name]
 
 
