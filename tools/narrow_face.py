@@ -6,7 +6,7 @@
 clips of aligned 160-px face crops (`<clip>.mp4`) and `points.npz` with `<clip>/points` (n, 106, 2) crop px,
 `<clip>/pose` (n, …) and `<clip>/ok` (n,). Triples of most clips give the ranges of the activations; the clips that
 the network's training held out tell how far the new networks are from the old one, as PSNR of the composed mouth.
-One that is below 40 dB there is not written. What a GPU computes in 16 bits a CPU shows with the 16-bit
+Nothing is written where one is farther off than it was. What a GPU computes in 16 bits a CPU shows with the 16-bit
 network's weights and a rounding to 16 bits behind each of its nodes: both sum up in 32.
 """
 
@@ -37,7 +37,8 @@ HELD_OUT = ("vr__1", "vr__5", "vx__vasa-1_7", "ls__demo2", "st__WDA_KatieHill_00
 CALIBRATION, CHECKED = 296, 120
 """Triples; 40 leave ranges that clip a rare face to 36 dB."""
 BATCH = 4
-LEAST_DB = 40.0
+LEAST_DB = {"face_int8.onnx": 45.0, "face_fp16.onnx": 80.0}
+"""Of a held-out face, from single precision."""
 SIDE = 160
 LOWER_LIP, UPPER_LIP = 25, 35
 NEAR_POSE = 0.1
@@ -314,8 +315,9 @@ def main() -> None:
             apart = mouth_psnr(coarse, exact)
             print(f"{name} against fp32: {apart.mean():.1f} dB, at least {apart.min():.1f}; ", end="")
             print(f"against the real pictures: {mouth_psnr(coarse, truth).mean():.2f} dB")
-            if apart.min() < LEAST_DB:
-                sys.exit(f"{name} is not written: a held-out face is below {LEAST_DB:g} dB.")
+            if apart.min() < LEAST_DB[name]:
+                sys.exit(f"Nothing is written: a held-out face is below {LEAST_DB[name]:g} dB.")
+        for name in LEAST_DB:
             (out / name).write_bytes((made / name).read_bytes())
 
 

@@ -58,7 +58,7 @@ def face_track(plan: Plan, family: Family, scope: Scope, trace: Trace, notify: N
             _keep(plan, track, store, key, alive)
         if (trouble := store.take_trouble()) is not None:
             trace.warn(CACHE_UNUSABLE, f"Not kept in the cache: {trouble}.")
-        _check(plan, track, trace)
+        _check_presence(plan, track, trace)
     except BaseException:
         track.close()
         raise
@@ -141,7 +141,7 @@ def _wanted_face(plan: Plan, family: Family, scope: Scope) -> View | None:
         raise error.about(file.label) from None
 
 
-def _check(plan: Plan, track: FaceTrack, trace: Trace) -> None:
+def _check_presence(plan: Plan, track: FaceTrack, trace: Trace) -> None:
     """Whether the frames that are shown have the face often enough; those that were only analysed do not count."""
     job, options, frames = plan.job, plan.job.options, plan.source_frames
     stretches = track.missing_among(frames)

@@ -220,9 +220,8 @@ def test_a_face_that_goes_while_a_frame_waits_is_missing_there(follow: Any, avat
         getattr(covered, name)[40 * size : 145 * size, 70 * size : 145 * size] = 128  # too little for a cut
     track = follow([*[avatar[0]] * 7, *[covered] * 12])
     assert track.totals.cuts == ()
-    assert track.totals.missing_ranges == (
-        (7, 18),
-    )  # frames 0, 1, 2, 4 and 6 were looked at; frame 7 waits for the next one
+    # Frames 0, 1, 2, 4 and 6 were looked at; frame 7 waits for the next one.
+    assert track.totals.missing_ranges == ((7, 18),)
 
 
 def test_another_face_in_the_same_place_is_not_followed_while_a_frame_waits(
