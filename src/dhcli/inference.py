@@ -298,7 +298,8 @@ def _options(threads: int) -> Any:
     # while x264 runs beside them; without it a lone network is no slower.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # Smaller shares for the threads, the last ones the smallest: one that x264 keeps from its core holds up the others
-    # less. The same bits come out; a video of 720p has 2 to 3 % more frames a second on 2 cores.
+    # less: a video of 720p has 2 to 3 % more frames a second on 2 cores. Who takes which share differs from run to run,
+    # and so may the rounding: the face network always gives the same bits, the audio network has one thread therefore.
     options.add_session_config_entry("session.dynamic_block_base", "4")
     return options
 

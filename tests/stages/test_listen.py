@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dhcli.bundle import load_bundle
 from dhcli.families.dh_base import DhBase
+from dhcli.inference import Device
 from dhcli.stages.listen import (
     CODE_RATE,
     HOP,
@@ -51,6 +53,15 @@ def test_codes_are_the_references(dh_base: DhBase, samples: F32, golden: dict[st
     codes, _, _ = heard(dh_base, samples)
     assert codes.shape == golden["codes"].shape
     assert np.abs(codes - golden["codes"]).max() < 0.02
+
+
+def test_the_codes_do_not_depend_on_threads(dh_base: DhBase, samples: F32) -> None:
+    """In speech of 20 s two threads round otherwise than one, and a third way where another program has their core."""
+    speech = np.resize(samples, 20 * 16_000 + 123)
+    told, _, _ = heard(dh_base, speech)
+    for threads in (1, 3, 4):
+        codes, _, _ = heard(DhBase(load_bundle("dh-base"), Device("cpu"), threads), speech)
+        np.testing.assert_array_equal(codes, told)
 
 
 def test_speech_is_left_as_it_is(dh_base: DhBase, samples: F32) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -173,6 +175,31 @@ def test_how_many_threads_there_are_changes_next_to_nothing(precision: Precision
     for one, other in zip(pictures[1], pictures[8], strict=True):
         near = one.y[y0:y1, x0:x1], other.y[y0:y1, x0:x1]
         assert np.array_equal(*near) or psnr(*near) > 50
+
+
+@pytest.fixture
+def busy_cores() -> Iterator[None]:
+    """Other programs want the cores as well."""
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+    yield
+    for other in others:
+        other.kill()
+        other.wait()
+
+
+@pytest.mark.usefixtures("busy_cores")
+@pytest.mark.parametrize("precision", ["int8", "fp16", "fp32"])
+@pytest.mark.parametrize("threads", [2, 4])
+def test_who_else_is_busy_changes_nothing(precision: Precision, threads: int, shots: dict[int, Shot]) -> None:
+    family = DhBase(load_bundle("dh-base"), Device("cpu"), threads, precision)
+    some = list(shots.values())[:4]
+    answers = set()
+    for _ in range(20):
+        mouths = family.speak(some, YUV)
+        answers.add(
+            b"".join(mouth.flow.tobytes() + mouth.colour.tobytes() + mouth.opacity.tobytes() for mouth in mouths)
+        )
+    assert len(answers) == 1
 
 
 def test_pixels_outside_the_window_are_the_decoders(shots: dict[int, Shot], dh_base: DhBase) -> None:

@@ -22,8 +22,11 @@ from dhcli.types import F32, Frame, Numbers
 
 FACES: Mapping[Numbers, str] = {"fp32": "face", "fp16": "face_fp16", "int8": "face_int8"}
 """The face network's roles in a bundle; a bundle need not have more than the first one."""
-AUDIO_THREADS = 2
-"""Most threads of the audio network: with 3 and more its codes are 0.001 off. It takes 8 ms for a second of sound."""
+AUDIO_THREADS = 1
+"""Threads of the audio network. With more, how its sums are split, and so how they are rounded, depends on their number
+and on which of them has a core first; the face network in 8 bits makes 8 levels of a pixel of that. It takes 6 ms for a
+second of sound, 4 with two.
+"""
 FINDER_THREADS = 1
 """Threads of each network that finds faces. The landmark network's convolutions take 10 to 80 µs each: two threads are
 no faster (3.9 ms), need 5.9 ms of CPU time for 3.9, and the decoder has a use for the second core."""
@@ -51,7 +54,7 @@ class DhBase:
         """Of all networks, also of those that were given up for another one."""
         self._blender = Blender()
         self.geometry: Geometry = load_geometry(bundle.read("geometry"))
-        self._audio = self._open("audio", threads=min(AUDIO_THREADS, threads or cores()))
+        self._audio = self._open("audio", threads=AUDIO_THREADS)
         self._face, self.precision = self._open_face(precision)
         self._speaker = Speaker(self._speak, self.geometry.basis)
 
