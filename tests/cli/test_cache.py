@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,54 @@ def test_a_cache_that_cannot_be_emptied(dh: Any, good: list[str], settled: Path,
     said = dh("cache", "clear")
     assert (said.code, said.out) == (74, "")
     assert f"the cache in {settled} could not be emptied" in said.err
+
+
+@pytest.fixture
+def locked(open_folder: Path) -> Iterator[Path]:
+    """A cache that only its owner, or not even he, may look into."""
+    folder = open_folder / "cache"
+    (folder / "store" / "track").mkdir(parents=True)
+    (folder / "store" / "track" / ("0" * 64)).write_text("whose is it?")
+    folder.chmod(0)
+    yield folder
+    folder.chmod(0o700)
+
+
+@pytest.fixture
+def everybodys(open_folder: Path) -> Path:
+    """A folder that everybody may write to."""
+    folder = open_folder / "out"
+    folder.mkdir()
+    folder.chmod(0o777)
+    return folder
+
+
+def test_a_cache_of_somebody_else_is_not_called_empty(dh: Any, request: pytest.FixtureRequest, locked: Path) -> None:
+    request.getfixturevalue("nobody")
+    for verb, done in (("info", "looked at"), ("clear", "emptied")):
+        said = dh("cache", verb, "--cache-dir", str(locked))
+        assert (said.code, said.out) == (74, "")
+        assert f"the cache in {locked} could not be {done}: " in said.err
+        assert "Permission denied" in said.err
+
+
+def test_a_cache_of_somebody_else_is_no_reason_to_fail(
+    dh: Any, good: list[str], request: pytest.FixtureRequest, locked: Path, everybodys: Path
+) -> None:
+    request.getfixturevalue("nobody")
+    good[good.index("--save-path") + 1] = str(everybodys / "good.mp4")
+    said = dh("render", *good, "--cache-dir", str(locked))
+    assert said.code == 0
+    assert said.err.count("[cache.unusable]") == 1
+
+
+@pytest.mark.parametrize("flag", ["--cache-dir", "--results-dir", "--models-dir", "--root", "--log-file", "--run-lock"])
+def test_a_path_that_is_none(dh: Any, good: list[str], tmp_path: Path, flag: str) -> None:
+    """What a script makes of a variable that is not set."""
+    said = dh("render", *good, flag, "")
+    assert (said.code, said.out) == (2, "")
+    assert f"Invalid value for '{flag}': expected a path, found nothing." in said.err
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_without_a_home_there_is_no_cache(dh: Any, good: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,7 +135,14 @@ def test_a_file_that_changes_while_it_is_read_is_not_remembered(folder: Path, me
     assert not folder.exists()
 
 
-@pytest.mark.parametrize("damage", ["empty", "cut", "one bit", "garbage", "other version", "folder"])
+NO_HASHES = b"1 2 3 nonsense\n"
+OTHERS = b"dh-hashes 1 " + hashlib.sha256(NO_HASHES).hexdigest().encode() + b"\n" + NO_HASHES
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["empty", "cut", "one bit", "garbage", "other version", "not ours", "folder", "fifo", "endless", "link"],
+)
 def test_a_damaged_cache_is_no_cache(folder: Path, media: Path, damage: str) -> None:
     filled(folder, media)
     path = folder / "hashes"
@@ -144,6 +151,14 @@ def test_a_damaged_cache_is_no_cache(folder: Path, media: Path, damage: str) -> 
         case "folder":
             path.unlink()
             path.mkdir()
+        case "fifo":
+            path.unlink()
+            os.mkfifo(path)
+        case "endless":
+            path.unlink()
+            path.symlink_to("/dev/zero")
+        case "link":
+            path.symlink_to(path.rename(path.with_name("elsewhere")))
         case _:
             path.write_bytes(
                 {
@@ -152,6 +167,7 @@ def test_a_damaged_cache_is_no_cache(folder: Path, media: Path, damage: str) -> 
                     "one bit": content[:-5] + bytes([content[-5] ^ 1]) + content[-4:],
                     "garbage": b"\xff\x00" * 99,
                     "other version": content.replace(b"dh-hashes 1", b"dh-hashes 2"),
+                    "not ours": OTHERS,
                 }[damage]
             )
     reader = _Reader(folder)

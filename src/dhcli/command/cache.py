@@ -30,7 +30,11 @@ def cache_info(cache_dir: CacheDir = None, cache_size: CacheSize = 2048, json_: 
     from dhcli.disk.hashes import cache_folder
 
     folder = cache_folder(cache_dir)
-    kinds = _kinds(folder)
+    try:
+        kinds = _kinds(folder)
+    except OSError as error:
+        say([f"dh: the cache in {folder} could not be looked at: {describe(error)}"])
+        raise typer.Exit(RESULTS_LOST) from error
     total = sum(taken for _, taken in kinds.values())
     if json_:
         shares = {kind: {"entries": entries, "bytes": taken} for kind, (entries, taken) in kinds.items()}
@@ -64,14 +68,14 @@ def cache_clear(cache_dir: CacheDir = None) -> None:
 
 
 def _kinds(folder: Path | None) -> dict[str, tuple[int, int]]:
-    """Files and bytes of each kind."""
+    """Files and bytes of each kind. Raises OSError where nobody may look."""
     from dhcli.disk.hashes import hash_files
     from dhcli.disk.store import Store, room
 
     if folder is None:
         return {}
-    sizes = [room(found.st_size) for _, found in hash_files(folder)]
     shares = {kind: (share.entries, share.bytes) for kind, share in Store(folder).shares().items()}
+    sizes = [room(found.st_size) for _, found in hash_files(folder)]
     return {HASHES: (len(sizes), sum(sizes)), **shares} if sizes else shares
 
 

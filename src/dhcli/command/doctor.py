@@ -67,7 +67,7 @@ def _cache() -> str:
         return "none: there is no home, and DH_CACHE_DIR names no folder"
     place = next((place for place in (folder, *folder.parents) if os.path.lexists(place)), folder)
     usable = os.path.isdir(place) and os.access(place, os.W_OK | os.X_OK)  # noqa: PTH112 - Path.is_dir may raise
-    return f"{folder}" if usable else f"{folder} cannot be written: every run analyses its videos anew"
+    return f"{folder}" if usable else f"{folder} cannot be written: what is not in it yet is done anew in every run"
 
 
 def _ffmpeg() -> str:

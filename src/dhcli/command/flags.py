@@ -6,6 +6,7 @@ flag does is decided by the verb.
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -47,6 +48,24 @@ class SchemaKind(StrEnum):
     model = "model"
     event = "event"
     bench = "bench"
+
+
+def _place(text: str) -> Path:
+    """A path as it is written. An empty one is a variable that is not set, and would mean the current folder.
+
+    Whether it can be used is found out where it is used: a cache that cannot be read is no reason to render nothing.
+    """
+    if not text:
+        raise typer.BadParameter("expected a path, found nothing.")
+    return Path(text)
+
+
+def _folder(text: str) -> Path:
+    """A folder that is there, as messages are to name it: "outside of .." is what "." and a full stop would make."""
+    folder = _place(text)
+    if not os.path.isdir(folder):  # noqa: PTH112 - Path.is_dir raises where a folder may not be entered
+        raise typer.BadParameter(f"there is no folder '{folder}'.")
+    return folder.absolute()
 
 
 WHAT, HOW, WHERE, SHOW = "What to render", "How", "Where", "What to show"
@@ -123,6 +142,7 @@ ModelsDirs = Annotated[
     list[Path] | None,
     typer.Option(
         "--models-dir",
+        parser=_place,
         metavar="DIR",
         help="Another folder with models, searched first; may be repeated.",
         rich_help_panel=WHERE,
@@ -131,6 +151,7 @@ ModelsDirs = Annotated[
 ResultsDir = Annotated[
     Path | None,
     typer.Option(
+        parser=_place,
         metavar="DIR",
         help="Folder for the result files, as ID.json; made where missing. Default: beside the outputs.",
         rich_help_panel=WHERE,
@@ -140,6 +161,7 @@ CacheDir = Annotated[
     Path | None,
     typer.Option(
         "--cache-dir",
+        parser=_place,
         metavar="DIR",
         help="Folder for what dh need not do twice; made where missing. Default: dh in the user's cache folder.",
         rich_help_panel=WHERE,
@@ -185,19 +207,12 @@ MaxDuration = Annotated[
 ]
 
 
-def _absolute(folder: Path | None) -> Path | None:
-    """As messages are to name it: "outside of .." is what "." and a full stop would make."""
-    return folder.absolute() if folder is not None else None
-
-
 Root = Annotated[
     Path | None,
     typer.Option(
         "--root",
         metavar="DIR",
-        exists=True,
-        file_okay=False,
-        callback=_absolute,
+        parser=_folder,
         help="The folder that no path of a job may leave, by .. or a link: for manifests of strangers.",
         rich_help_panel=WHERE,
     ),
@@ -229,6 +244,7 @@ LogPath = Annotated[
     Path | None,
     typer.Option(
         "--log-file",
+        parser=_place,
         metavar="FILE",
         help="Append all that happens, as JSON lines, to this file.",
         rich_help_panel=WHERE,
@@ -238,6 +254,7 @@ MetricsPath = Annotated[
     Path | None,
     typer.Option(
         "--metrics-file",
+        parser=_place,
         metavar="FILE",
         help="How the run ended, for Prometheus' textfile collector.",
         rich_help_panel=WHERE,
@@ -245,7 +262,9 @@ MetricsPath = Annotated[
 ]
 JunitPath = Annotated[
     Path | None,
-    typer.Option("--junit", metavar="FILE", help="The jobs as JUnit XML, for CI systems.", rich_help_panel=WHERE),
+    typer.Option(
+        "--junit", parser=_place, metavar="FILE", help="The jobs as JUnit XML, for CI systems.", rich_help_panel=WHERE
+    ),
 ]
 OnFinish = Annotated[
     str | None,
@@ -307,7 +326,9 @@ LockWait = Annotated[
 ]
 RunLock = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Try later (75) where another run holds this file.", rich_help_panel=HOW),
+    typer.Option(
+        parser=_place, metavar="FILE", help="Try later (75) where another run holds this file.", rich_help_panel=HOW
+    ),
 ]
 LimitFrames = Annotated[
     int | None,
