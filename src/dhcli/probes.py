@@ -103,7 +103,7 @@ class Probes:
     def _keep(self, asked: _Asked, file: InputFile, found: AudioInfo | VideoInfo, body: bytes) -> None:
         file.check_unchanged()  # else what another content gave would stand under the hash of the first one
         if not asked[1].startswith(PLACE):
-            self.store.put(KIND, probe_key(*asked), _head(found), [body])
+            self.store.put(KIND, probe_key(*asked), _head(found), lambda: [body])
         self._remember(asked, found)
 
     def _remember(self, asked: _Asked, found: AudioInfo | VideoInfo) -> None:

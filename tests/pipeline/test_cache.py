@@ -19,7 +19,7 @@ import pytest
 
 from dhcli.batch import Batch
 from dhcli.disk.hashes import HashCache
-from dhcli.disk.store import Entry, Store
+from dhcli.disk.store import Body, Entry, Store
 from dhcli.errors import DhError
 from dhcli.events import Event, JobFinished, Progress
 from dhcli.faces import avatar as faces_avatar
@@ -315,7 +315,7 @@ def test_only_what_the_analysis_can_have_written_is_a_track(
         at[record[0]][2] = record[1]
     else:
         head |= change
-    Store(cache).put(KIND, key, json.dumps(head).encode(), [bytes(body)])
+    Store(cache).put(KIND, key, json.dumps(head).encode(), lambda: [bytes(body)])
     forged = Store(cache).get(KIND, key)
     assert forged is not None, "its checksum is right"
     assert unpack(forged, dh_base.geometry, cache / "out.mp4", lambda: None) is None
@@ -462,7 +462,7 @@ def test_a_stop_while_the_cache_is_written_leaves_nothing(
 ) -> None:
     packed = FaceTrack.pack
 
-    def failing(track: FaceTrack, alive: Callable[[], None]) -> tuple[bytes, Iterator[bytes]]:
+    def failing(track: FaceTrack, alive: Callable[[], None]) -> tuple[bytes, Body]:
         scope.fail(DhError("job.cancelled", "SIGTERM ended the job."), "signal")
         return packed(track, alive)
 

@@ -209,7 +209,7 @@ def test_only_what_a_probe_can_have_said_is_believed(
     """Whoever can write to the folder can also make a checksum."""
     head, body = entry(VIDEO)
     store, key = Store(tmp_path), probe_key(VideoInfo, "aa", LIMIT_S)
-    store.put(KIND, key, json.dumps(head | change).encode(), [body])
+    store.put(KIND, key, json.dumps(head | change).encode(), lambda: [body])
     look(Probes(store))
     assert asked == ["video", "audio"]
     look(Probes(store))
@@ -227,7 +227,7 @@ def test_a_head_that_is_no_json(head: bytes, asked: list[str], tmp_path: Path) -
 @pytest.mark.parametrize("body", [b"", b"1234567", np.array([5, 4], "<i8").tobytes()], ids=["none", "cut", "order"])
 def test_times_that_cannot_be(body: bytes, asked: list[str], tmp_path: Path) -> None:
     store = Store(tmp_path)
-    store.put(KIND, probe_key(VideoInfo, "aa", LIMIT_S), probes._head(VIDEO), [body])
+    store.put(KIND, probe_key(VideoInfo, "aa", LIMIT_S), probes._head(VIDEO), lambda: [body])
     look(Probes(store))
     assert asked == ["video", "audio"]
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import resource
 import shutil
 import stat
 import subprocess
@@ -39,7 +41,7 @@ def path_of(folder: Path, key: str = KEY) -> Path:
 
 def filled(folder: Path) -> Store:
     kept = Store(folder)
-    kept.put("track", KEY, HEAD, [BODY[:700], BODY[700:]])
+    kept.put("track", KEY, HEAD, lambda: [BODY[:700], BODY[700:]])
     assert kept.take_trouble() is None
     return kept
 
@@ -74,7 +76,7 @@ def test_one_changed_bit_is_found(folder: Path, at: int) -> None:
     content[at] ^= 1
     path_of(folder).write_bytes(content)
     assert read(kept) is None
-    kept.put("track", KEY, HEAD, [BODY])
+    kept.put("track", KEY, HEAD, lambda: [BODY])
     assert read(kept) == (HEAD, BODY), "a damaged entry is replaced"
 
 
@@ -118,17 +120,17 @@ def test_what_was_used_longest_ago_leaves(folder: Path) -> None:
     room = 4 * DISK_BLOCK_BYTES
     keys = [key_of({"number": number}) for number in range(5)]
     for number, key in enumerate(keys[:4]):
-        Store(folder, room).put("track", key, b"", [b"x"])
+        Store(folder, room).put("track", key, b"", lambda: [b"x"])
         used(path_of(folder, key), 1000 + number)
     assert read(Store(folder, room), keys[0]) is not None, "which makes it the last one used"
-    Store(folder, room).put("track", keys[4], b"", [b"x"])
+    Store(folder, room).put("track", keys[4], b"", lambda: [b"x"])
     assert [path_of(folder, key).exists() for key in keys] == [True, False, True, True, True]
 
 
 def test_a_long_run_stays_within_the_limit(folder: Path) -> None:
     kept = Store(folder, 8 * DISK_BLOCK_BYTES)
     for number in range(40):
-        kept.put("track" if number % 2 else "probe", key_of({"number": number}), b"", [bytes(5000)])
+        kept.put("track" if number % 2 else "probe", key_of({"number": number}), b"", lambda: [bytes(5000)])
         assert sum(share.bytes for share in kept.shares().values()) <= 8 * DISK_BLOCK_BYTES
     assert sum(share.entries for share in kept.shares().values()) == 4, "as many as there is room for"
 
@@ -136,8 +138,8 @@ def test_a_long_run_stays_within_the_limit(folder: Path) -> None:
 def test_what_is_larger_than_the_limit_does_not_drive_out_the_rest(folder: Path) -> None:
     filled(folder)
     small = Store(folder, 20_000)
-    small.put("track", OTHER, b"", [bytes(15_000), bytes(15_000)])
-    assert read(small, OTHER) is None
+    small.put("track", OTHER, b"", lambda: [bytes(15_000), bytes(15_000)])
+    assert not path_of(folder, OTHER).exists()
     assert read(small) == (HEAD, BODY)
     trouble = small.take_trouble() or ""
     assert str(folder / "store" / "track") in trouble
@@ -170,12 +172,12 @@ def test_the_last_entry_that_finds_no_place_is_kept_in_memory(where: str | None)
     """A night of speeches over one video analyses it once, also in a container without a home."""
     kept = Store(Path(where) if where is not None else None)
     for key in (KEY, OTHER):
-        kept.put("track", key, HEAD, [BODY])
+        kept.put("track", key, HEAD, lambda: [BODY])
         assert read(kept, key) == (HEAD, BODY)
     assert read(kept, KEY) is None, "only the last one"
-    kept.put("probe", KEY, b"", [])
+    kept.put("probe", KEY, b"", list)
     assert read(kept, OTHER) == (HEAD, BODY), "of its kind"
-    kept.put("track", KEY, HEAD, iter([bytes(1 << 20)] * 17))
+    kept.put("track", KEY, HEAD, lambda: [bytes(1 << 20)] * 17)
     assert read(kept, KEY) is None
     assert read(kept.reader(), OTHER) is None
 
@@ -185,7 +187,7 @@ def test_several_processes_over_one_folder_stay_near_the_limit(folder: Path) -> 
     stores = [Store(folder, limit) for _ in range(4)]
     most = 0
     for number in range(200):
-        stores[number % 4].put("track", key_of({"number": number}), HEAD, [bytes(3000)])
+        stores[number % 4].put("track", key_of({"number": number}), HEAD, lambda: [bytes(3000)])
         most = max(most, sum(share.bytes for share in Store(folder).shares().values()))
     assert limit / 2 < most <= limit * 1.25
 
@@ -214,28 +216,40 @@ def test_a_file_in_place_of_the_folder(folder: Path) -> None:
     assert folder.read_text() == "mine"
 
 
-def test_a_full_disk_leaves_no_part(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = filled(folder)
+@contextlib.contextmanager
+def small_files() -> Iterator[None]:
+    """A disk, or a quota, that ends after 8 KiB of a file."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
-    def body() -> Iterator[bytes]:
-        yield b"x"
-        raise OSError(errno.ENOSPC, "No space left on device")
 
-    kept.put("track", OTHER, HEAD, body())
-    assert "No space left" in (kept.take_trouble() or "")
+def test_where_the_disk_ends_no_part_is_left_and_the_entry_is_in_memory(folder: Path) -> None:
+    kept = Store(folder)
+    with small_files():
+        kept.put("track", KEY, HEAD, lambda: [BODY[:7000]])
+        kept.put("track", OTHER, HEAD, lambda: [BODY[:7000], BODY[7000:]])
+    assert "File too large" in (kept.take_trouble() or "")
     assert [path.name for path in path_of(folder).parent.iterdir()] == [KEY]
+    assert read(kept, OTHER) == (HEAD, BODY), "once, and from its beginning"
+
+
+def test_the_last_room_on_a_disk_is_for_outputs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1 << 40, 1 << 40, store.RESERVE_BYTES - 1)
     )
     nearly = Store(folder)
-    nearly.put("track", OTHER, HEAD, [BODY])
-    assert read(Store(folder), OTHER) is None, "the last room on a disk is for outputs"
+    nearly.put("track", OTHER, HEAD, lambda: [BODY])
+    assert read(Store(folder), OTHER) is None
     assert "are free there" in (nearly.take_trouble() or "")
 
 
 def test_who_waits_is_heard_and_may_give_up(folder: Path) -> None:
     kept = Store(folder)
-    kept.put("track", KEY, b"", [bytes(1 << 20)] * 3)
+    kept.put("track", KEY, b"", lambda: [bytes(1 << 20)] * 3)
     calls: list[int] = []
     entry = kept.get("track", KEY, lambda: calls.append(1))
     assert entry is not None
@@ -269,7 +283,7 @@ store.RESERVE_BYTES = 1 << 20
 def body():
     yield b"half of it"
     os.kill(os.getpid(), signal.SIGKILL)
-Store(Path(sys.argv[1])).put("track", key_of({"content": 1}), b"", body())
+Store(Path(sys.argv[1])).put("track", key_of({"content": 1}), b"", body)
 """
 
 
@@ -299,7 +313,7 @@ for turn in range(150):
     if entry is not None:
         with entry:
             assert entry.body() == bytes([number]) * (9000 + number), "whole at every moment"
-    kept.put("track", key_of({"number": number}), b"", [bytes([number]) * (9000 + number)])
+    kept.put("track", key_of({"number": number}), b"", lambda: [bytes([number]) * (9000 + number)])
     assert kept.take_trouble() is None
 """
 

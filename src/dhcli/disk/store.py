@@ -24,7 +24,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import BinaryIO, Self, TypeAlias
 
 from dhcli.disk.memory import memory_file
 from dhcli.errors import describe
@@ -53,6 +53,9 @@ TEMPORARY = ".new-"
 LAST_BYTES = 16 << 20
 """Of an entry that is kept in memory because the disk does not take it: the track of 8 minutes at 25 fps."""
 NO_FOLDER = "there is no home, and neither --cache-dir nor DH_CACHE_DIR names a folder"
+
+
+Body: TypeAlias = Callable[[], Iterable[bytes]]
 
 
 def key_of(ingredients: Mapping[str, object]) -> str:
@@ -143,28 +146,29 @@ class Store:
                 os.close(fd)
         return entry
 
-    def put(self, kind: str, key: str, head: bytes, body: Iterable[bytes] = ()) -> None:
-        """Keep an entry if that is possible; where not, `take_trouble` tells why. Raises only what `body` raises."""
-        if not self.limit_bytes:
-            return
-        parts = iter(body)
+    def put(self, kind: str, key: str, head: bytes, body: Body = tuple) -> None:
+        """Keep an entry: in the folder, or where that takes none, in memory, and `take_trouble` tells why.
+
+        `body` gives its parts from the start, and is called once more where the disk fails in the middle of them.
+        Raises only what it raises.
+        """
+        if self.limit_bytes and (trouble := self._put(kind, key, head, body)) is not None:
+            self._trouble = self._trouble or trouble
+            self._keep(kind, key, head, body())
+
+    def _put(self, kind: str, key: str, head: bytes, body: Body) -> str | None:
+        """Keep an entry in the folder; why that cannot be, or None."""
         if self._folder is None:
-            self._trouble = self._trouble or NO_FOLDER
-            self._keep(kind, key, head, parts)
-            return
+            return NO_FOLDER
         folder = self._folder / kind
         try:
             self._prepare(folder)
+            self._place(folder, key, head, body())
         except OSError as error:
-            self._trouble = self._trouble or f"{folder}: {describe(error)}"
-            self._keep(kind, key, head, parts)
-            return
-        try:
-            self._put(folder, key, head, parts)
-        except OSError as error:
-            self._trouble = self._trouble or f"{folder}: {describe(error)}"
+            return f"{folder}: {describe(error)}"
+        return None
 
-    def _keep(self, kind: str, key: str, head: bytes, parts: Iterator[bytes]) -> None:
+    def _keep(self, kind: str, key: str, head: bytes, parts: Iterable[bytes]) -> None:
         """In memory, so that the next job over the same video finds what this one worked out."""
         body = b""
         for part in parts:
@@ -181,16 +185,16 @@ class Store:
         return self._trouble
 
     def shares(self) -> dict[str, Share]:
-        """What the entries of each kind take."""
+        """What the entries of each kind take. Raises OSError where they cannot be looked at."""
         found: dict[str, list[int]] = {}
-        for path, info in self._files():
+        for path, info in self._files(strict=True):
             found.setdefault(path.parent.name, []).append(room(info.st_size))
         return {kind: Share(len(sizes), sum(sizes)) for kind, sizes in sorted(found.items())}
 
     def clear(self) -> Share:
         """Remove all entries and all that killed processes left; what that gave back. Raises OSError."""
         sizes = []
-        for path, info in [*self._files(), *self._files(temporary=True)]:
+        for path, info in [*self._files(strict=True), *self._files(temporary=True)]:
             path.unlink(missing_ok=True)
             sizes.append(room(info.st_size))
         return Share(len(sizes), sum(sizes))
@@ -205,7 +209,7 @@ class Store:
         if not os.access(folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
-    def _put(self, folder: Path, key: str, head: bytes, body: Iterable[bytes]) -> None:
+    def _place(self, folder: Path, key: str, head: bytes, body: Iterable[bytes]) -> None:
         fd, name = tempfile.mkstemp(prefix=TEMPORARY, dir=folder)
         try:
             with os.fdopen(fd, "wb") as file:
@@ -251,14 +255,17 @@ class Store:
             total -= room(info.st_size)
         self._counted_bytes, self._added_bytes, self._counted_s = total, 0, now
 
-    def _files(self, *, temporary: bool = False) -> Iterator[tuple[Path, os.stat_result]]:
-        """Every entry, or every temporary file; whatever else lies there is not ours."""
+    def _files(self, *, temporary: bool = False, strict: bool = False) -> Iterator[tuple[Path, os.stat_result]]:
+        """Every entry, or every temporary file; whatever else lies there is not ours.
+
+        `strict`: raises OSError where it cannot be looked at what there is.
+        """
         if self._folder is None:
             return
-        for folder in _scan(self._folder):
+        for folder in _scan(self._folder, strict=strict):
             if not folder.is_dir(follow_symlinks=False):
                 continue
-            for file in _scan(Path(folder.path)):
+            for file in _scan(Path(folder.path), strict=strict):
                 ours = file.name.startswith(TEMPORARY) if temporary else NAME.fullmatch(file.name) is not None
                 with contextlib.suppress(FileNotFoundError):  # another process was quicker
                     if ours and file.is_file(follow_symlinks=False):
@@ -272,11 +279,15 @@ def _in_memory(head: bytes, body: bytes) -> Entry:
     return Entry(fd, head, 0, len(body))
 
 
-def _scan(folder: Path) -> list[os.DirEntry[str]]:
+def _scan(folder: Path, *, strict: bool) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as found:
             return list(found)
-    except OSError:  # not there yet, or not for us
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError:  # not for us
+        if strict:
+            raise
         return []
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dhcli.disk.part import open_scratch, translated, write_all
-from dhcli.disk.store import Entry
+from dhcli.disk.store import Body, Entry
 from dhcli.errors import DhError
 from dhcli.stages.geometry import CROP_SIDE, Geometry, pose_free
 from dhcli.types import F64, U8, FaceRow, Pose
@@ -118,7 +118,7 @@ class FaceTrack:
         """The stretches without the face among the first `frames` frames."""
         return tuple((first, min(last, frames - 1)) for first, last in self.totals.missing_ranges if first < frames)
 
-    def pack(self, alive: Callable[[], None]) -> tuple[bytes, Iterator[bytes]]:
+    def pack(self, alive: Callable[[], None]) -> tuple[bytes, Body]:
         """Head and body of an entry that holds the whole track. `alive` is called now and then, and may raise."""
         totals = self.totals
         head = _Head(
@@ -129,7 +129,7 @@ class FaceTrack:
             cuts=totals.cuts,
             missing_ranges=totals.missing_ranges,
         )
-        return head.model_dump_json().encode(), self._packed(alive)
+        return head.model_dump_json().encode(), lambda: self._packed(alive)
 
     def _packed(self, alive: Callable[[], None]) -> Iterator[bytes]:
         for person in self.persons:
