@@ -208,8 +208,11 @@ main()
 """Two more signals come when the first one's removing begins."""
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("program", [("-m", "dhcli"), ("-c", IMPATIENT)], ids=["one", "three"])
+@pytest.mark.parametrize(
+    ("number", "program"),
+    [(signal.SIGTERM, ("-m", "dhcli")), (signal.SIGINT, ("-c", IMPATIENT))],
+    ids=["one", "three"],
+)
 def test_after_a_signal_nothing_is_left(number: signal.Signals, program: tuple[str, str], temporary: Path) -> None:
     """It comes while ffmpeg runs; the fixture looks at the folder."""
     command = [sys.executable, *program, "bench", *FAST]

@@ -237,9 +237,9 @@ def test_a_sound_of_a_million_chunks_is_refused_and_the_next_job_is_rendered(
     write_manifest: Callable[..., Path],
     result_of: Callable[[Path], Any],
 ) -> None:
-    """Eight million, of 8 bytes each: ffmpeg passes them in seconds, dh looks at the first thousand."""
+    """Two million, of 8 bytes each: ffmpeg passes them in seconds, dh looks at the first thousand."""
     sound = words.read_bytes()
-    body = sound[8:] + b"tiny\0\0\0\0" * (8 << 20)
+    body = sound[8:] + b"tiny\0\0\0\0" * (2 << 20)
     (tmp_path / "tiny.wav").write_bytes(b"RIFF" + len(body).to_bytes(4, "little") + body)
     sounds = {"tiny.mp4": "tiny.wav", "next.mp4": str(words)}
     jobs = [{"audio": audio, "video": str(clip), "save_path": name} for name, audio in sounds.items()]
