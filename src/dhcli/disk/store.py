@@ -56,6 +56,7 @@ NO_FOLDER = "there is no home, and neither --cache-dir nor DH_CACHE_DIR names a 
 
 
 Body: TypeAlias = Callable[[], Iterable[bytes]]
+"""The parts of an entry's body, from the first one at each call."""
 
 
 def key_of(ingredients: Mapping[str, object]) -> str:
