@@ -11,7 +11,6 @@ import hashlib
 import itertools
 import os
 import re
-import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -20,12 +19,13 @@ from typing import TypeAlias
 
 import platformdirs
 
+from dhcli.disk.regular import read_regular
+
 FILE = "hashes"
 HEAD = "dh-hashes 1"
 MAX_FILES = 100_000
 """About 13 MB on the disk, read in 0.1 s; the files that were asked for longest ago are forgotten first."""
 MAX_BYTES = 64 << 20
-"""No file of hashes is larger."""
 SHA256 = re.compile("[0-9a-f]{64}")
 SETTLED_NS = 2_000_000_000
 """A younger file may change again within the same tick of its time stamps: FAT counts in 2 s, ext4 in up to 10 ms."""
@@ -113,7 +113,7 @@ class HashCache:
         if self._path is None:
             return {}
         try:
-            head, _, lines = _content(self._path).partition(b"\n")
+            head, _, lines = read_regular(self._path, MAX_BYTES, "file of hashes", follow=False).partition(b"\n")
         except OSError:
             return {}
         if head.decode("ascii", "replace") != f"{HEAD} {hashlib.sha256(lines).hexdigest()}":
@@ -122,16 +122,6 @@ class HashCache:
             return dict(_entry(line) for line in lines.decode("ascii").splitlines())
         except ValueError:  # somebody else wrote it
             return {}
-
-
-def _content(path: Path) -> bytes:
-    """What is in a file. Raises OSError where there is none, or something else: a FIFO or /dev/zero has no end."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "rb") as file:
-        info = os.fstat(descriptor)
-        if not stat.S_ISREG(info.st_mode) or info.st_size > MAX_BYTES:
-            raise OSError(f"{path} is no file of hashes")
-        return file.read(MAX_BYTES)
 
 
 def _entry(line: str) -> tuple[Key, str]:

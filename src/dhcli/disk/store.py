@@ -17,7 +17,6 @@ import json
 import os
 import re
 import shutil
-import stat
 import struct
 import tempfile
 import time
@@ -27,6 +26,7 @@ from pathlib import Path
 from typing import BinaryIO, Self, TypeAlias
 
 from dhcli.disk.memory import memory_file
+from dhcli.disk.regular import open_regular
 from dhcli.errors import describe
 
 ROOM = "store"
@@ -131,8 +131,7 @@ class Store:
 
     def _on_disk(self, folder: Path, key: str, alive: Callable[[], None]) -> Entry | None:
         try:
-            # Neither a link nor a FIFO is an entry, and neither may lead away or wait for ever.
-            fd = os.open(folder / key, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            fd = open_regular(folder / key, follow=False)  # a link, which may lead away, is no entry
         except OSError:
             return None
         entry = None
@@ -299,9 +298,8 @@ def room(size: int) -> int:
 
 def _verified(fd: int, key: str, alive: Callable[[], None]) -> Entry | None:
     """The entry in an open file, where every bit of it is as it was written. Raises OSError, and what `alive` does."""
-    info = os.fstat(fd)
     begin = os.pread(fd, CHECKED_FROM + HEAD_LENGTH.size, 0)
-    if not stat.S_ISREG(info.st_mode) or not begin.startswith(MAGIC + bytes.fromhex(key)):
+    if not begin.startswith(MAGIC + bytes.fromhex(key)):
         return None
     if len(begin) < CHECKED_FROM + HEAD_LENGTH.size:
         return None

@@ -5,17 +5,16 @@ What a job does to earn one, and whether an earlier one still holds, is not know
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
-import stat
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import AwareDatetime, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from dhcli.disk.part import PartFile
+from dhcli.disk.regular import read_regular
 from dhcli.errors import describe
 from dhcli.results.parts import (
     READING,
@@ -140,17 +139,7 @@ def write_result(path: Path, result: JobResult, *, root: Path | None = None) -> 
 
 def result_bytes(path: Path) -> bytes:
     """What is written at `path`. Raises OSError, also for what is no file: opening a pipe would wait for its writer."""
-    with open(path, "rb", opener=_without_waiting) as file:
-        found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode):
-            raise OSError(errno.EINVAL, "not a regular file")
-        if found.st_size > MAX_BYTES:
-            raise OSError(errno.EFBIG, f"{found.st_size} bytes, no result is so large")
-        return file.read()
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)
+    return read_regular(path, MAX_BYTES, "result")
 
 
 def read_result(path: Path) -> JobResult | None:
