@@ -2,7 +2,7 @@
 
     python benchmarks/gpu.py [--device cuda] [--batches 1 2 4 8 16 32]
 
-Networks alone, asked with noise through the same memory as in a render: the face network of dh-base in 32 and in 16
+Networks alone, timed as the search for the fastest batch does it: the face network of dh-base in 32 and in 16
 bits, and one of the shape of Wav2Lip at 256 px with random weights, four times as much work for a face. Prints the
 table for `gpu.md`; with `--device cpu` it says what the CPU does. Whole renders are `dh bench --device cuda`.
 """
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -20,15 +19,15 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from dhcli.bundle import load_bundle
 from dhcli.errors import DhError
+from dhcli.families.batch_size import call_s
 from dhcli.inference import CPU_PROVIDER, Device, Network, open_network, parse_device
+from dhcli.runtime.vram import nvml_library
 
 SIDE = 256
 CHANNELS = (16, 32, 64, 128, 256, 512, 512)
 """Of the picture at 256, 128, … 4 px."""
 SOUND = ((32, (1, 1)), (64, (3, 1)), (128, (3, 3)), (256, (3, 2)), (512, (1, 1)))
 """Channels and steps of the encoder of 80 mel bands x 16."""
-MIN_S = 1.0
-"""How long each number of faces is measured."""
 
 
 class Shape:
@@ -107,31 +106,22 @@ def networks(device: Device) -> Iterator[tuple[str, Network]]:
 
 def faces_a_second(network: Network, batch: int) -> float | None:
     """None where the device has no memory for so many at once."""
-    feeds, outputs = network.noise(batch), [info.name for info in network.outputs]
     try:
-        network.run_bound(outputs, feeds)  # the first one sets the device up
-        count, began = 0, time.monotonic()
-        while time.monotonic() - began < MIN_S:
-            network.run_bound(outputs, feeds)
-            count += batch
+        return batch / call_s(network, batch)
     except DhError as error:
         if error.code != "device.out_of_memory":
             raise
         return None
-    return count / (time.monotonic() - began)
 
 
 def used_bytes(device: Device) -> int:
     """Memory of the GPU that is taken, by whomever: in a container nobody tells by whom."""
     if device.kind == "cpu":
         return 0
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError as error:
-        sys.exit(f"The device {device} cannot be asked for its memory: {error}.")
-    return int(pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByIndex(device.index)).used)
+    nvml = nvml_library()
+    if nvml is None:
+        sys.exit(f"The device {device} cannot be asked for its memory: there is no NVIDIA driver.")
+    return int(nvml.nvmlDeviceGetMemoryInfo(nvml.nvmlDeviceGetHandleByIndex(device.index)).used)
 
 
 def row(cells: Iterable[object]) -> str:

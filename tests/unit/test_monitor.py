@@ -223,24 +223,24 @@ class FakeNvml:
 def test_the_memory_of_our_processes_on_all_gpus(
     monkeypatch: pytest.MonkeyPatch, gpus: tuple[list[tuple[int, int | None]], ...], found: int | None
 ) -> None:
-    monkeypatch.setattr(vram, "_nvml", lambda: FakeNvml(*gpus))
+    monkeypatch.setattr(vram, "nvml_library", lambda: FakeNvml(*gpus))
     assert vram.vram_bytes({10, 11}) == found
 
 
 def test_a_lost_gpu_is_not_the_monitors_to_tell(monkeypatch: pytest.MonkeyPatch) -> None:
     nvml = FakeNvml([(10, 700)])
     nvml.lost = True
-    monkeypatch.setattr(vram, "_nvml", lambda: nvml)
+    monkeypatch.setattr(vram, "nvml_library", lambda: nvml)
     assert vram.vram_bytes({10}) is None
 
 
 def test_a_machine_without_a_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", None)
-    vram._nvml.cache_clear()
+    vram.nvml_library.cache_clear()
     try:
         assert vram.vram_bytes({1}) is None
     finally:
-        vram._nvml.cache_clear()
+        vram.nvml_library.cache_clear()
 
 
 def test_peaks_of_the_gpu_reach_the_usage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -27,10 +27,10 @@ def fastest_batch(network: Network, clock: Clock = time.monotonic) -> int:
 
     Where the GPU has no memory for more, that is the end of the search. Raises what the network raises at BATCH.
     """
-    best, best_s = BATCH, _seconds(network, BATCH, clock) / BATCH
+    best, best_s = BATCH, call_s(network, BATCH, clock) / BATCH
     while best * 2 <= MOST:
         try:
-            each_s = _seconds(network, best * 2, clock) / (best * 2)
+            each_s = call_s(network, best * 2, clock) / (best * 2)
         except DhError as error:
             if error.code != "device.out_of_memory":
                 raise
@@ -41,8 +41,8 @@ def fastest_batch(network: Network, clock: Clock = time.monotonic) -> int:
     return best
 
 
-def _seconds(network: Network, frames: int, clock: Clock) -> float:
-    """For one call with noise."""
+def call_s(network: Network, frames: int, clock: Clock = time.monotonic) -> float:
+    """Seconds that one call with noise takes. Raises what the network raises."""
     feeds = network.noise(frames)
     outputs = [info.name for info in network.outputs]
     network.run_bound(outputs, feeds)

@@ -13,7 +13,7 @@ def vram_bytes(pids: Collection[int]) -> int | None:
     In a container the driver names the host's process ids, and none of ours is among them: not known is then the
     truth, for what all programs hold together says nothing of this job.
     """
-    nvml = _nvml()
+    nvml = nvml_library()
     if nvml is None:
         return None
     try:
@@ -29,7 +29,7 @@ def vram_bytes(pids: Collection[int]) -> int | None:
 
 
 @functools.cache
-def _nvml() -> Any:
+def nvml_library() -> Any:
     """The library, ready to answer, or None: most machines have no NVIDIA driver."""
     try:
         import pynvml
