@@ -33,8 +33,7 @@ def cache_info(cache_dir: CacheDir = None, cache_size: CacheSize = 2048, json_: 
     try:
         kinds = _kinds(folder)
     except OSError as error:
-        say([f"dh: the cache in {folder} could not be looked at: {describe(error)}"])
-        raise typer.Exit(RESULTS_LOST) from error
+        raise _failed(folder, "looked at", error) from error
     total = sum(taken for _, taken in kinds.values())
     if json_:
         shares = {kind: {"entries": entries, "bytes": taken} for kind, (entries, taken) in kinds.items()}
@@ -62,9 +61,14 @@ def cache_clear(cache_dir: CacheDir = None) -> None:
             taken, files = taken + room(found.st_size), files + 1
             path.unlink(missing_ok=True)
     except OSError as error:
-        say([f"dh: the cache in {folder} could not be emptied: {describe(error)}"])
-        raise typer.Exit(RESULTS_LOST) from error
+        raise _failed(folder, "emptied", error) from error
     answer([f"{count(files, 'file')} removed, {_mib(taken)} freed in {folder}"])
+
+
+def _failed(folder: Path | None, what: str, error: OSError) -> typer.Exit:
+    """The end of a verb that the folder did not let do its work, once that is said."""
+    say([f"dh: the cache in {folder} could not be {what}: {describe(error)}"])
+    return typer.Exit(RESULTS_LOST)
 
 
 def _kinds(folder: Path | None) -> dict[str, tuple[int, int]]:
