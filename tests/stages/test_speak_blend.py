@@ -15,7 +15,7 @@ from dhcli.faces.analysis import analyse
 from dhcli.families.dh_base import DhBase
 from dhcli.families.family import Precision
 from dhcli.inference import Device
-from dhcli.stages import align
+from dhcli.stages import align, blend
 from dhcli.stages.blend import Blender, rectangle, window
 from dhcli.stages.geometry import CROP_SIDE, face_crop_matrix
 from dhcli.stages.speak import Mouth, Shot, Speaker, target_points
@@ -255,6 +255,28 @@ def test_colour_replaces_what_is_opaque_and_weight_scales_it() -> None:
     x, y = (round(v) for v in align.apply(align.invert(matrix), np.array([[80.0, 88.0]]))[0])
     assert (Blender().blend(frame, mouth, 1.0, YUV).y[y - 10 : y + 10, x - 10 : x + 10] == 16).all(), "RGB 0 is Y 16"
     assert np.array_equal(Blender().blend(frame, mouth, 0.0, YUV).data, frame.data)
+
+
+@pytest.mark.parametrize("side", [24, 60, 130, 160, 300])
+@pytest.mark.parametrize("turned", [0.0, 0.4])
+def test_colour_is_looked_for_wherever_it_is_seen(side: int, turned: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bright patches with hard edges, in the middle and at the end of the window, on a dark picture."""
+    frame = Frame(0, np.full((360, 320), 40, np.uint8)).sealed()
+    c, s = np.cos(turned), np.sin(turned)
+    rotation = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
+    pose = Pose(side / 160 * 50.0, rotation, np.array([160.0, 40.0, 0.0]))
+    opacity = np.zeros((CROP_SIDE, CROP_SIDE), np.float32)
+    colour = np.full((CROP_SIDE, CROP_SIDE, 3), 250, np.float32)
+    for x0, y0, x1, y1 in ((61, 77, 98, 104), (40, 2, 44, 9), (150, 60, 158, 66)):
+        part = opacity.copy()
+        part[y0:y1, x0:x1] = 1
+        mouth = Mouth(face_crop_matrix(pose), np.zeros((CROP_SIDE, CROP_SIDE, 2), np.float32), colour, part)
+        new = Blender().blend(frame, mouth, 1.0, YUV).data.astype(int)
+        with monkeypatch.context() as patch:
+            patch.setattr(blend, "coloured", lambda _: (0, 0, CROP_SIDE, CROP_SIDE))
+            everywhere = Blender().blend(frame, mouth, 1.0, YUV).data
+        assert (everywhere != frame.data).any()
+        assert np.abs(new - everywhere).max() <= 1
 
 
 def test_a_face_beyond_the_picture_is_left_alone() -> None:

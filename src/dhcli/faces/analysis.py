@@ -135,7 +135,7 @@ class _Cutout:
     """The pixels around a face, with the way from image px to them."""
 
     def __init__(self, frame: Frame, matrix: F64) -> None:
-        xy = crop_corners(matrix, CROP_SIDE)
+        xy = crop_corners(matrix, (0, 0, CROP_SIDE, CROP_SIDE))
         self.frame, self._origin = cut_out(frame, xy.min(0) - MARGIN_PX, xy.max(0) + MARGIN_PX)
 
     def crop(self, matrix: F64, yuv: YuvMatrix) -> U8:

@@ -7,6 +7,7 @@ and map image px to crop px.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -16,6 +17,9 @@ from dhcli.types import F32, F64, HD_HEIGHT, U8, Colour, Frame, Pose
 
 CHROMA_SHIFT = np.array([0.0, 0.5])
 """Where a 4:2:0 colour sample (0, 0) lies, luma px: left-sited, the convention of MPEG-2, H.264 and HEVC."""
+
+Area = tuple[int, int, int, int]
+"""x0, y0, x1, y1 px; x1 and y1 are no longer part of it."""
 
 KR_KB = {
     "bt709": (0.2126, 0.0722),
@@ -91,17 +95,22 @@ def _sample(plane: U8, matrix: F64, side: int) -> cv2.typing.MatLike:
 
 def _averaged(plane: U8, matrix: F64, side: int, by: int) -> tuple[U8, F64]:
     """The part of a plane that a crop shows, each `by` x `by` px one, and the crop's matrix for it."""
-    corners = crop_corners(matrix, side)
-    limit = np.array(plane.shape[::-1])
-    # Whole blocks counted from the plane's corner, so that a face that moves a little meets the same ones; a block
-    # more on each side is for the interpolation.
-    low = np.clip((np.floor(corners.min(0) / by).astype(int) - 1) * by, 0, np.maximum(limit - by, 0))
-    high = np.clip((np.ceil(corners.max(0) / by).astype(int) + 1) * by, low + by, np.maximum(limit // by * by, by))
-    (x0, y0), (x1, y1) = low.tolist(), high.tolist()
+    xs, ys = crop_corners(matrix, (0, 0, side, side)).T.tolist()
+    x0, x1 = _blocks(xs, plane.shape[1], by)
+    y0, y1 = _blocks(ys, plane.shape[0], by)
     part = plane[y0:y1, x0:x1]
     size = (max(1, (x1 - x0) // by), max(1, (y1 - y0) // by))
     small = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
     return np.asarray(small, np.uint8), regrid(matrix, (x0, y0), (part.shape[1] / size[0], part.shape[0] / size[1]))
+
+
+def _blocks(where: Sequence[float], limit: int, by: int) -> tuple[int, int]:
+    """From where to where the whole blocks go that cover these px of `limit`."""
+    # Counted from the plane's edge, so that a face that moves a little meets the same ones; a block more on each side
+    # is for the interpolation. Plain numbers: numpy takes longer to clip two of them than OpenCV to shrink the face.
+    low = min(max((math.floor(min(where) / by) - 1) * by, 0), max(limit - by, 0))
+    high = min(max((math.ceil(max(where) / by) + 1) * by, low + by), max(limit // by * by, by))
+    return low, high
 
 
 def fit_pose(canonical: F64, points: F64) -> Pose:  # (n, 3), (n, 3)
@@ -131,12 +140,14 @@ def crop_matrix(pose: Pose, centre: F64, px_per_unit: float, side: int) -> F64:
 
 def spacing(matrix: F64) -> float:
     """Image px per crop px."""
-    return 1 / math.sqrt(abs(float(np.linalg.det(matrix[:, :2]))))
+    (a, b, _), (c, d, _) = matrix.tolist()
+    return 1 / math.sqrt(abs(a * d - b * c))
 
 
-def crop_corners(matrix: F64, side: int) -> F64:  # -> (4, 2)
-    """Where the corners of the crop lie, image px."""
-    return apply(invert(matrix), np.array([[0.0, 0.0], [side, 0.0], [0.0, side], [side, side]]))
+def crop_corners(matrix: F64, part: Area) -> F64:  # -> (4, 2)
+    """Where the corners of a part of the crop lie, image px."""
+    left, top, right, bottom = part
+    return apply(invert(matrix), np.array([[left, top], [right, top], [left, bottom], [right, bottom]], np.float64))
 
 
 def regrid(matrix: F64, origin: tuple[int, int], step: tuple[float, float]) -> F64:

@@ -23,9 +23,8 @@ from dhcli.types import F32, F64, U8, Frame
 TAPER = 8  # crop px over which the window ends at the crop's border, where the ellipse alone would still be at 0.4
 SMALL = 0.6  # below this size the layers are averaged down first; sampling alone would alias
 COARSE = 0.5  # px of the layers per px of the grid that they are turned on; at 1 a pixel in 80 is off by two levels
-
-Area = tuple[int, int, int, int]
-"""x0, y0, x1, y1 in the px of one plane; x1 and y1 are no longer part of it."""
+WHOLE = (0, 0, CROP, CROP)
+UNSEEN = 1 / 4096  # opacity in the window up to which the colour changes no pixel by more than a sixteenth of a level
 
 
 @lru_cache(maxsize=1)
@@ -38,13 +37,24 @@ def window() -> F32:  # (160, 160)
     return np.asarray(soft * np.minimum.outer(ramp, ramp), np.float32)
 
 
-def rectangle(matrix: F64, width: int, height: int) -> Area:
-    """The part of the frame that the crop covers, even numbers, inside the frame."""
-    corners = align.crop_corners(matrix, CROP)
-    low, high = np.floor(corners.min(0)).astype(int), np.ceil(corners.max(0)).astype(int)
-    x0, x1 = (int(np.clip(v, 0, width)) for v in (low[0] // 2 * 2, (high[0] + 1) // 2 * 2))
-    y0, y1 = (int(np.clip(v, 0, height)) for v in (low[1] // 2 * 2, (high[1] + 1) // 2 * 2))
+def rectangle(matrix: F64, width: int, height: int, part: align.Area = WHOLE) -> align.Area:
+    """What `part` of the crop covers of the frame, even numbers, inside the frame."""
+    xs, ys = align.crop_corners(matrix, part).T.tolist()
+    x0, x1 = _even(min(xs), max(xs), width)
+    y0, y1 = _even(min(ys), max(ys), height)
     return x0, y0, x1, y1
+
+
+def _even(low: float, high: float, limit: int) -> tuple[int, int]:
+    # Plain numbers: numpy's clip would take longer for these eight than OpenCV for blending a colour plane.
+    return max(0, math.floor(low) // 2 * 2), min(limit, (math.ceil(high) + 1) // 2 * 2)
+
+
+def coloured(mouth: Mouth) -> align.Area:
+    """The part of the crop, px, where the colour is seen: half of it, around the inside of the mouth."""
+    x, y, width, height = cv2.boundingRect((mouth.opacity * window() > UNSEEN).view(np.uint8))
+    margin = 1 + math.ceil(max(1.0, 1 / align.spacing(mouth.matrix)))  # as far as sampling and averaging carry it
+    return max(0, x - margin), max(0, y - margin), min(CROP, x + width + margin), min(CROP, y + height + margin)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,30 +76,35 @@ class Blender:
 
     def blend(self, frame: Frame, mouth: Mouth, weight: float, yuv: align.YuvMatrix) -> Frame:
         """The frame with the new mouth in it, or a copy if it is read-only. `weight` 0..1 scales the window."""
-        x0, y0, x1, y1 = rectangle(mouth.matrix, frame.width, frame.height)
+        area = rectangle(mouth.matrix, frame.width, frame.height)
         out = frame if frame.data.flags.writeable else frame.copy()
-        if x0 >= x1 or y0 >= y1:
+        if _empty(area):
             return out
         layers = _layers(mouth, weight, yuv)
-        self._paste([frame.y], [out.y], (x0, y0, x1, y1), layers.matrix, layers.motion, layers.colour[..., :1], 1)
-        half = (x0 // 2, y0 // 2, x1 // 2, y1 // 2)
+        inside = rectangle(mouth.matrix, frame.width, frame.height, coloured(mouth))
+        self._paste([frame.y], [out.y], area, inside, layers.matrix, layers.motion, layers.colour[..., :1], 1)
         chroma = align.chroma_matrix(layers.matrix)
-        self._paste([frame.u, frame.v], [out.u, out.v], half, chroma, layers.motion, layers.colour[..., 1:], 2)
+        old, new = [frame.u, frame.v], [out.u, out.v]
+        self._paste(old, new, _half(area), _half(inside), chroma, layers.motion, layers.colour[..., 1:], 2)
         return out
 
     def _paste(
         self,
         old: Sequence[U8],
         new: Sequence[U8],
-        area: Area,
+        area: align.Area,
+        inside: align.Area,
         matrix: F64,
         motion: F32,
         colour: F32,
         subsampling: int,
     ) -> None:
-        """Write the new pixels of planes that lie alike. `matrix` maps their px to the layers' px."""
+        """Write the new pixels of planes that lie alike; those `inside` have something of the colour.
+
+        `matrix` maps their px to the layers' px.
+        """
         x0, y0, x1, y1 = area
-        size = (x1 - x0, y1 - y0)
+        size = _size(area)
         coarse, to_layers = _coarse_grid(area, matrix)
         dx, dy, opacity, mask = (
             self._spread(f"motion {k}", part, size, cv2.INTER_LINEAR)
@@ -100,20 +115,30 @@ class Blender:
             dy /= subsampling
         dx += np.arange(x0, x1, dtype=np.float32)
         dy += np.arange(y0, y1, dtype=np.float32)[:, None]
-        fresh = self._turned("turned colour", colour, to_layers, coarse, cv2.INTER_CUBIC, cv2.BORDER_REPLICATE)
         pixels, sampled = self._array("pixels", size), self._pixels(size)
-        for before, after, plane in zip(old, new, fresh, strict=True):
+        left, top, right, bottom = inside
+        part = np.s_[top - y0 : bottom - y0, left - x0 : right - x0]
+        for before, after, plane in zip(old, new, self._fresh(inside, matrix, colour), strict=True):
             cv2.remap(before, dx, dy, cv2.INTER_CUBIC, dst=sampled, borderMode=cv2.BORDER_REPLICATE)
             np.copyto(pixels, sampled)
-            mixed = self._spread("colour", plane, size, cv2.INTER_CUBIC)
-            mixed -= pixels
-            mixed *= opacity
-            pixels += mixed
+            if plane is not None:
+                mixed = self._spread("colour", plane, _size(inside), cv2.INTER_CUBIC)
+                under = pixels[part]
+                mixed -= under
+                mixed *= opacity[part]
+                under += mixed
             pixels -= before[y0:y1, x0:x1]
             pixels *= mask
             pixels += before[y0:y1, x0:x1]
             cv2.addWeighted(pixels, 1, pixels, 0, 0, dst=sampled, dtype=cv2.CV_8U)  # rounds and saturates
             after[y0:y1, x0:x1] = sampled
+
+    def _fresh(self, inside: align.Area, matrix: F64, colour: F32) -> Sequence[cv2.typing.MatLike | None]:
+        """The colour's layers on a coarse grid over the pixels `inside`; None each where there are no such pixels."""
+        if _empty(inside):
+            return [None] * colour.shape[2]
+        coarse, to_layers = _coarse_grid(inside, matrix)
+        return self._turned("turned colour", colour, to_layers, coarse, cv2.INTER_CUBIC, cv2.BORDER_REPLICATE)
 
     def _turned(
         self,
@@ -155,14 +180,29 @@ class Blender:
 def _layers(mouth: Mouth, weight: float, yuv: align.YuvMatrix) -> _Layers:
     to_image = np.linalg.inv(mouth.matrix[:, :2]).astype(np.float32)
     fx, fy = mouth.flow[..., 0], mouth.flow[..., 1]
-    motion = np.empty((CROP, CROP, 4), np.float32)
-    motion[..., 0] = to_image[0, 0] * fx + to_image[0, 1] * fy
-    motion[..., 1] = to_image[1, 0] * fx + to_image[1, 1] * fy
-    motion[..., 2] = mouth.opacity
-    np.multiply(window(), np.float32(weight), out=motion[..., 3])
-    layers = _Layers(mouth.matrix, motion, align.from_rgb(mouth.colour, yuv))
+    # The network's planes, merged by OpenCV: numpy takes twice to five times as long to bring them between each other.
+    moves = [to_image[k, 0] * fx + to_image[k, 1] * fy for k in range(2)]
+    motion = np.asarray(cv2.merge([*moves, mouth.opacity, window() * np.float32(weight)]), np.float32)
+    colour = np.asarray(cv2.merge([mouth.colour[..., k] for k in range(3)]), np.float32)
+    layers = _Layers(mouth.matrix, motion, align.from_rgb(colour, yuv))
     scale = align.spacing(mouth.matrix)
     return layers if scale >= SMALL else _shrink(layers, max(16, round(CROP * scale)))
+
+
+def _empty(area: align.Area) -> bool:
+    x0, y0, x1, y1 = area
+    return x0 >= x1 or y0 >= y1
+
+
+def _size(area: align.Area) -> tuple[int, int]:
+    x0, y0, x1, y1 = area
+    return x1 - x0, y1 - y0
+
+
+def _half(area: align.Area) -> align.Area:
+    """The same pixels in a colour plane."""
+    x0, y0, x1, y1 = area
+    return x0 // 2, y0 // 2, x1 // 2, y1 // 2
 
 
 def _shrink(layers: _Layers, side: int) -> _Layers:
@@ -177,13 +217,13 @@ def _shrink(layers: _Layers, side: int) -> _Layers:
     )
 
 
-def _coarse_grid(area: Area, matrix: F64) -> tuple[tuple[int, int], F64]:
+def _coarse_grid(area: align.Area, matrix: F64) -> tuple[tuple[int, int], F64]:
     """A grid over the area, upright with the frame and no finer than the layers, and the way from it to their px.
 
     The layers are turned on this grid and then only enlarged, which costs a sixth of turning them at the resolution
     of a 2160p video; they have no more detail than that.
     """
-    x0, y0, x1, y1 = area
     step = max(1.0, align.spacing(matrix) * COARSE)
-    width, height = math.ceil((x1 - x0) / step), math.ceil((y1 - y0) / step)
-    return (width, height), align.regrid(matrix, (x0, y0), ((x1 - x0) / width, (y1 - y0) / height))
+    columns, rows = _size(area)
+    width, height = math.ceil(columns / step), math.ceil(rows / step)
+    return (width, height), align.regrid(matrix, area[:2], (columns / width, rows / height))

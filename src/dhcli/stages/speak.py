@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from dhcli.stages import align
@@ -98,7 +99,8 @@ class _Question:
         """Shot number `i`."""
         feeds = self._feeds
         crop = align.to_rgb(align.crop_yuv(shot.frame, matrix, CROP_SIDE), yuv)
-        np.multiply(crop.transpose(2, 0, 1), np.float32(1 / 255), out=feeds["source"][i])
+        crop *= np.float32(1 / 255)
+        cv2.split(crop, list(feeds["source"][i]))  # a fifth of numpy's time for transposing
         if self._references[i] is not shot.reference:  # the same one for all of a person's frames
             np.multiply(shot.reference.transpose(2, 0, 1), np.float32(1 / 255), out=feeds["reference"][i])
             self._references[i] = shot.reference
