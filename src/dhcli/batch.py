@@ -35,6 +35,7 @@ from dhcli.runtime.monitor import open_files_allowed
 from dhcli.runtime.scope import Scope
 from dhcli.runtime.signals import StopSignals
 from dhcli.runtime.threads import start_thread
+from dhcli.runtime.turns import take_long_turns
 from dhcli.settings import Settings
 
 DEVICE_FALLBACK, RUN_STOPPED = "device.fallback", "run.stopped"
@@ -93,6 +94,7 @@ class Batch:
         """Every job. What is wrong with a job ends in its result; raises DhError where the run may not start."""
         with contextlib.ExitStack() as stack:
             open_files_allowed()  # otherwise the first call that needs one more is the trouble, whatever it is
+            take_long_turns()
             stack.enter_context(self._watch)
             self._watch.seal()
             stack.enter_context(self._watch.stage(WATCHED))
