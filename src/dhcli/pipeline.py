@@ -26,6 +26,7 @@ from dhcli.media.verify import VerifiedOutput, verify_output
 from dhcli.media.writer import VideoWriter
 from dhcli.plan import Plan, Trace, unchanged
 from dhcli.runtime.channel import Channel, EndOfStream
+from dhcli.runtime.heap import give_back
 from dhcli.runtime.scope import TICK_S, Scope
 from dhcli.runtime.threads import start_thread
 from dhcli.stages.align import YuvMatrix, yuv_matrix
@@ -33,8 +34,8 @@ from dhcli.stages.listen import ConditionTrack
 from dhcli.stages.speak import Shot
 from dhcli.types import Frame
 
-CHANNEL_FRAMES = 8
-"""Bound of each channel, unless a batch is larger."""
+CHANNEL_FRAMES = 4
+"""Bound of each channel, unless a batch is larger; with 8 a video has no more frames a second."""
 CHANNEL_BYTES = 24 << 20
 """Bound of each channel, and of a batch: fewer frames where those would be larger than this, 2 at 2160p."""
 
@@ -66,6 +67,7 @@ def render_job(
         conditions = _listen(plan, family, scope, trace)
     with trace.timed("analyse"), scope.stage("analyse"), unchanged(*inputs):
         track = face_track(plan, family, scope, trace, notify, store or Store(None, 0))
+    give_back()  # what the networks of the analysis had, 45 MiB at 720p: the encoder needs as much next
     with track, trace.timed("render"):
         _Render(
             plan, family, scope, trace, part, track, conditions, notify, batch or family.batch, keep_free_bytes
