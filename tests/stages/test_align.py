@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -75,6 +76,20 @@ def test_a_smaller_crop_averages_around_the_same_centre(k: float) -> None:
     expected = 2 * x + x[:, None]
     inside = (slice(1, -1), slice(1, -1))
     assert np.abs(crop[..., 0].astype(float) - np.minimum(expected, 255))[inside].max() <= 1
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.3, 1.2, 2.9])
+@pytest.mark.parametrize("middle", [(96.0, 72.0), (93.7, 70.1), (30.0, 20.0), (185.0, 140.0)])
+def test_a_smaller_crop_is_the_same_as_of_the_whole_picture_shrunk(angle: float, middle: tuple[float, float]) -> None:
+    frame = flat(192, 144, (0, 128, 128))
+    frame.y[:] = np.random.default_rng(7).integers(0, 256, frame.y.shape)
+    c, s = 0.4 * np.cos(angle), 0.4 * np.sin(angle)  # 2.5 px of the picture are one: by 3 it is shrunk
+    linear = np.array([[c, -s], [s, c]])
+    matrix = np.column_stack([linear, 16 - linear @ middle])
+    whole = cv2.resize(frame.y, (64, 48), interpolation=cv2.INTER_AREA)
+    shrunk = align.regrid(matrix, (0, 0), (3.0, 3.0))
+    expected = cv2.warpAffine(whole, shrunk, (32, 32), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    assert np.abs(align.crop_yuv(frame, matrix, 32)[..., 0].astype(int) - expected).max() <= 1
 
 
 def test_colour_samples_lie_left_of_the_middle() -> None:

@@ -257,32 +257,57 @@ def test_colour_replaces_what_is_opaque_and_weight_scales_it() -> None:
     assert np.array_equal(Blender().blend(frame, mouth, 0.0, YUV).data, frame.data)
 
 
-@pytest.mark.parametrize("side", [24, 60, 130, 160, 300])
+def patch(x0: int, y0: int, x1: int, y1: int, opacity: float = 1.0) -> F32:
+    part = np.zeros((CROP_SIDE, CROP_SIDE), np.float32)
+    part[y0:y1, x0:x1] = opacity
+    return part
+
+
+@pytest.mark.parametrize("side", [24, 46, 60, 130, 160, 300])
 @pytest.mark.parametrize("turned", [0.0, 0.4])
-def test_colour_is_looked_for_wherever_it_is_seen(side: int, turned: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bright patches with hard edges, in the middle and at the end of the window, on a dark picture."""
+@pytest.mark.parametrize(
+    "opacity",
+    [
+        pytest.param(patch(61, 77, 98, 104), id="the middle"),
+        pytest.param(patch(120, 60, 141, 91), id="the side"),
+        pytest.param(patch(40, 2, 44, 9), id="the upper end"),
+        pytest.param(patch(150, 60, 158, 66), id="the right end"),
+        pytest.param((window() <= 1 / 4096).astype(np.float32), id="beyond the window"),
+        pytest.param(patch(0, 0, 160, 160, 1 / 70), id="faint"),
+        pytest.param(patch(0, 0, 0, 0), id="nowhere"),
+    ],
+)
+def test_colour_is_turned_wherever_it_is_seen(
+    side: int, turned: float, opacity: F32, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bright colour with hard edges over a dark picture."""
     frame = Frame(0, np.full((360, 320), 40, np.uint8)).sealed()
     c, s = np.cos(turned), np.sin(turned)
-    rotation = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
-    pose = Pose(side / 160 * 50.0, rotation, np.array([160.0, 40.0, 0.0]))
-    opacity = np.zeros((CROP_SIDE, CROP_SIDE), np.float32)
+    pose = Pose(side / 160 * 50.0, np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]]), np.array([160.0, 40.0, 0.0]))
     colour = np.full((CROP_SIDE, CROP_SIDE, 3), 250, np.float32)
-    for x0, y0, x1, y1 in ((61, 77, 98, 104), (40, 2, 44, 9), (150, 60, 158, 66)):
-        part = opacity.copy()
-        part[y0:y1, x0:x1] = 1
-        mouth = Mouth(face_crop_matrix(pose), np.zeros((CROP_SIDE, CROP_SIDE, 2), np.float32), colour, part)
-        new = Blender().blend(frame, mouth, 1.0, YUV).data.astype(int)
-        with monkeypatch.context() as patch:
-            patch.setattr(blend, "coloured", lambda _: (0, 0, CROP_SIDE, CROP_SIDE))
-            everywhere = Blender().blend(frame, mouth, 1.0, YUV).data
-        assert (everywhere != frame.data).any()
-        assert np.abs(new - everywhere).max() <= 1
+    mouth = Mouth(face_crop_matrix(pose), np.zeros((CROP_SIDE, CROP_SIDE, 2), np.float32), colour, opacity)
+    new = Blender().blend(frame, mouth, 1.0, YUV).data.astype(int)
+    monkeypatch.setattr(blend, "coloured", lambda _: (0, 0, CROP_SIDE, CROP_SIDE))
+    assert np.abs(new - Blender().blend(frame, mouth, 1.0, YUV).data).max() <= 1
 
 
 def test_a_face_beyond_the_picture_is_left_alone() -> None:
     frame, mouth, matrix = still()
     away = Mouth(matrix - [[0, 0, 9000], [0, 0, 0]], mouth.flow, *_layers(mouth))
     assert np.array_equal(Blender().blend(frame, away, 1.0, YUV).data, frame.data)
+
+
+@pytest.mark.parametrize("by", [(0, -180), (0, 180), (-190, 0), (190, 0), (-130, -130)])
+def test_a_face_whose_mouth_is_beyond_the_picture_does_no_harm(by: tuple[int, int]) -> None:
+    frame, mouth, matrix = still()
+    opacity = mouth.opacity.copy()
+    opacity[77:104, 61:98] = 1
+    matrix[:, 2] += by
+    away = Mouth(matrix, mouth.flow, mouth.colour, opacity)
+    x0, y0, x1, y1 = rectangle(away.matrix, frame.width, frame.height)
+    assert 0 <= x0 <= x1 <= frame.width
+    assert 0 <= y0 <= y1 <= frame.height
+    assert np.abs(Blender().blend(frame, away, 1.0, YUV).data.astype(int) - frame.data).max() <= 1
 
 
 def test_the_window_is_soft_and_ends_inside_the_crop() -> None:

@@ -2,78 +2,115 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from dhcli.runtime.turns import SCHED_SETATTR, TURN_NS
+from dhcli.runtime.turns import SCHED_SETATTR
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="no such policy")
 
-PROGRAM = '''
-import os, subprocess, sys, threading
+BEGIN = """
+import ctypes, os, struct, sys
+
+def ask(policy, length):
+    nice = os.getpriority(os.PRIO_PROCESS, 0)
+    attributes = struct.pack("=IIQiIQQQ", 48, policy, 0, nice, 0, length, 0, 0)
+    return ctypes.CDLL(None).syscall({number}, 0, attributes, 0)
+
+def deny(call):  # by a filter that allows all others
+    code = [(0x20, 0, 0, 0), (0x15, 0, 1, call), (0x06, 0, 0, 0x50001), (0x06, 0, 0, 0x7FFF0000)]
+    lines = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *line) for line in code))
+    program = struct.pack("HxxxxxxP", len(code), ctypes.addressof(lines))
+    libc = ctypes.CDLL(None)
+    assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, program, 0, 0) == 0
+
+look = '''
+for line in open("/proc/thread-self/sched"):
+    if line.startswith(("policy", "se.slice")):
+        print(line.split()[-1], end=" ")
+print(flush=True)
+'''
+ask(os.SCHED_OTHER, 0)  # whoever runs the tests may have taken long turns already
+"""
+TAKEN = """
+import subprocess, threading
 from dhcli.runtime.turns import take_long_turns
 
-LOOK = """
-for line in open('/proc/thread-self/sched'):
-    if line.startswith(('policy', 'se.slice')):
-        print(line.split()[-1], end=' ')
-print()
-"""
-
-{first}
 take_long_turns()
 print(os.getpriority(os.PRIO_PROCESS, 0))
-exec(LOOK)
-thread = threading.Thread(target=exec, args=(LOOK,))
+exec(look)
+thread = threading.Thread(target=exec, args=(look,))
 thread.start()
 thread.join()
-sys.stdout.flush()
-subprocess.run([sys.executable, "-c", LOOK], check=True)
-'''
+subprocess.run([sys.executable, "-c", look], check=True)
+"""
 
 
-def found(first: str = "") -> list[str]:
-    """Nice, then policy and length of a turn, ns, of the main thread, another thread and another program."""
-    program = PROGRAM.format(first=first)
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    return done.stdout.splitlines()
+def lines_of(program: str, folder: Path | None = None) -> list[str]:
+    begin = BEGIN.replace("{number}", str(SCHED_SETATTR[platform.machine()]))
+    command = [sys.executable, "-c", begin + program]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return [line.strip() for line in done.stdout.splitlines()]
 
 
 @pytest.fixture(scope="module")
-def length() -> int:
-    """Of a turn, ns, that the system grants to who asks."""
-    looks = Path("/proc/self/sched")
-    if not looks.exists() or "se.slice" not in looks.read_text():
-        pytest.skip("the system does not tell the length of a turn")
-    version = tuple(int(part) for part in platform.release().split(".")[:2])
-    if version >= (6, 12) and platform.machine() in SCHED_SETATTR:
-        return TURN_NS
-    return int(looks.read_text().split("se.slice")[1].split()[1])
+def granted() -> str:
+    """Policy and length of a turn, ns, that the system grants to a batch program that asks for 10 ms."""
+    if platform.machine() not in SCHED_SETATTR or not Path("/proc/thread-self/sched").exists():
+        pytest.skip("the system does not tell")
+    refused, *found = lines_of("print(ask(os.SCHED_BATCH, 10_000_000))\nexec(look)")
+    if refused != "0":
+        pytest.skip("the system forbids it")
+    return found[0]
 
 
-def test_all_threads_and_programs_take_long_turns(length: int) -> None:
-    assert found() == ["0", *[f"3 {length} "] * 3]
+def test_all_threads_and_programs_take_long_turns(granted: str) -> None:
+    assert granted.startswith("3 ")
+    assert lines_of(TAKEN) == [str(os.getpriority(os.PRIO_PROCESS, 0)), granted, granted, granted]
 
 
-def test_nice_stays(length: int) -> None:
-    assert found("os.nice(7)") == ["7", *[f"3 {length} "] * 3]
+def test_nice_stays(granted: str) -> None:
+    nice = min(19, os.getpriority(os.PRIO_PROCESS, 0) + 7)
+    assert lines_of("os.nice(7)\n" + TAKEN) == [str(nice), granted, granted, granted]
 
 
-@pytest.mark.usefixtures("length")
-def test_what_the_user_chose_stays() -> None:
-    nice, *policies = found("os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))")
-    assert [nice, *(line.split()[0] for line in policies)] == ["0", "5", "5", "5"]
+def test_a_batch_program_takes_longer_turns(granted: str) -> None:
+    assert lines_of("ask(os.SCHED_BATCH, 0)\n" + TAKEN)[1:] == [granted] * 3
 
 
-def test_a_run_takes_them(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("granted")
+def test_another_policy_of_the_users_stays() -> None:
+    _, *looks = lines_of("ask(os.SCHED_IDLE, 0)\n" + TAKEN)
+    assert [look.split()[0] for look in looks] == ["5"] * 3
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the numbers of the calls")
+@pytest.mark.parametrize(("calls", "policy"), [((145,), "0"), ((314,), "3"), ((144, 314), "0")])
+def test_where_it_is_forbidden_all_goes_on(calls: Sequence[int], policy: str, granted: str) -> None:
+    _, *looks = lines_of("".join(f"deny({call})\n" for call in calls) + TAKEN)
+    assert [look.split()[0] for look in looks] == [policy] * 3
+    assert granted not in looks
+
+
+@pytest.mark.usefixtures("granted")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("render", "--audio", "no.wav", "--video", "no.mp4", "--save-path", "out.mp4"),
+        ("bench", "--audio", "no.wav", "--video", "no.mp4"),
+    ],
+)
+def test_verbs_that_work_long_take_them(arguments: Sequence[str], tmp_path: Path) -> None:
     program = (
-        "import os; from dhcli.cli import app; from dhcli.command.entry import run; "
-        "code = run(app, ['render', '--audio', 'no.wav', '--video', 'no.mp4', '--save-path', 'out.mp4']); "
-        "print(code, os.sched_getscheduler(0))"
+        "from dhcli.cli import app; from dhcli.command.entry import run\n"
+        f"run(app, {list(arguments)!r})\n"
+        "print(os.sched_getscheduler(0))"
     )
-    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "1 3", done.stderr
+    assert lines_of(program, tmp_path)[-1] == "3"

@@ -12,6 +12,7 @@ import ctypes
 import os
 import platform
 import struct
+import sys
 
 TURN_NS = 10_000_000
 """10 ms for the 1.4 that Linux gives on 2 cores; with 30 and 100 a video of 720p renders no faster."""
@@ -24,14 +25,22 @@ ATTRIBUTES = struct.Struct("=IIQiIQQQ")
 def take_long_turns() -> None:
     """Ask for them: for the calling thread, and so for all threads and programs that are started by it.
 
-    Interactive programs go before us then. What the user chose with `chrt` stays, and so does `nice`. Where the system
-    has no such thing, or forbids it, everything runs as it did: Linux has the policy for ever, the length since 6.12.
+    Interactive programs go before us then. A policy that the user chose with `chrt` stays, and so does `nice`. Where
+    the system has no such thing, or forbids it, everything runs as it did: Linux has the policy for ever, the length
+    since 6.12.
     """
-    if not hasattr(os, "SCHED_BATCH") or os.sched_getscheduler(0) != os.SCHED_OTHER:
+    if not hasattr(os, "SCHED_BATCH"):
         return
-    with contextlib.suppress(OSError):  # a sandbox forbids it
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-        if number := SCHED_SETATTR.get(platform.machine()):
-            nice = os.getpriority(os.PRIO_PROCESS, 0)
-            attributes = ATTRIBUTES.pack(ATTRIBUTES.size, os.SCHED_BATCH, 0, nice, 0, TURN_NS, 0, 0)
-            ctypes.CDLL(None).syscall(number, 0, attributes, 0)  # refused or not: the turns are as long as they are
+    with contextlib.suppress(OSError):  # musl has none of these calls, and a sandbox may forbid them
+        if os.sched_getscheduler(0) in (os.SCHED_OTHER, os.SCHED_BATCH) and not _asked():
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
+
+def _asked() -> bool:
+    """Ask for the policy and the length of a turn in one. False where only the policy can be asked for."""
+    number = SCHED_SETATTR.get(platform.machine())
+    if number is None or sys.maxsize < 1 << 32:  # a program of 32 bits has other numbers on the same machine
+        return False
+    nice = os.getpriority(os.PRIO_PROCESS, 0)
+    attributes = ATTRIBUTES.pack(ATTRIBUTES.size, os.SCHED_BATCH, 0, nice, 0, TURN_NS, 0, 0)
+    return bool(ctypes.CDLL(None).syscall(number, 0, attributes, 0) == 0)

@@ -24,7 +24,7 @@ TAPER = 8  # crop px over which the window ends at the crop's border, where the 
 SMALL = 0.6  # below this size the layers are averaged down first; sampling alone would alias
 COARSE = 0.5  # px of the layers per px of the grid that they are turned on; at 1 a pixel in 80 is off by two levels
 WHOLE = (0, 0, CROP, CROP)
-UNSEEN = 1 / 4096  # opacity in the window up to which the colour changes no pixel by more than a sixteenth of a level
+UNSEEN = 1 / 4096  # of opacity in the window: a sixteenth of a level at most
 
 
 @lru_cache(maxsize=1)
@@ -47,14 +47,24 @@ def rectangle(matrix: F64, width: int, height: int, part: align.Area = WHOLE) ->
 
 def _even(low: float, high: float, limit: int) -> tuple[int, int]:
     # Plain numbers: numpy's clip would take longer for these eight than OpenCV for blending a colour plane.
-    return max(0, math.floor(low) // 2 * 2), min(limit, (math.ceil(high) + 1) // 2 * 2)
+    return (
+        min(max(math.floor(low) // 2 * 2, 0), limit),
+        min(max((math.ceil(high) + 1) // 2 * 2, 0), limit),
+    )
 
 
 def coloured(mouth: Mouth) -> align.Area:
     """The part of the crop, px, where the colour is seen: half of it, around the inside of the mouth."""
-    x, y, width, height = cv2.boundingRect((mouth.opacity * window() > UNSEEN).view(np.uint8))
-    margin = 1 + math.ceil(max(1.0, 1 / align.spacing(mouth.matrix)))  # as far as sampling and averaging carry it
+    image_px = max(1.0, 1 / align.spacing(mouth.matrix))  # of the crop; as wide as a px of layers that were averaged
+    x, y, width, height = cv2.boundingRect((mouth.opacity * _reach(round(image_px)) > UNSEEN).view(np.uint8))
+    margin = 1 + math.ceil(2 * image_px)  # as far as averaging and sampling carry the opacity
     return max(0, x - margin), max(0, y - margin), min(CROP, x + width + margin), min(CROP, y + height + margin)
+
+
+@lru_cache(maxsize=8)
+def _reach(px: int) -> F32:  # (160, 160)
+    """The most of the window that averaging over so many px may bring to each."""
+    return np.asarray(cv2.dilate(window(), np.ones((2 * px + 1, 2 * px + 1), np.uint8)), np.float32)
 
 
 @dataclass(frozen=True, slots=True)
