@@ -26,7 +26,6 @@ from dhcli.media.verify import VerifiedOutput, verify_output
 from dhcli.media.writer import VideoWriter
 from dhcli.plan import Plan, Trace, unchanged
 from dhcli.runtime.channel import Channel, EndOfStream
-from dhcli.runtime.heap import give_back
 from dhcli.runtime.scope import TICK_S, Scope
 from dhcli.runtime.threads import start_thread
 from dhcli.stages.align import YuvMatrix, yuv_matrix
@@ -67,7 +66,6 @@ def render_job(
         conditions = _listen(plan, family, scope, trace)
     with trace.timed("analyse"), scope.stage("analyse"), unchanged(*inputs):
         track = face_track(plan, family, scope, trace, notify, store or Store(None, 0))
-    give_back()  # after an analysis of 720p 45 MiB, else some 18 of the job before: the encoder needs as much next
     with track, trace.timed("render"):
         _Render(
             plan, family, scope, trace, part, track, conditions, notify, batch or family.batch, keep_free_bytes

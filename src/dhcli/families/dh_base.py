@@ -93,7 +93,7 @@ class DhBase:
         return self._open("landmarks", threads=FINDER_THREADS)
 
     def close_finders(self) -> None:
-        """Give back the memory of the networks that find faces, 27 MiB; they open again, in 40 ms, where needed."""
+        """Free the memory of the networks that find faces; they open again, in 40 ms, where needed."""
         for name in ("detect", "landmarks"):
             self.__dict__.pop(name, None)
 

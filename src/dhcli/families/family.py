@@ -72,7 +72,7 @@ class Family(FaceFinder, Protocol):
         """The execution providers of the networks that find faces."""
 
     def close_finders(self) -> None:
-        """Give back the memory that `detect` and `landmarks` take, until they are asked for again."""
+        """Free the memory that `detect` and `landmarks` take, until they are asked for again."""
 
     def listen(self, open_audio: Callable[[], Iterator[F32]]) -> tuple[ConditionTrack, Loudness]:
         """What the mouth has to do in a whole speech.

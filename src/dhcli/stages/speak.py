@@ -99,9 +99,13 @@ class _Question:
         """Shot number `i`."""
         feeds = self._feeds
         crop = align.to_rgb(align.crop_yuv(shot.frame, matrix, CROP_SIDE), yuv)
-        crop *= np.float32(1 / 255)
-        cv2.split(crop, list(feeds["source"][i]))  # a fifth of numpy's time for transposing
+        _planes(crop, feeds["source"][i])
         if self._references[i] is not shot.reference:  # the same one for all of a person's frames
-            np.multiply(shot.reference.transpose(2, 0, 1), np.float32(1 / 255), out=feeds["reference"][i])
+            _planes(shot.reference, feeds["reference"][i])
             self._references[i] = shot.reference
         feeds["source_points"][i], feeds["target_points"][i] = target_points(shot.row, matrix, shot.code, basis)
+
+
+def _planes(picture: U8 | F32, feed: F32) -> None:  # (H, W, 3), (3, H, W)
+    """Write RGB 0..255 as the network takes it, 0..1."""
+    cv2.split(picture * np.float32(1 / 255), list(feed))  # a fifth of numpy's time for transposing
