@@ -302,7 +302,7 @@ def _models(
     from dhcli.command.selection import chosen_device
     from dhcli.families.models import Models
 
-    return Models(folders or (), chosen_device(device), threads, precision.value)
+    return Models(folders or (), chosen_device(device, precision.value), threads, precision.value)
 
 
 def _cache(folder: Path | None, limit_bytes: int, *, wanted: bool = True) -> tuple[HashCache, Probes]:

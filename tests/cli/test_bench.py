@@ -169,6 +169,7 @@ def test_threads_of_the_networks_are_what_was_asked_for(dh: Dh, few: Path) -> No
         (("--size", "32x32"), 2, "from 64 px"),
         (("--frames", "0"), 2, "--frames"),
         (("--device", "tpu"), 2, "--device tpu: expected auto, cpu, cuda or cuda:N"),
+        (("--device", "cuda", "--precision", "int8"), 2, "numbers of 8 bits are for CPUs"),
         (("--set", "presett=fast"), 2, "did you mean 'preset'?"),
         (("--model", "none-such"), 69, "[model.missing]"),
         (("--video", "missing.mp4"), 1, "[input.missing]"),

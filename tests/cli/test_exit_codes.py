@@ -26,6 +26,10 @@ WRONG = [
     (["render", "night.yaml", "--set", "gain=9"], "dh render: --set gain: found '9', expected a number from 0 to 3"),
     (["render", "night.yaml", "--shard", "3/2"], "dh render: --shard 3/2: expected I/N with I from 0 to N-1"),
     (["render", "night.yaml", "--device", "gpu"], "dh render: --device gpu: expected auto, cpu, cuda or cuda:N"),
+    (
+        ["render", "night.yaml", "--device", "cuda:1", "--precision", "int8"],
+        "dh render: --device cuda:1 --precision int8: numbers of 8 bits are for CPUs; a GPU takes fp32 or fp16",
+    ),
     (["render", "night.yaml", "--progress", "loud"], "dh render: Invalid value for '--progress': 'loud' is not one of"),
     (["render", "night.yaml", "--limit-frames", "0"], "dh render: Invalid value for '--limit-frames'"),
     (["render", "night.yaml", "--on-finish", " "], "dh render: --on-finish: expected a command"),

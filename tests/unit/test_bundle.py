@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import onnx
 import pytest
 
 from dhcli import bundle, strict_yaml
@@ -190,6 +191,16 @@ def test_the_model_that_ships_is_sound() -> None:
     assert hashlib.sha256(bundle.read("geometry")).hexdigest() == bundle.files["geometry"].sha256
     for role in bundle.networks:
         assert bundle.open_network(role, device=CPU, threads=1).name == role
+
+
+def test_the_networks_that_ship_are_read_by_every_processor_and_those_for_gpus_there() -> None:
+    """A layout for one processor's registers has a domain of its own; not all that is ONNX Runtime's runs on a GPU."""
+    bundle, anywhere = load_bundle("dh-base"), {"Gelu", "QuickGelu", "FusedMatMul"}
+    for role in bundle.networks:
+        nodes = onnx.load_from_string(bundle.read(role)).graph.node
+        assert {one.domain for one in nodes} <= {"", "com.microsoft"}
+        theirs = {one.op_type for one in nodes if one.domain}
+        assert role == "face_int8" or theirs <= anywhere, role
 
 
 def test_schema_describes_every_key() -> None:

@@ -81,7 +81,8 @@ def bench(
     from dhcli.command.selection import chosen_device
 
     sizes = [_size(text) for text in size or ()]
-    networks = Networks(chosen_device(device), threads, precision.value, tuple(models_dir or ()))
+    where = chosen_device(device, precision.value)
+    networks = Networks(where, threads, precision.value, tuple(models_dir or ()))
     wanted = Wanted(_job(audio, video, model, set_), sizes, frames, networks)
     try:
         with _signals_raised():

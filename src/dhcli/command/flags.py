@@ -123,7 +123,7 @@ PrecisionName = Annotated[
     typer.Option(
         "--precision",
         metavar="NAME",
-        help="Numbers of the face network: auto, int8 (auto on a CPU), fp32 (auto on a GPU) or fp16 (for GPUs).",
+        help="Numbers of the face network: auto, int8 (for CPUs, auto there), fp32 (auto on a GPU) or fp16 (for GPUs).",
         rich_help_panel=HOW,
     ),
 ]

@@ -21,6 +21,7 @@ from dhcli.manifest import check_overrides, load_manifest, single_job
 from dhcli.options import Job, parse_face
 
 if TYPE_CHECKING:
+    from dhcli.families.family import Precision
     from dhcli.inference import Device
 
 
@@ -94,14 +95,20 @@ def files_of(jobs: Sequence[Job], result_path: Callable[[Job], Path]) -> Iterato
             yield f"{what} of the job {job.id},", path
 
 
-def chosen_device(text: str) -> Device:
-    """The device of `--device`."""
-    from dhcli.inference import parse_device
+def chosen_device(text: str, precision: Precision) -> Device:
+    """The device of `--device`, for networks in the numbers of `--precision`."""
+    from dhcli.inference import Device, parse_device
 
     try:
-        return parse_device(text)
+        device = parse_device(text)
     except DhError:
         usage(f"--device {text}: expected auto, cpu, cuda or cuda:N")
+    # A GPU has no 8-bit convolutions: ONNX Runtime would run them on the CPU, and the provider in use would be CUDA.
+    if precision != "int8" or device.kind == "cpu":
+        return device
+    if device.required:
+        usage(f"--device {text} --precision int8: numbers of 8 bits are for CPUs; a GPU takes fp32 or fp16")
+    return Device("cpu")
 
 
 @contextlib.contextmanager
