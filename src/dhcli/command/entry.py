@@ -18,6 +18,7 @@ from dhcli.command.streams import StdoutLostError, answer, discard_stdout, flush
 from dhcli.command.wording import refusal
 from dhcli.errors import BUG, CODES, FAILED, OK, RESULTS_LOST, DhError, ManifestError, as_dh_error, describe
 from dhcli.events import Refused
+from dhcli.runtime.threads import spare_blas_threads
 
 HELP = frozenset({"-h", "--help"})
 NO_VERB = "Missing command."
@@ -27,6 +28,7 @@ NO_VERB = "Missing command."
 def run(app: typer.Typer, arguments: Sequence[str]) -> int:
     """Call the verb that `arguments` name; its exit code, or the one for what kept it from its end."""
     open_standard_streams()
+    spare_blas_threads()
     # Whoever started us may ignore it, which is inherited: the kernel would then keep the exit codes of our children.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     code = _run(app, arguments)

@@ -1,4 +1,4 @@
-"""Threads: how many can run at once, and starting one where the system may have none left to give.
+"""Threads: how many can run at once, those that nobody needs, and starting one where the system has none to give.
 
 What a thread does is not known here.
 """
@@ -10,10 +10,26 @@ import threading
 
 from dhcli.errors import DhError
 
+BLAS_THREADS = "OPENBLAS_NUM_THREADS"
+
 
 def cores() -> int:
     """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        return len(os.sched_getaffinity(0))
+    except (AttributeError, OSError):  # not Linux, or a sandbox that does not tell
+        return os.cpu_count() or 1
+
+
+def spare_blas_threads() -> None:
+    """Keep the OpenBLAS in numpy and the one in OpenCV from starting threads. Before either is loaded.
+
+    Each would start one a core, and a thread of OpenBLAS that has nothing to do spins for 0.1 s before it sleeps: on 2
+    cores a fifth of the processor time of a run of one frame. The matrices here are too small to be shared out. What
+    the user chose stays.
+    """
+    if BLAS_THREADS not in os.environ:
+        os.putenv(BLAS_THREADS, "1")  # not into `os.environ`: a command of the user's is to start without it
 
 
 def start_thread(thread: threading.Thread) -> None:
