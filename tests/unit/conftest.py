@@ -1,4 +1,4 @@
-"""Networks of one node, made here: no weights, loaded in a millisecond."""
+"""Networks of one node, made here: no weights, loaded in a millisecond; and a sandbox that a program puts itself in."""
 
 from __future__ import annotations
 
@@ -9,6 +9,17 @@ import pytest
 from onnx import TensorProto, helper
 
 MakeNetwork = Callable[..., bytes]
+DENY = """
+import ctypes, struct
+
+def deny(call):  # by a filter that allows all others
+    code = [(0x20, 0, 0, 0), (0x15, 0, 1, call), (0x06, 0, 0, 0x50001), (0x06, 0, 0, 0x7FFF0000)]
+    lines = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *line) for line in code))
+    program = struct.pack("HxxxxxxP", len(code), ctypes.addressof(lines))
+    libc = ctypes.CDLL(None)
+    assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, program, 0, 0) == 0
+
+"""
 
 
 @pytest.fixture(scope="session")
@@ -37,3 +48,9 @@ def no_thread_left() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
     assert [thread.name for thread in threading.enumerate() if thread not in before] == []
+
+
+@pytest.fixture(scope="session")
+def deny() -> str:
+    """Text of a program: `deny(number)`, after which the system refuses its process that call with EPERM."""
+    return DENY

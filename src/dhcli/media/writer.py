@@ -21,6 +21,7 @@ from dhcli.media.ffmpeg import InputFile, base_argv, fd_url, input_argv, sound_f
 from dhcli.media.info import AudioInfo
 from dhcli.options import Trim
 from dhcli.runtime.child import Child
+from dhcli.runtime.feed import Feed
 from dhcli.runtime.scope import TICK_S, Scope
 from dhcli.timing import rate_text
 from dhcli.types import Colour, Frame, FrameFormat
@@ -190,6 +191,7 @@ class VideoWriter:
         argv = encode_argv(fmt, url, encoder=encoder, crf=crf, preset=preset, threads=threads, audio=sound)
         fds = (part_fd, *(audio.pass_fds if audio else ()))
         self._child: Child = start(scope, stage, argv, feed=True, pass_fds=fds, cpu_s=cpu_s, file_bytes=self._limit)
+        self._feed = Feed(self._child.stdin.fileno())
         try:
             self._send(y4m.header(fmt))
         except BaseException:
@@ -197,7 +199,10 @@ class VideoWriter:
             raise
 
     def write(self, frame: Frame) -> None:
-        """Give the encoder one frame; waits while it is busy. Raises encode.failed, output.disk_full, Stopped."""
+        """Give the encoder one frame, which must not be changed from now on; waits while the encoder is busy.
+
+        Raises encode.failed, output.disk_full, Stopped.
+        """
         if frame.data.shape != (self._fmt.height * 3 // 2, self._fmt.width):
             raise ValueError(
                 f"frame of {frame.width}x{frame.height} px in a {self._fmt.width}x{self._fmt.height} video"
@@ -231,7 +236,7 @@ class VideoWriter:
         while left:
             self._scope.check()
             try:
-                left = left[self._child.stdin.write(left) :]
+                left = left[self._feed.send(left) :]
             except (BrokenPipeError, ConnectionResetError) as error:
                 code = self._child.wait()
                 self._scope.check()
