@@ -6,6 +6,7 @@ Each floor runs what the job ran: the same command lines, the same networks with
 from __future__ import annotations
 
 import dataclasses
+import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -50,13 +51,14 @@ def floors_of(
     }
 
 
-def least(times: Sequence[Mapping[StageName, Alone]]) -> dict[StageName, Alone]:
-    """The least of what each floor took, measured several times."""
+def middle(times: Sequence[Mapping[StageName, Alone]]) -> dict[StageName, Alone]:
+    """The middle one of what each floor took, measured several times."""
     return {
         name: dataclasses.replace(
             first,
             spent=Spent(
-                min(floors[name].spent.cpu_s for floors in times), min(floors[name].spent.wall_s for floors in times)
+                statistics.median(floors[name].spent.cpu_s for floors in times),
+                statistics.median(floors[name].spent.wall_s for floors in times),
             ),
         )
         for name, first in times[0].items()
