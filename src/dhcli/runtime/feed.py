@@ -2,25 +2,25 @@
 
 A write copies every byte into pages that the kernel allocates for it. Linux takes the pages of the program as well,
 by vmsplice(2): the reader at the other end copies out of them. Of a frame of 720p that spares 0.3 ms of the two
-processes. What is in the pipe has to stay there, unchanged, until it was read, and nothing tells when that is; but a
-pipe holds a certain number of pages, and whoever has put in so many more knows that all before them were read.
+processes. What was lent has to stay there, unchanged, until it was read; the pipe tells how much of it was not.
 """
 
 from __future__ import annotations
 
 import collections
 import ctypes
-import errno
 import fcntl
 import functools
-import mmap
 import os
+import sys
+import termios
 from collections.abc import Callable
 
 import numpy as np
 
 LEAST_BYTES = 1 << 16
 """What is smaller is copied: that takes no longer than the call."""
+INT_BYTES = ctypes.sizeof(ctypes.c_int)
 
 
 class _Piece(ctypes.Structure):
@@ -31,12 +31,20 @@ class _Piece(ctypes.Structure):
 
 @functools.cache
 def _vmsplice() -> Callable[..., int] | None:
-    """The system's function, where there is one."""
+    """The system's function, where there is one; it raises OSError."""
     call = getattr(ctypes.CDLL(None, use_errno=True), "vmsplice", None)
     if call is not None:
         call.argtypes = (ctypes.c_int, ctypes.POINTER(_Piece), ctypes.c_size_t, ctypes.c_uint)
         call.restype = ctypes.c_ssize_t
+        call.errcheck = _checked
     return call
+
+
+def _checked(count: int, *_: object) -> int:
+    if count < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return count
 
 
 class Feed:
@@ -46,31 +54,38 @@ class Feed:
     """
 
     def __init__(self, fd: int) -> None:
-        """`fd` stays the caller's, and is open and blocking."""
+        """`fd` stays the caller's; it is open, blocking, and nobody else writes to it."""
         self._fd = fd
         self._lend = _vmsplice()
-        self._room = fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ) // mmap.PAGESIZE if self._lend is not None else 0
-        """Pages that the pipe holds at most."""
+        self._sent = 0
+        """Bytes, lent and copied."""
         self._lent: collections.deque[tuple[memoryview[int], int]] = collections.deque()
-        self._pages = 0
-        """Of all that is in `_lent`."""
+        """What may be in the pipe, each with `_sent` at its end."""
 
     def send(self, data: memoryview[int]) -> int:
         """Give some of the data, as much as finds room once there is any; how many bytes. Raises OSError as a write."""
-        if self._lend is None or len(data) < LEAST_BYTES:
-            return os.write(self._fd, data)
-        start = np.frombuffer(data, np.uint8).__array_interface__["data"][0]
-        count = self._lend(self._fd, _Piece(start, len(data)), 1, 0)
-        if count < 0:
-            if ctypes.get_errno() == errno.EINTR:
-                return 0
-            self._lend = None  # not here; what else there may be, a write will say
-            return os.write(self._fd, data)
-        self._keep(data, (start % mmap.PAGESIZE + count - 1) // mmap.PAGESIZE + 1)
+        if self._lend is not None and len(data) >= LEAST_BYTES:
+            count = self._give(self._lend, data)
+        else:
+            count = os.write(self._fd, data)
+        self._sent += count
         return count
 
-    def _keep(self, data: memoryview[int], pages: int) -> None:
-        self._lent.append((data, pages))
-        self._pages += pages
-        while self._pages - self._lent[0][1] >= self._room:
-            self._pages -= self._lent.popleft()[1]
+    def _give(self, lend: Callable[..., int], data: memoryview[int]) -> int:
+        try:
+            self._let_go()
+            start = np.frombuffer(data, np.uint8).__array_interface__["data"][0]
+            count = lend(self._fd, _Piece(start, len(data)), 1, 0)
+        except InterruptedError:
+            return 0
+        except OSError:  # not here; whatever else it may be, a write will say
+            self._lend = None
+            return os.write(self._fd, data)
+        self._lent.append((data, self._sent + count))
+        return count
+
+    def _let_go(self) -> None:
+        """Forget what was read. Raises OSError where the system does not tell."""
+        unread = int.from_bytes(fcntl.ioctl(self._fd, termios.FIONREAD, bytes(INT_BYTES)), sys.byteorder)
+        while self._lent and self._lent[0][1] <= self._sent - unread:
+            self._lent.popleft()
