@@ -13,9 +13,6 @@ import jsonschema
 import pytest
 
 from dhcli import __version__
-from dhcli.command.selection import chosen_device
-from dhcli.families.family import Precision
-from dhcli.inference import Device
 
 
 @pytest.mark.parametrize("kind", ["manifest", "result", "model", "event"])
@@ -87,20 +84,6 @@ def test_verbose_tells_the_stages_and_quiet_only_trouble(dh: Any) -> None:
         "[1/1] one: rendering",
         "[1/1] one: checking",
     ]
-
-
-@pytest.mark.parametrize(
-    ("text", "precision", "device"),
-    [
-        ("auto", "auto", Device("cuda", required=False)),
-        ("auto", "fp16", Device("cuda", required=False)),
-        ("auto", "int8", Device("cpu")),
-        ("cpu", "int8", Device("cpu")),
-        ("cuda:1", "fp16", Device("cuda", 1)),
-    ],
-)
-def test_eight_bits_are_for_the_cpu(text: str, precision: Precision, device: Device) -> None:
-    assert chosen_device(text, precision) == device
 
 
 def test_version_and_module() -> None:

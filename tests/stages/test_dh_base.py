@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dhcli.families import dh_base as dh_base_module
-from dhcli.families.dh_base import DhBase
+from dhcli.families.dh_base import NO_GPU, DhBase
 from dhcli.families.family import BATCH, Precision
 from dhcli.inference import CPU_PROVIDER, CUDA_PROVIDER, Device
 
@@ -100,6 +100,21 @@ def test_a_gpu_that_cannot_be_used_gives_the_cpus_network(monkeypatch: pytest.Mo
     assert (family.precision, family.device) == ("int8", "cpu")
     assert [name for name, network in opened.items() if network() is not None] == ["audio", "face_int8"]
     assert family.warning == "No GPU is used: its driver is too old."
+
+
+@pytest.mark.parametrize("driver", [True, False])
+def test_eight_bits_run_on_the_cpu_and_say_so_beside_a_gpu(monkeypatch: pytest.MonkeyPatch, driver: bool) -> None:
+    asked: dict[str, str] = {}
+
+    def open_network(name: str, *, device: Device, **_: object) -> SimpleNamespace:
+        asked[name] = device.kind
+        return SimpleNamespace(warning=None, provider=CPU_PROVIDER if device.kind == "cpu" else CUDA_PROVIDER)
+
+    monkeypatch.setattr(dh_base_module, "means_cpu", lambda _: not driver)
+    bundle: Any = SimpleNamespace(open_network=open_network, read=lambda _: GEOMETRY.read_bytes(), files={})
+    family = DhBase(bundle, Device("cuda", required=False), 1, "int8")
+    assert asked == {"audio": "cuda", "face_int8": "cpu"}
+    assert (family.device, family.warning) == ("cpu", NO_GPU if driver else None)
 
 
 @pytest.mark.parametrize(("provider", "batch"), [(CPU_PROVIDER, BATCH), (CUDA_PROVIDER, 16)])

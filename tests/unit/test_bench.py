@@ -17,8 +17,9 @@ import pytest
 
 from dhcli.bench.clip import Size, parse_size, sample
 from dhcli.bench.family import Reel
-from dhcli.bench.meter import Meter, MeteredScope
-from dhcli.bench.report import BenchReport
+from dhcli.bench.floors import Alone, medians
+from dhcli.bench.meter import Meter, MeteredScope, Spent
+from dhcli.bench.report import BenchReport, StageName
 from dhcli.types import Frame, FrameFormat
 
 BURN_S = 0.3
@@ -163,3 +164,10 @@ def test_page_document_and_chart_are_made_of_the_figures_alone(repository: Path,
     assert "| 1280x720 | 111 | 16.0 | 62 | 256 MiB |" in document
     bars = [part for part in ET.fromstring(chart) if part.get("height") == "20"]  # noqa: S314 - our own
     assert len(bars) == 2 * (8 + 4), "eight stages and four floors at each of two sizes"
+
+
+def test_a_floor_is_what_it_took_in_the_middle_of_its_times() -> None:
+    times: list[dict[StageName, Alone]] = [
+        {"encode": Alone(Spent(cpu_s, wall_s), 10, 0.5)} for cpu_s, wall_s in ((3.0, 1.0), (1.0, 9.0), (2.0, 5.0))
+    ]
+    assert medians(times) == {"encode": Alone(Spent(2.0, 5.0), 10, 0.5)}

@@ -5,12 +5,14 @@ from __future__ import annotations
 import fcntl
 import os
 import platform
+import select
 import signal
 import subprocess
 import sys
 import threading
 import weakref
 from collections.abc import Iterator
+from typing import IO
 
 import numpy as np
 import pytest
@@ -32,12 +34,10 @@ reading, writing = os.pipe()
 data = os.urandom(3 * LEAST_BYTES)
 
 def send():
-    feed, left = Feed(writing), memoryview(data)
-    try:
+    with open(writing, "wb", buffering=0) as pipe:
+        feed, left = Feed(pipe, lend=True), memoryview(data)
         while left:
             left = left[feed.send(left):]
-    finally:
-        os.close(writing)
 
 thread = threading.Thread(target=send)
 thread.start()
@@ -48,13 +48,13 @@ thread.join()
 
 
 @pytest.fixture
-def pipe() -> Iterator[tuple[int, int]]:
+def pipe() -> Iterator[tuple[int, IO[bytes]]]:
     """Both ends of a pipe."""
-    ends = os.pipe()
-    fcntl.fcntl(ends[1], fcntl.F_SETPIPE_SZ, ROOM)
-    yield ends
-    for fd in ends:
-        os.close(fd)
+    reading, writing = os.pipe()
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, ROOM)
+    with os.fdopen(writing, "wb", buffering=0) as end:
+        yield reading, end
+    os.close(reading)
 
 
 def piece(size: int, value: int) -> U8:
@@ -74,12 +74,13 @@ def read_all(fd: int, size: int) -> bytes:
     return found
 
 
-def test_every_byte_comes_out_in_order(pipe: tuple[int, int]) -> None:
+@pytest.mark.parametrize("lend", [True, False])
+def test_every_byte_comes_out_in_order(pipe: tuple[int, IO[bytes]], lend: bool) -> None:
     reading, writing = pipe
     sizes = [int(size) for size in np.random.default_rng(0).choice(SIZES, 60)]
 
     def send() -> None:
-        feed = Feed(writing)
+        feed = Feed(writing, lend=lend)
         for k, size in enumerate(sizes):
             whole = piece(size + 64, k)  # its part begins anywhere in a page
             send_all(feed, whole[k % 64 : k % 64 + size])
@@ -93,9 +94,28 @@ def test_every_byte_comes_out_in_order(pipe: tuple[int, int]) -> None:
     thread.join()
 
 
-def test_what_was_sent_is_kept_until_it_was_read(pipe: tuple[int, int]) -> None:
+def test_a_piece_is_kept_as_long_as_a_byte_of_it_is_unread(pipe: tuple[int, IO[bytes]]) -> None:
     reading, writing = pipe
-    feed, size = Feed(writing), 100_000
+    feed, dice = Feed(writing, lend=True), np.random.default_rng(1)
+    poll = select.poll()
+    poll.register(writing, select.POLLOUT)
+    sent = read = 0
+    ends: list[tuple[weakref.ref[U8], int]] = []
+    for k in range(400):
+        begin, size = (int(number) for number in dice.integers(0, (5000, 3 * LEAST_BYTES)))
+        data = piece(begin + LEAST_BYTES + size, k % 256)
+        while not poll.poll(0):
+            read += len(os.read(reading, int(dice.integers(1, 9000))))
+        sent += feed.send(data.data[begin:])
+        ends.append((weakref.ref(data), sent))
+        del data
+        assert all(kept() is not None for kept, end in ends if end > read)
+    assert read > 4 * ROOM
+
+
+def test_what_was_read_is_not_kept(pipe: tuple[int, IO[bytes]]) -> None:
+    reading, writing = pipe
+    feed, size = Feed(writing, lend=True), 100_000
     first = piece(size, 1)
     gone = weakref.ref(first)
     send_all(feed, first)
@@ -108,21 +128,38 @@ def test_what_was_sent_is_kept_until_it_was_read(pipe: tuple[int, int]) -> None:
     assert gone() is None
 
 
-def test_a_reader_that_has_gone_is_a_broken_pipe() -> None:
+def test_nothing_is_kept_where_nothing_is_lent(pipe: tuple[int, IO[bytes]]) -> None:
+    feed, data = Feed(pipe[1], lend=False), piece(LEAST_BYTES, 1)
+    gone = weakref.ref(data)
+    send_all(feed, data)
+    del data
+    assert gone() is None
+
+
+@pytest.mark.parametrize("size", [6, LEAST_BYTES])
+def test_a_reader_that_has_gone_is_a_broken_pipe(size: int) -> None:
     reading, writing = os.pipe()
-    feed = Feed(writing)
-    os.close(reading)
-    for size in (6, LEAST_BYTES):
+    with os.fdopen(writing, "wb", buffering=0) as end:
+        feed = Feed(end, lend=True)
+        os.close(reading)
         with pytest.raises(BrokenPipeError):
             feed.send(piece(size, 1).data)
-    os.close(writing)
 
 
-def test_a_signal_is_no_error(pipe: tuple[int, int]) -> None:
+def test_a_closed_pipe_takes_nothing() -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "wb", buffering=0) as end:
+        feed = Feed(end, lend=True)
+    with pytest.raises(ValueError, match="closed"):
+        feed.send(piece(LEAST_BYTES, 1).data)
+    os.close(reading)
+
+
+def test_a_signal_is_no_error(pipe: tuple[int, IO[bytes]]) -> None:
     reading, writing = pipe
-    feed, sent = Feed(writing), list[int]()
+    feed, sent = Feed(writing, lend=True), list[int]()
     full = piece(2 * ROOM, 1)
-    ended = threading.Event()
+    ended, over = threading.Event(), threading.Event()
 
     def send() -> None:
         try:
@@ -130,16 +167,19 @@ def test_a_signal_is_no_error(pipe: tuple[int, int]) -> None:
             sent.append(feed.send(full.data))  # waits
         finally:
             ended.set()
+            over.wait()  # a thread that is gone must get no signal
 
     thread = threading.Thread(target=send)
     before = signal.signal(signal.SIGUSR1, lambda *_: None)
     try:
         thread.start()
+        assert thread.ident is not None
         while not ended.wait(0.01):
-            signal.pthread_kill(thread.ident or 0, signal.SIGUSR1)
+            signal.pthread_kill(thread.ident, signal.SIGUSR1)
     finally:
-        signal.signal(signal.SIGUSR1, before)
+        over.set()
         thread.join()
+        signal.signal(signal.SIGUSR1, before)
     assert sent[1] == 0
     assert os.read(reading, sent[0]) == full[: sent[0]].tobytes()
 

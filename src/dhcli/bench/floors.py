@@ -51,8 +51,8 @@ def floors_of(
     }
 
 
-def middle(times: Sequence[Mapping[StageName, Alone]]) -> dict[StageName, Alone]:
-    """The middle one of what each floor took, measured several times."""
+def medians(times: Sequence[Mapping[StageName, Alone]]) -> dict[StageName, Alone]:
+    """What each floor took, measured several times: the medians of CPU time and of wall time."""
     return {
         name: dataclasses.replace(
             first,

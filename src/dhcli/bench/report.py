@@ -76,7 +76,7 @@ class Run(_Part):
     )
     floors: dict[StageName, Floor] = Field(
         description="ffmpeg decoding to /dev/null and encoding the frames with a new mouth from memory; the networks "
-        "alone; the middle one of three times. "
+        "alone; the medians of three times. "
         "`analyse`: decoding, and the networks that find faces as often as the analysis ran them."
     )
     warm: Pass = Field(description="The job with the face's track known: the middle one of three passes.")

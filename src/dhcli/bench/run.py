@@ -19,7 +19,7 @@ import psutil
 from dhcli import __version__
 from dhcli.bench.clip import Size, enlarge
 from dhcli.bench.family import MeteredFamily, Reel
-from dhcli.bench.floors import floors_of, middle
+from dhcli.bench.floors import floors_of, medians
 from dhcli.bench.meter import Meter, MeteredScope, native_threads
 from dhcli.bench.report import BenchReport, Run
 from dhcli.bench.tell import Measured, tell
@@ -41,9 +41,9 @@ from dhcli.runtime.threads import cores
 from dhcli.runtime.turns import take_long_turns
 
 TIMES = 3
-"""Of the warm pass and of the floors, in turn; the middle one counts of each. Other programs, and cores that are not
-always equally fast, else make a floor higher than what stands on it; the least of the floors, which nothing disturbed,
-would be held against a job that something did."""
+"""Of the warm pass, of which the middle one counts, and of the floors, of which the medians do, in turn: other
+programs, and cores that are not always equally fast, else make a floor higher than what stands on it. The least of the
+floors, which nothing disturbed, would be held against a job that something did."""
 REEL_BYTES = 1 << 30
 """Frames kept for the encoder's floor: 86 at 2160p, and never more than a quarter of the free memory."""
 REEL_SHARE = 4
@@ -158,7 +158,7 @@ class _Clip:
                 self._begin(f"the floors, {number} of {TIMES}")
                 last = warm[-1]
                 floors.append(floors_of(last.plan, last.meter, self._family, reel, (part.fd, *audio.pass_fds)))
-        return tell(cold, warm, middle(floors), self._family.asked)
+        return tell(cold, warm, medians(floors), self._family.asked)
 
     def _begin(self, what: str) -> None:
         self._say(f"{self._size or self._wanted.job.video.name}: {what}")

@@ -96,19 +96,16 @@ def files_of(jobs: Sequence[Job], result_path: Callable[[Job], Path]) -> Iterato
 
 
 def chosen_device(text: str, precision: Precision) -> Device:
-    """The device of `--device`, for networks in the numbers of `--precision`."""
-    from dhcli.inference import Device, parse_device
+    """The device of `--device`, which has to take the numbers of `--precision`."""
+    from dhcli.inference import parse_device
 
     try:
         device = parse_device(text)
     except DhError:
         usage(f"--device {text}: expected auto, cpu, cuda or cuda:N")
-    # A GPU has no 8-bit convolutions: ONNX Runtime would run them on the CPU, and the provider in use would be CUDA.
-    if precision != "int8" or device.kind == "cpu":
-        return device
-    if device.required:
+    if device.kind == "cuda" and device.required and precision == "int8":
         usage(f"--device {text} --precision int8: numbers of 8 bits are for CPUs; a GPU takes fp32 or fp16")
-    return Device("cpu")
+    return device
 
 
 @contextlib.contextmanager

@@ -27,6 +27,7 @@ AUDIO_THREADS = 1
 and on which of them has a core first; the face network in 8 bits makes 8 levels of a pixel of that. It takes 6 ms for a
 second of sound, 4 with two.
 """
+NO_GPU = "No GPU is used for the face network: numbers of 8 bits are for CPUs."
 FINDER_THREADS = 1
 """Threads of each network that finds faces. The landmark network's convolutions take 10 to 80 µs each: two threads are
 no faster (3.9 ms), need 5.9 ms of CPU time for 3.9, and the decoder has a use for the second core."""
@@ -66,6 +67,11 @@ class DhBase:
         return network
 
     def _open_face(self, precision: Precision) -> tuple[Network, Numbers]:
+        # A GPU has no convolutions in 8 bits: they would run on the CPU, and the provider in use would be CUDA.
+        if precision == "int8":
+            if not means_cpu(self._device):
+                self._warnings[NO_GPU] = None
+            return self._open(FACES["int8"], Device("cpu")), "int8"
         if precision != "auto":
             return self._open(FACES[precision]), precision
         if FACES["int8"] not in self.bundle.files:

@@ -25,11 +25,11 @@ def spare_blas_threads() -> None:
     """Keep the OpenBLAS in numpy and the one in OpenCV from starting threads. Before either is loaded.
 
     Each would start one a core, and a thread of OpenBLAS that has nothing to do spins for 0.1 s before it sleeps: on 2
-    cores a fifth of the processor time of a run of one frame. The matrices here are too small to be shared out. What
-    the user chose stays.
+    cores a fifth of the processor time of a run of one frame. The matrices here are too small to be shared out. Who has
+    set the variable keeps it; OMP_NUM_THREADS, which clusters set for every program, gives way.
     """
     if BLAS_THREADS not in os.environ:
-        os.putenv(BLAS_THREADS, "1")  # not into `os.environ`: a command of the user's is to start without it
+        os.putenv(BLAS_THREADS, "1")  # not into `os.environ`, which is what the command of --on-finish gets
 
 
 def start_thread(thread: threading.Thread) -> None:
