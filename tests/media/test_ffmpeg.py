@@ -218,4 +218,6 @@ def test_the_reason_is_the_line_that_says_why() -> None:
     ]
     assert failure.reason(tail) == "the real one"
     assert failure.reason(["no level"]) == "no level"
+    harmless = "[aac @ 0x5555] [warning] Too many bits 12288.000000 > 6144 per frame requested, clamping to max"
+    assert failure.reason(["[warning] a warning", harmless]) == "a warning"
     assert failure.reason([]) == ""

@@ -58,9 +58,11 @@ COMPLAINT = re.compile(r"(\[[^\]]+ @ 0x[0-9a-f]+\] )*\[(warning|error|fatal|pani
 ERROR = re.compile(r"\[(error|fatal|panic)\]")
 CONTEXT = re.compile(r"\[[^\]]+ @ 0x[0-9a-f]+\] ")
 AFTERMATH = re.compile(
-    r"conversion failed|error opening (?:input|output) files|task finished|terminating|nothing was written",
+    r"conversion failed|error opening (?:input|output) files|task finished|terminating|nothing was written"
+    r"|clamping to max",
     re.IGNORECASE,
 )
+"""That it failed, not why; the last one is what the AAC encoder says of many a sound that it goes on to encode."""
 
 NOT_CLOSED = (
     "The recording was not closed; a repair program such as untrunc can rebuild it from a good file of the same camera."
