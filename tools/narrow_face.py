@@ -7,7 +7,8 @@ clips of aligned 160-px face crops (`<clip>.mp4`) and `points.npz` with `<clip>/
 `<clip>/pose` (n, …) and `<clip>/ok` (n,). Triples of most clips give the ranges of the activations; the clips that
 the network's training held out tell how far the new networks are from the old one, as PSNR of the composed mouth.
 Nothing is written where one is farther off than it was. What a GPU computes in 16 bits a CPU shows with the 16-bit
-network's weights and a rounding to 16 bits behind each of its nodes: both sum up in 32.
+network's weights and a rounding to 16 bits behind each of its nodes: both sum up in 32. face_int8.onnx goes through
+`tools/optimise_networks.py` afterwards.
 """
 
 from __future__ import annotations
