@@ -24,6 +24,7 @@ from typing import Self
 import imageio_ffmpeg
 
 from dhcli.disk.boundary import open_file_strays
+from dhcli.disk.regular import FileStamp
 from dhcli.errors import TOO_MANY_FILES, DhError, as_dh_error
 from dhcli.media.fence import CPU_BASE_S, MAX_ALLOC_BYTES, confine, fence_argv
 from dhcli.options import Trim
@@ -142,8 +143,8 @@ class InputFile:
         except OSError as error:
             raise self._cannot_open(error) from error
         found = os.fstat(self.fd)
-        self.bytes = found.st_size
-        self.mtime_ns = found.st_mtime_ns
+        self.stamp = FileStamp.of(self.fd)
+        self.bytes = self.stamp.bytes
         if not stat.S_ISREG(found.st_mode) or not self.bytes:
             self.close()
             raise self._no_file(found.st_mode)
@@ -219,11 +220,11 @@ class InputFile:
 
     def check_unchanged(self) -> None:
         """Raise input.changed where somebody wrote to the file since it was opened."""
-        now = os.fstat(self.fd)
-        if (now.st_size, now.st_mtime_ns) != (self.bytes, self.mtime_ns):
+        now = FileStamp.of(self.fd)
+        if (now.bytes, now.mtime_ns) != (self.bytes, self.stamp.mtime_ns):
             raise self.error(
                 "input.changed",
-                f"changed while it was read ({self.bytes} bytes then, {now.st_size} now)",
+                f"changed while it was read ({self.bytes} bytes then, {now.bytes} now)",
                 hint="Render again when it is complete.",
             )
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dhcli.disk.regular import FileStamp
 from dhcli.errors import DhError
 from dhcli.media.failure import reason
 from dhcli.media.ffmpeg import InputFile, base_argv, beating, input_argv, lines_of, running
@@ -35,6 +36,8 @@ class VerifiedOutput:
     audio_codec: str | None
     bytes: int
     sha256: str
+    stamp: FileStamp
+    """Of the file when its last byte had been read back."""
 
 
 def verify_output(
@@ -65,6 +68,9 @@ def verify_output(
         video, audio = found
         _compare_video(path, video, fmt, frames)
         _compare_audio(path, audio, audio_duration)
+        sha256 = file.sha256(lambda: _alive(scope, stage))
+        if (stamp := FileStamp.of(file.fd)) != file.stamp:
+            raise _mismatch(path, "somebody wrote to it while it was read back")
         return VerifiedOutput(
             width=fmt.width,
             height=fmt.height,
@@ -73,7 +79,8 @@ def verify_output(
             duration=frames / fmt.fps,
             audio_codec=audio.codec or None,
             bytes=file.bytes,
-            sha256=file.sha256(lambda: _alive(scope, stage)),
+            sha256=sha256,
+            stamp=stamp,
         )
 
 
