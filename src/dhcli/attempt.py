@@ -195,6 +195,7 @@ class Attempt:
             assert previous is not None
             return self._skipped(previous, scope)
         sources.identify(scope)
+        sources.watch()
         self._refuse_poison(previous)
         self._tell(JobDecided(self._job.id, "render", reason), scope)
         self._render(scope, sources)

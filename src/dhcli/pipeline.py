@@ -60,17 +60,17 @@ def render_job(
     Raises the DhError that ended the job; Stopped where that error stands in `scope`.
     """
     inputs = plan.inputs
-    with trace.timed("listen"), scope.stage("listen"), unchanged(*inputs):
+    with trace.timed("listen"), scope.stage("listen"), unchanged(scope, "listen", *inputs):
         with scope.waiting("listen"):
             notify("listen", 0, None)
         conditions = _listen(plan, family, scope, trace)
-    with trace.timed("analyse"), scope.stage("analyse"), unchanged(*inputs):
+    with trace.timed("analyse"), scope.stage("analyse"), unchanged(scope, "analyse", *inputs):
         track = face_track(plan, family, scope, trace, notify, store or Store(None, 0))
     with track, trace.timed("render"):
         _Render(
             plan, family, scope, trace, part, track, conditions, notify, batch or family.batch, keep_free_bytes
         ).run()
-    with trace.timed("verify"), scope.stage("verify"):
+    with trace.timed("verify"), scope.stage("verify"), unchanged(scope, "verify", *inputs):
         with scope.waiting("verify"):
             notify("verify", 0, None)
         verified = verify_output(
@@ -81,8 +81,7 @@ def render_job(
             frames=plan.frames,
             audio_duration=plan.duration,
         )
-        for file in inputs:
-            file.check_unchanged()
+        plan.check_unchanged(lambda: scope.alive("verify"))
     return verified
 
 
@@ -148,7 +147,7 @@ class _Render:
     def _thread(self, stage: str, work: Callable[[], None]) -> threading.Thread:
         def guarded() -> None:
             try:
-                with self._scope.stage(stage), unchanged(self._plan.video_file, self._plan.audio_file):
+                with self._scope.stage(stage), unchanged(self._scope, stage, *self._plan.inputs):
                     work()
             except BaseException as error:  # noqa: BLE001 - a thread must not die without a word
                 self._scope.fail(error, stage)

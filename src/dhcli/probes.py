@@ -6,7 +6,6 @@ Refusals are not kept: they are found anew each time. How an input is looked at 
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
 from fractions import Fraction
 from typing import Annotated, Any, TypeAlias, TypeVar, get_type_hints
@@ -15,6 +14,7 @@ import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, create_model
 
 from dhcli import __version__
+from dhcli.disk.regular import FileStamp
 from dhcli.disk.store import Entry, Store, key_of
 from dhcli.media.ffmpeg import InputFile, ffmpeg_build, find_ffmpeg
 from dhcli.media.info import AudioInfo, VideoInfo
@@ -79,7 +79,7 @@ class Probes:
         known = self._known(VideoInfo, asked)
         if known is None:
             known = probe_video(scope, file, max_duration_s=max_duration_s)
-            self._keep(asked, file, known, known.pts.astype("<i8").tobytes())
+            self._keep(scope, asked, file, known, known.pts.astype("<i8").tobytes())
         return known
 
     def audio(self, scope: Scope, file: InputFile, sha256: str | None, max_duration_s: float) -> AudioInfo:
@@ -88,7 +88,7 @@ class Probes:
         known = self._known(AudioInfo, asked)
         if known is None:
             known = probe_audio(scope, file, max_duration_s=max_duration_s)
-            self._keep(asked, file, known, b"")
+            self._keep(scope, asked, file, known, b"")
         return known
 
     def _known(self, shape: type[Info], asked: _Asked) -> Info | None:
@@ -100,8 +100,9 @@ class Probes:
             self._remember(asked, known)
         return known
 
-    def _keep(self, asked: _Asked, file: InputFile, found: AudioInfo | VideoInfo, body: bytes) -> None:
-        file.check_unchanged()  # else what another content gave would stand under the hash of the first one
+    def _keep(self, scope: Scope, asked: _Asked, file: InputFile, found: AudioInfo | VideoInfo, body: bytes) -> None:
+        # Else what another content gave would stand under the hash of the first one.
+        file.check_unchanged(lambda: scope.alive("probe"))
         if not asked[1].startswith(PLACE):
             self.store.put(KIND, probe_key(*asked), _head(found), lambda: [body])
         self._remember(asked, found)
@@ -115,8 +116,7 @@ class Probes:
 
 def _place(file: InputFile) -> str:
     """Where an open file lies, and its times: another content has another one."""
-    found = os.fstat(file.fd)
-    return f"{PLACE}{found.st_dev} {found.st_ino} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
+    return f"{PLACE}{FileStamp.of(file.fd)}"
 
 
 def probe_key(shape: type, sha256: str, max_duration_s: float) -> str:

@@ -24,7 +24,7 @@ class Settings:
     manifest: Path | None = None
     if_exists: IfExists = "skip"
     verify: bool = False
-    """An output is up to date only where its content still has the hash that its result tells."""
+    """Inputs are hashed anew, and an output is up to date only where its content has the hash that its result tells."""
     retry_poison: bool = False
     """Jobs that killed the process are rendered once more."""
     results_dir: Path | None = None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 
+from dhcli.disk.writes import Writes
 from dhcli.media.ffmpeg import InputFile
 from dhcli.options import Job, parse_face
 from dhcli.plan import Contents
@@ -34,11 +35,18 @@ class Sources:
                 record.photo = self._stack.enter_context(InputFile(photo, "photo", root=root))
         return record.video, record.audio
 
+    def watch(self) -> None:
+        """Notice writes to the inputs from now on. Not before they are rendered: its end takes 16 ms."""
+        writes = self._stack.enter_context(Writes())
+        for file in (self._record.video, self._record.audio, self._record.photo):
+            if file is not None:
+                file.watch(writes)
+
     def known(self) -> Ingredients | None:
         """What the job is made from, where the inputs need not be read for it. Raises DhError input.*, model.*."""
-        video, audio = (self._settings.hashes.known(file.fd) for file in self.open())
+        video, audio = (self._known(file) for file in self.open())
         photo = self._record.photo
-        photo_sha256 = self._settings.hashes.known(photo.fd) if photo is not None else None
+        photo_sha256 = self._known(photo) if photo is not None else None
         if video is None or audio is None or (photo is not None and photo_sha256 is None):
             return None
         return self._made_from(video, audio, photo_sha256)
@@ -58,11 +66,24 @@ class Sources:
         video, audio = self.open()
         if (made_from := self._record.ingredients) is not None:
             return Contents(made_from.video_sha256, made_from.audio_sha256, made_from.photo_sha256)
-        photo, known = self._record.photo, self._settings.hashes.known
-        return Contents(known(video.fd), known(audio.fd), known(photo.fd) if photo is not None else None)
+        photo, known = self._record.photo, self._known
+        return Contents(known(video), known(audio), known(photo) if photo is not None else None)
+
+    def _known(self, file: InputFile) -> str | None:
+        """The hash that the cache has. With `--verify` the cache is not asked: it relies on the file's times."""
+        if self._settings.verify:
+            return None
+        found = self._settings.hashes.known(file.fd)
+        if found is not None:
+            file.known_as(found, lambda: self._settings.hashes.forget(file.fd))
+        return found
 
     def _sha256(self, file: InputFile, scope: Scope) -> str:
-        return self._settings.hashes.sha256(file.fd, lambda: content_sha256(file, scope))
+        hashes, verify = self._settings.hashes, self._settings.verify
+        file.trusted_times = not verify
+        found = hashes.sha256(file.fd, lambda: content_sha256(file, scope), anew=verify)
+        file.known_as(found, lambda: hashes.forget(file.fd))
+        return found
 
     def _made_from(self, video_sha256: str, audio_sha256: str, photo_sha256: str | None) -> Ingredients:
         bundle = self._settings.models.bundle(self._job.options.model)

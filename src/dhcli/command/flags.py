@@ -294,7 +294,10 @@ Force = Annotated[
 Verify = Annotated[
     bool,
     typer.Option(
-        "--verify", metavar="", help="Skip an output only where its content has the recorded hash.", rich_help_panel=HOW
+        "--verify",
+        metavar="",
+        help="Read inputs and outputs anew; skip an output only where its content has the recorded hash.",
+        rich_help_panel=HOW,
     ),
 ]
 RetryPoison = Annotated[

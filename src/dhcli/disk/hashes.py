@@ -61,17 +61,19 @@ class HashCache:
         self._path = folder / FILE if folder is not None else None
         self._clock_ns = clock_ns
         self._loaded: dict[Key, str] | None = None
+        self._forgotten: set[Key] = set()
         self._unsaved = False
         self._saved_s = time.monotonic()
 
-    def sha256(self, descriptor: int, compute: Callable[[], str]) -> str:
-        """The hash of an open file, by `compute` where the file is not known as it is now."""
-        if (found := self.known(descriptor)) is not None:
+    def sha256(self, descriptor: int, compute: Callable[[], str], *, anew: bool = False) -> str:
+        """The hash of an open file, by `compute` where the file is not known as it is now; `anew`: in any case."""
+        if not anew and (found := self.known(descriptor)) is not None:
             return found
         key = _key(descriptor)
         found = compute()
-        if _key(descriptor) == key and self._clock_ns() - max(key[3:]) >= SETTLED_NS:
+        if _key(descriptor) == key and is_settled(max(key[3:]), self._clock_ns()):
             self._entries()[key] = found
+            self._forgotten.discard(key)
             self._unsaved = True
             if time.monotonic() - self._saved_s > SAVE_EVERY_S:
                 self.save()
@@ -84,6 +86,13 @@ class HashCache:
         if found is not None:
             entries[key] = found  # at the end: the order is that of the last use
         return found
+
+    def forget(self, descriptor: int) -> None:
+        """The file is not what its times say: what is known of it is wrong, and so is what lies in the folder."""
+        key = _key(descriptor)
+        self._entries().pop(key, None)
+        self._forgotten.add(key)
+        self._unsaved = True
 
     def _entries(self) -> dict[Key, str]:
         if self._loaded is None:
@@ -99,6 +108,8 @@ class HashCache:
         for key, value in self._entries().items():
             merged.pop(key, None)
             merged[key] = value
+        for key in self._forgotten:
+            merged.pop(key, None)
         lines = "".join(
             f"{' '.join(map(str, key))} {value}\n"
             for key, value in itertools.islice(merged.items(), max(0, len(merged) - MAX_FILES), None)
@@ -122,6 +133,11 @@ class HashCache:
             return dict(_entry(line) for line in lines.decode("ascii").splitlines())
         except ValueError:  # somebody else wrote it
             return {}
+
+
+def is_settled(time_ns: int, now_ns: int | None = None) -> bool:
+    """Whether a file's time is so old that a later change has a later one."""
+    return (time.time_ns() if now_ns is None else now_ns) - time_ns >= SETTLED_NS
 
 
 def _entry(line: str) -> tuple[Key, str]:

@@ -101,8 +101,7 @@ def _kept(plan: Plan, family: Family, store: Store, key: str, alive: Callable[[]
 
 def _keep(plan: Plan, track: FaceTrack, store: Store, key: str, alive: Callable[[], None]) -> None:
     """The key tells what the inputs were when they were hashed; it has to be what the analysis saw, too."""
-    for file in plan.inputs:
-        file.check_unchanged()
+    plan.check_unchanged(alive)
     head, body = track.pack(alive)
     store.put(KIND, key, head, body)
 

@@ -24,7 +24,9 @@ from typing import Self
 import imageio_ffmpeg
 
 from dhcli.disk.boundary import open_file_strays
+from dhcli.disk.hashes import is_settled
 from dhcli.disk.regular import FileStamp
+from dhcli.disk.writes import Writes
 from dhcli.errors import TOO_MANY_FILES, DhError, as_dh_error
 from dhcli.media.fence import CPU_BASE_S, MAX_ALLOC_BYTES, confine, fence_argv
 from dhcli.options import Trim
@@ -35,6 +37,8 @@ SET_VARIABLE = "Correct the variable DH_FFMPEG, or unset it to use the bundled f
 SOUND_FILTER = "aresample=async=1:first_pts=0"
 """Silence where the time stamps have a gap: a sound that starts late stays late, as its copy in the output does."""
 HASH_BLOCK_BYTES = 1 << 20
+CHEAP_BYTES = 4 << 20
+"""A file of this size is hashed in 3 to 12 ms; it is hashed again instead of trusting its times."""
 VERSION_TIMEOUT_S = 30
 
 
@@ -135,7 +139,11 @@ class InputFile:
         self.path = Path(path)
         self.role = role
         self.root = root
+        self.trusted_times = True
+        """False: the file's times prove nothing, its content is compared at every check."""
         self._sha256: str | None = None
+        self._forget: Callable[[], None] = lambda: None
+        self._written: Callable[[], bool] = lambda: False
         try:
             # A FIFO without O_NONBLOCK waits for its writer for ever.
             at = self.path if folder is None else self.path.name
@@ -145,6 +153,7 @@ class InputFile:
         found = os.fstat(self.fd)
         self.stamp = FileStamp.of(self.fd)
         self.bytes = self.stamp.bytes
+        self._settled = is_settled(self.stamp.ctime_ns)
         if not stat.S_ISREG(found.st_mode) or not self.bytes:
             self.close()
             raise self._no_file(found.st_mode)
@@ -200,33 +209,61 @@ class InputFile:
         Raises input.unreadable, and whatever `on_block` raises.
         """
         if self._sha256 is None:
-            digest = hashlib.sha256()
-            at = 0
-            try:
-                while block := os.pread(self.fd, HASH_BLOCK_BYTES, at):
-                    digest.update(block)
-                    at += len(block)
-                    on_block()
-            except OSError as error:
-                raise self.error(
-                    "input.unreadable", f"reading failed: {error.strerror}", hint="Check the disk."
-                ) from error
-            self._sha256 = digest.hexdigest()
+            self._sha256 = self._hash(on_block)
         return self._sha256
+
+    def known_as(self, sha256: str, forget: Callable[[], None]) -> None:
+        """The hash of the content is known already; `forget` is called where it turns out to be another one."""
+        self._sha256, self._forget = sha256, forget
+
+    def watch(self, writes: Writes) -> None:
+        """Notice writes from now on, also where content and times are set back before the next check."""
+        watched = writes.watch(self.fd)
+        self._written = lambda: writes.wrote(watched)
+
+    def _hash(self, on_block: Callable[[], None]) -> str:
+        digest = hashlib.sha256()
+        at = 0
+        try:
+            while block := os.pread(self.fd, HASH_BLOCK_BYTES, at):
+                digest.update(block)
+                at += len(block)
+                on_block()
+        except OSError as error:
+            raise self.error("input.unreadable", f"reading failed: {error.strerror}", hint="Check the disk.") from error
+        return digest.hexdigest()
 
     def head(self, count: int) -> bytes:
         """The first bytes."""
         return os.pread(self.fd, count, 0)
 
-    def check_unchanged(self) -> None:
-        """Raise input.changed where somebody wrote to the file since it was opened."""
+    def check_unchanged(self, on_block: Callable[[], None] = lambda: None, *, cheap_bytes: int = CHEAP_BYTES) -> None:
+        """Raise input.changed where the content is not the one that was opened and hashed.
+
+        Where its times differ, the content is hashed again and decides: `touch`, `chmod` and a new hard link change
+        times alone. Where they are the same, it is hashed again if a later write may have left them so: if they are
+        too young, or not trusted. A file of up to `cheap_bytes` always is: writes through mmap do not set times.
+        """
         now = FileStamp.of(self.fd)
-        if (now.bytes, now.mtime_ns) != (self.bytes, self.stamp.mtime_ns):
-            raise self.error(
-                "input.changed",
-                f"changed while it was read ({self.bytes} bytes then, {now.bytes} now)",
-                hint="Render again when it is complete.",
-            )
+        if now.bytes != self.bytes:
+            raise self._changed(f"{self.bytes} bytes then, {now.bytes} now")
+        if self._written():
+            raise self._changed("somebody wrote to it")
+        if self._sha256 is None:  # nothing is kept that was found out about it
+            if not now.but_for_ctime(self.stamp):
+                raise self._changed("its times are others now")
+            return
+        if now == self.stamp and self._settled and self.trusted_times and self.bytes > cheap_bytes:
+            return
+        settled = is_settled(now.ctime_ns)
+        if self._hash(on_block) != self._sha256:
+            self._forget()
+            raise self._changed("its content is another one now")
+        self.stamp, self._settled = now, settled
+
+    def _changed(self, how: str) -> DhError:
+        hint = "Render again when it is complete."
+        return self.error("input.changed", f"changed while it was read ({how})", hint=hint)
 
     def close(self) -> None:
         if self.fd >= 0:

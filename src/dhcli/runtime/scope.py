@@ -164,6 +164,11 @@ class Scope:
         """`stage` made progress just now."""
         self._beats[stage] = time.monotonic()
 
+    def alive(self, stage: str) -> None:
+        """One step of work that nothing else watches: raises Stopped where the job has failed, and beats."""
+        self.check()
+        self.beat(stage)
+
     def idle(self, stage: str) -> None:
         """`stage` waits for another one: whatever happens now is not its fault."""
         self._beats[stage] = None
