@@ -67,7 +67,7 @@ def render_job(
     with trace.timed("analyse"), scope.stage("analyse"), unchanged(scope, "analyse", *inputs):
         track = face_track(plan, family, scope, trace, notify, store or Store(None, 0))
     with track, trace.timed("render"):
-        _Render(
+        thumbnails = _Render(
             plan, family, scope, trace, part, track, conditions, notify, batch or family.batch, keep_free_bytes
         ).run()
     with trace.timed("verify"), scope.stage("verify"), unchanged(scope, "verify", *inputs):
@@ -80,6 +80,8 @@ def render_job(
             fmt=plan.format,
             frames=plan.frames,
             audio_duration=plan.duration,
+            encoder=plan.job.options.encoder,
+            rendered=thumbnails,
         )
         plan.check_unchanged(lambda: scope.alive("verify"))
     return verified
@@ -119,9 +121,10 @@ class _Render:
         self._batch = min(batch, capacity)
         self._decoded: Channel[Frame] = Channel(capacity, scope)
         self._rendered: Channel[Frame] = Channel(capacity, scope)
+        self._thumbnails = b""
 
-    def run(self) -> None:
-        """Raises the job's error, or Stopped where another thread has put it into the scope."""
+    def run(self) -> bytes:
+        """The frames' thumbnails. Raises the job's error, or Stopped where another thread has put it into the scope."""
         threads = [self._thread("decode", self._read), self._thread("encode", self._write)]
         try:
             for thread in threads:
@@ -143,6 +146,7 @@ class _Render:
                     thread.join()
             self._trace.reader_wait_s = self._decoded.put_wait_s
             self._trace.writer_wait_s = self._rendered.get_wait_s
+        return self._thumbnails
 
     def _thread(self, stage: str, work: Callable[[], None]) -> threading.Thread:
         def guarded() -> None:
@@ -239,6 +243,7 @@ class _Render:
                     self._notify("render", self._trace.encoded, plan.frames)
             self._expect(self._trace.encoded, item.count, "encode")
             writer.finish()
+        self._thumbnails = bytes(writer.thumbnails)
 
     def _expect(self, found: int, planned: int, stage: str) -> None:
         if found != planned:

@@ -1,8 +1,14 @@
-"""The finished file, read back: is it what was planned? Trusts nothing that the encoder said."""
+"""The finished file, read back: is it what was planned? Trusts nothing that the encoder said.
+
+One run of ffmpeg lists all packets and decodes: all pictures of a small video, of a larger one those that others are
+built on, of the largest those that need no other one. A picture that cannot be decoded is a fault, and so is one that
+shows something else than what was rendered.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -10,15 +16,35 @@ from pathlib import Path
 
 import numpy as np
 
+from dhcli.disk.memory import memory_file
 from dhcli.disk.regular import FileStamp
 from dhcli.errors import DhError
-from dhcli.media.failure import reason
+from dhcli.media.failure import damage, reason
+from dhcli.media.fence import CPU_BASE_S, CPU_PER_FRAME_S
 from dhcli.media.ffmpeg import InputFile, base_argv, beating, input_argv, lines_of, running
 from dhcli.media.packets import Timeline, read_timelines
+from dhcli.media.thumbnail import KEPT, SCALE, SHOWN_BYTES, THUMBNAIL_BYTES, unlike
+from dhcli.runtime.child import exit_text
 from dhcli.runtime.scope import Scope
 from dhcli.types import FrameFormat
 
 HINT = "Render again; if it happens twice, please report it with the result file."
+DECODED_SHARE = 0.03
+"""Of the time of a render, what decoding its output may take."""
+START_NS = 1e9
+RENDERED_NS, RENDERED_PIXEL_NS, RENDERED_BYTE_NS = 35e6, 25, 400
+"""Processor time for the start of a job, and for a frame: the networks, each of its pixels, each byte of the output."""
+DECODED_PIXEL_NS, DECODED_BYTE_NS = 2.2, 130
+FREE_BYTES = 2 << 20
+"""So many bytes are always decoded, in 0.25 s: an encoder that writes large nonsense does not escape by it."""
+DECODED_PART = {"libx264": ("bidir", 0.4), "libx265": ("noref", 0.5)}
+"""What else may be left out, and which part of the time is needed then, by encoder.
+
+B pictures, on which few others are built or none: half of a video and more, and a fault in one is seen for 0.1 s. Of
+HEVC only those on which none is built: its decoder needs all references.
+"""
+INTRA_ONLY = "nointra"
+"""The pictures that need no other one: key frames, and where a scene changes."""
 AUDIO_SLACK_S = Fraction(1, 5)
 """A copied sound's last packet may reach beyond, or its encoder delay fall short of, the decoded length."""
 
@@ -40,6 +66,21 @@ class VerifiedOutput:
     """Of the file when its last byte had been read back."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What ffmpeg found in a file."""
+
+    video: Timeline
+    audio: Timeline
+    decoded: Timeline
+    """Of the pictures that were decoded."""
+    shown: Timeline
+    """Of those with a thumbnail."""
+    thumbnails: bytes
+    complaint: str
+    """What ffmpeg said against it; "" where it said nothing."""
+
+
 def verify_output(
     scope: Scope,
     path: Path,
@@ -48,27 +89,31 @@ def verify_output(
     fmt: FrameFormat,
     frames: int,
     audio_duration: Fraction | None = None,
+    encoder: str = "libx264",
+    rendered: bytes = b"",
     stage: str = "verify",
 ) -> VerifiedOutput:
     """Read `path` and compare: size, exact frame times, frame count; a sound of `audio_duration` s, or none where None.
 
-    `folder` is its folder where that is open.
+    `folder` is its folder where that is open, `encoder` made it, and `rendered` are the thumbnails of its frames; b""
+    compares none.
 
     Raises output.mismatch, env.*, Stopped.
     """
     with scope.stage(stage), _written(path, folder) as file:
-        argv = [*base_argv(), *input_argv(file), "-map", "0:v", "-map", "0:a?"]
-        argv += ["-c", "copy", "-f", "framecrc", "pipe:1"]
-        with running(scope, stage, argv, pass_fds=file.pass_fds) as child:
-            found = read_timelines(beating(scope, stage, lines_of(child)), 2)
-            code = child.wait()
-            scope.check()
-            if code:
-                raise _mismatch(path, f"it cannot be read back ({reason(child.tail())})")
-        video, audio = found
-        _compare_video(path, video, fmt, frames)
-        _compare_audio(path, audio, audio_duration)
-        sha256 = file.sha256(lambda: _alive(scope, stage))
+        skipped = _skipped(fmt.width * fmt.height, frames, file.bytes, encoder)
+        read = _read(scope, stage, file, frames, skipped)
+        if read.complaint:  # is it because pictures were left out, and if not, where is it?
+            again = _read(scope, stage, file, frames, None, to_first_fault=True)
+            if again.complaint or skipped is None:
+                frame = len(again.decoded.pts)
+                raise _mismatch(path, f"it cannot be decoded, from about frame {frame} on ({read.complaint})", frame)
+            skipped, read = None, again
+        _compare_video(path, read.video, fmt, frames)
+        _compare_audio(path, read.audio, audio_duration)
+        _compare_decoded(path, read, whole=skipped is None)
+        _compare_thumbnails(path, read, rendered)
+        sha256 = file.sha256(lambda: scope.alive(stage))
         if (stamp := FileStamp.of(file.fd)) != file.stamp:
             raise _mismatch(path, "somebody wrote to it while it was read back")
         return VerifiedOutput(
@@ -77,7 +122,7 @@ def verify_output(
             fps=fmt.fps,
             frames=frames,
             duration=frames / fmt.fps,
-            audio_codec=audio.codec or None,
+            audio_codec=read.audio.codec or None,
             bytes=file.bytes,
             sha256=sha256,
             stamp=stamp,
@@ -96,9 +141,58 @@ def _written(path: Path, folder: int | None) -> Iterator[InputFile]:
         raise DhError("output.mismatch", error.message, hint=HINT) from error
 
 
-def _alive(scope: Scope, stage: str) -> None:
-    scope.check()
-    scope.beat(stage)
+def _skipped(pixels: int, frames: int, file_bytes: int, encoder: str) -> str | None:
+    """Which pictures are not decoded, since it would take too much of the time that it took to render them."""
+    frame_bytes = max(0, file_bytes - FREE_BYTES) / frames
+    decoded_ns = DECODED_PIXEL_NS * pixels + DECODED_BYTE_NS * frame_bytes
+    rendered_ns = START_NS / frames + RENDERED_NS + RENDERED_PIXEL_NS * pixels + RENDERED_BYTE_NS * frame_bytes
+    some, part = DECODED_PART[encoder]
+    share = decoded_ns / rendered_ns
+    return None if share <= DECODED_SHARE else some if share * part <= DECODED_SHARE else INTRA_ONLY
+
+
+def _read(
+    scope: Scope, stage: str, file: InputFile, frames: int, skipped: str | None, *, to_first_fault: bool = False
+) -> _Read:
+    """List all packets of `file`, and decode its pictures, but for those that are `skipped`.
+
+    Raises output.mismatch, env.*, Stopped.
+    """
+    thumbnails = memory_file()
+    try:
+        argv = _read_argv(file, thumbnails, skipped, to_first_fault)
+        cpu_s = CPU_BASE_S + CPU_PER_FRAME_S * frames
+        with running(scope, stage, argv, pass_fds=(*file.pass_fds, thumbnails), cpu_s=cpu_s) as child:
+            video, decoded, shown, audio = read_timelines(beating(scope, stage, lines_of(child)), 4)
+            code = child.wait()
+            scope.check()
+            complaint = damage(child.tail(100)) or (reason(child.tail()) or exit_text(code) if code else "")
+        if code is not None and code < 0:
+            raise _mismatch(file.path, f"it cannot be read back; ffmpeg: {exit_text(code)}")
+        if not len(video.pts) and not to_first_fault:
+            raise _mismatch(file.path, f"it cannot be read back ({complaint or 'it has no packet'})")
+        size = os.fstat(thumbnails).st_size
+        return _Read(video, audio, decoded, shown, os.pread(thumbnails, size, 0), complaint)
+    finally:
+        os.close(thumbnails)
+
+
+def _read_argv(file: InputFile, thumbnails: int, skipped: str | None, to_first_fault: bool) -> list[str]:
+    """The command line: a listing of packets, decoded pictures and thumbnails to stdout, thumbnails to their file."""
+    decoder, choice = ["-err_detect", "explode"], f"select=lt(n\\,{KEPT}),"
+    if skipped is not None:  # without what they refer to, pictures of other kinds show something else
+        decoder += ["-skip_frame", skipped, "-skip_loop_filter", "all"]
+        choice = "select=eq(pict_type\\,I),"
+    if to_first_fault:  # of several threads, each may be ahead of the others
+        decoder = ["-xerror", *decoder, "-threads", "1"]
+    graph = f"[0:v]split[a][b];[a]crop=2:2[decoded];[b]{choice}{SCALE},split[shown][thumbnails]"
+    exact = ["-fps_mode", "passthrough", "-enc_time_base", "demux"]
+    return [
+        *(*base_argv(), "-max_error_rate", "0", *input_argv(file, *decoder), "-filter_complex", graph),
+        *("-map", "0:v", "-map", "[decoded]", "-map", "[shown]", "-map", "0:a?", *exact),
+        *("-c:v", "rawvideo", "-c:v:0", "copy", "-c:a", "copy", "-f", "framecrc", "pipe:1"),
+        *("-map", "[thumbnails]", "-fps_mode", "passthrough", "-f", "rawvideo", f"pipe:{thumbnails}"),
+    ]
 
 
 def _compare_video(path: Path, video: Timeline, fmt: FrameFormat, frames: int) -> None:
@@ -117,6 +211,26 @@ def _compare_video(path: Path, video: Timeline, fmt: FrameFormat, frames: int) -
         raise _mismatch(path, f"frame {wrong} stands at {time:.6f} s, not at {float(wrong / fmt.fps):.6f} s")
 
 
+def _compare_decoded(path: Path, read: _Read, *, whole: bool) -> None:
+    times = read.video.times if whole else read.video.times[:1]
+    lost = np.flatnonzero(~np.isin(times, read.decoded.times))
+    if len(lost):
+        frame = int(lost[0])
+        raise _mismatch(path, f"frame {frame} cannot be decoded", frame)
+
+
+def _compare_thumbnails(path: Path, read: _Read, rendered: bytes) -> None:
+    """Whether the pictures show what was rendered, as far as that is seen at 8x8 points."""
+    if not rendered:
+        return
+    frames = np.searchsorted(read.video.times, np.frombuffer(read.shown.pts, np.int64))
+    frames = frames[frames < len(rendered) // THUMBNAIL_BYTES]
+    wanted = b"".join(rendered[frame * THUMBNAIL_BYTES :][:THUMBNAIL_BYTES] for frame in frames)
+    if len(different := unlike(wanted, read.thumbnails[: len(frames) * SHOWN_BYTES])):
+        frame = int(frames[different[0]])
+        raise _mismatch(path, f"frame {frame} shows something else than what was rendered", frame)
+
+
 def _compare_audio(path: Path, audio: Timeline, duration: Fraction | None) -> None:
     if bool(len(audio.pts)) != (duration is not None):
         raise _mismatch(path, "it has a sound that was not planned" if len(audio.pts) else "it has no sound")
@@ -127,5 +241,5 @@ def _compare_audio(path: Path, audio: Timeline, duration: Fraction | None) -> No
         raise _mismatch(path, f"its sound has {float(end):.3f} s, not {float(duration):.3f} s")
 
 
-def _mismatch(path: Path, finding: str) -> DhError:
-    return DhError("output.mismatch", f"output {path}: {finding}.", hint=HINT)
+def _mismatch(path: Path, finding: str, frame: int | None = None) -> DhError:
+    return DhError("output.mismatch", f"output {path}: {finding}.", hint=HINT, frame=frame)

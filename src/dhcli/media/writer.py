@@ -19,6 +19,7 @@ from dhcli.media.failure import encode_failure
 from dhcli.media.fence import CPU_BASE_S
 from dhcli.media.ffmpeg import InputFile, base_argv, fd_url, input_argv, is_bundled, sound_filter, start
 from dhcli.media.info import AudioInfo
+from dhcli.media.thumbnail import KEPT, LEAST, thumbnail
 from dhcli.options import Trim
 from dhcli.runtime.child import Child
 from dhcli.runtime.feed import Feed
@@ -180,6 +181,8 @@ class VideoWriter:
         self._scope, self._part, self._fmt, self._stage = scope, part, fmt, stage
         self.written = 0
         """Frames that the encoder took."""
+        self.thumbnails = bytearray()
+        """Of those frames, the first `KEPT`; none where they are too small for it."""
         sound: tuple[list[str], list[str]] = ([], [])
         cpu_s = self._limit = None  # frames come from here; only a sound can make ffmpeg spin, or write without end
         if audio is not None and audio_info is not None:
@@ -209,6 +212,8 @@ class VideoWriter:
             )
         for piece in y4m.pieces(frame.sealed()):
             self._send(piece)
+        if min(frame.width, frame.height) >= LEAST and self.written < KEPT:
+            self.thumbnails += thumbnail(frame)
         self.written += 1
         self._scope.beat(self._stage)
 

@@ -171,7 +171,7 @@ class Timings(Part):
     analyse: float = Field(default=0.0, description="Finding and following the face.")
     listen: float = Field(default=0.0, description="Speech to mouth codes.")
     render: float = Field(default=0.0, description="From the first frame to the encoder's end.")
-    verify: float = Field(default=0.0, description="Reading the output back.")
+    verify: float = Field(default=0.0, description="Reading the output back, and comparing the inputs.")
     stages: dict[str, float] = Field(default_factory=dict, description="Parts of `render`, by stage.")
     reader_wait: float = Field(default=0.0, description="Time the reader waited for the networks.")
     writer_wait: float = Field(default=0.0, description="Time the writer waited for the networks.")
