@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dhcli.attempt import Attempt
+from dhcli.attempt import Attempt, Outputs
 from dhcli.disk.lock import run_lock
 from dhcli.ending import Outcome
 from dhcli.errors import BUG, CODES, FAILED, OK, RESULTS_LOST, TRY_LATER, DhError
@@ -87,6 +87,7 @@ class Batch:
         self._abandoned = False
         self._statuses: collections.Counter[str] = collections.Counter()
         self._codes: collections.Counter[str] = collections.Counter()
+        self._outputs: Outputs = {}
         self._lost = self._said_device = False
         self._stopped_by: DhError | None = None
 
@@ -203,7 +204,7 @@ class Batch:
             finally:
                 os._exit(self._exit_code())
 
-        attempt = Attempt(job, settings, record, self._emit)
+        attempt = Attempt(job, settings, record, self._emit, self._outputs)
         self._give_up = lambda error: abandon(lambda: attempt.give_up(error))
         try:
             return attempt.run(self._publish, abandon, self._check_signals), record

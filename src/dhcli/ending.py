@@ -71,7 +71,6 @@ class Ending:
             return self._outcome  # it came back in the last moment, and its result is on the disk
         with contextlib.suppress(OSError):  # its disk may be the reason
             part_path(self._job.save_path).unlink()
-            self._record.put_in_place = None  # it was still there, so that it is not the output
         outcome = self._written(self._last_words(error))
         _remove(lock_path(self._job.save_path))
         if self._settings.results_dir is not None:

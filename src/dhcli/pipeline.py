@@ -9,6 +9,7 @@ failure.
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -33,6 +34,8 @@ from dhcli.stages.listen import ConditionTrack
 from dhcli.stages.speak import Shot
 from dhcli.types import Frame
 
+SLOW_DISK_BYTES_S = 5 << 20
+"""A file that is put on the disk shows no progress; slower than this it counts as stuck, not as slow."""
 CHANNEL_FRAMES = 4
 """Bound of each channel, unless a batch is larger; with 8 a video has no more frames a second."""
 CHANNEL_BYTES = 24 << 20
@@ -70,6 +73,8 @@ def render_job(
         _Render(
             plan, family, scope, trace, part, track, conditions, notify, batch or family.batch, keep_free_bytes
         ).run()
+    with scope.stage("commit", limit_s=os.fstat(part.fd).st_size / SLOW_DISK_BYTES_S):
+        part.flush()  # it may take minutes; what is read back afterwards is what will be renamed
     with trace.timed("verify"), scope.stage("verify"):
         with scope.waiting("verify"):
             notify("verify", 0, None)

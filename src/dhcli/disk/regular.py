@@ -5,7 +5,36 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
+
+
+@dataclass(frozen=True, slots=True)
+class FileStamp:
+    """Which file it is and when it changed last: any write gives it another stamp."""
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    """Time of the last change of content, owner, rights, name or links; no program can set it back."""
+
+    @classmethod
+    def of(cls, file: int | Path) -> Self:
+        """The stamp of an open file, or of what stands at a path, links not followed. Raises OSError."""
+        return cls.of_stat(os.fstat(file) if isinstance(file, int) else os.lstat(file))
+
+    @classmethod
+    def of_stat(cls, found: os.stat_result) -> Self:
+        """The stamp in what the system told of a file."""
+        return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+    def same_content(self, other: FileStamp | None) -> bool:
+        """Whether `other` is the same file, not written to; a rename, a link or a chmod in between does not count."""
+        mine = (self.device, self.inode, self.size, self.mtime_ns)
+        return other is not None and mine == (other.device, other.inode, other.size, other.mtime_ns)
 
 
 def open_regular(path: Path, *, follow: bool = True) -> int:

@@ -4,39 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from collections.abc import Callable
-from pathlib import Path
 
 from dhcli.media.framing import Found, pieces
 
 SHORT, LONG = 8, 16
 """Bytes of a box's head: 32 bits of length and a name, and 64 bits of length where the first are 1."""
-FIRST, FRAGMENT = b"ftyp", b"moof"
+FRAGMENT = b"moof"
 NAME = re.compile(rb"[ -~\xa9][ -~]{3}")
-MOST_BOXES = 1000
-"""dh writes four."""
-
-
-def is_cut(path: Path) -> bool:
-    """Whether a file that was an MP4 ends too early, or is empty. Raises OSError."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    try:
-        info = os.fstat(fd)
-        if not stat.S_ISREG(info.st_mode):
-            return False
-        if not info.st_size:
-            return True
-        if os.pread(fd, SHORT, 0)[4:] != FIRST:  # any other file read as boxes would seem to be cut, too
-            return False
-        at = 0
-        for _ in range(MOST_BOXES):
-            if at >= info.st_size:
-                return at > info.st_size
-            at += _length(os.pread(fd, LONG, at))
-        return False
-    finally:
-        os.close(fd)
 
 
 def examine(fd: int, size: int, alive: Callable[[], None] = lambda: None) -> Found:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dhcli.disk.regular import FileStamp
 from dhcli.errors import DhError
 from dhcli.media.failure import reason
 from dhcli.media.ffmpeg import InputFile, base_argv, beating, input_argv, lines_of, running
@@ -35,6 +36,8 @@ class VerifiedOutput:
     audio_codec: str | None
     bytes: int
     sha256: str
+    stamp: FileStamp
+    """The file as it was when its last byte was read."""
 
 
 def verify_output(
@@ -74,6 +77,7 @@ def verify_output(
             audio_codec=audio.codec or None,
             bytes=file.bytes,
             sha256=file.sha256(lambda: _alive(scope, stage)),
+            stamp=FileStamp.of(file.fd),
         )
 
 

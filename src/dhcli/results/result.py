@@ -71,7 +71,9 @@ class JobResult(Part):
     inputs: Inputs = Field(default=Inputs(), description="The files that were read.")
     output: OutputInfo | None = Field(default=None, description="Set exactly when succeeded or skipped.")
     owns_output: bool = Field(
-        default=False, description="A file at the output's path was put there by dh; another run may replace it."
+        default=False,
+        description="The file at the output's path is as large as one that dh put there. It is replaced only where its "
+        "hash is that file's, too.",
     )
     last_success: LastSuccess | None = Field(
         default=None,
