@@ -32,10 +32,10 @@ from dhcli.results.parts import EarlierAttempt, ErrorInfo
 from dhcli.results.resume import in_order
 from dhcli.retry import FailureLimit, Retry
 from dhcli.runtime.monitor import open_files_allowed
+from dhcli.runtime.scheduling import run_as_batch
 from dhcli.runtime.scope import Scope
 from dhcli.runtime.signals import StopSignals
 from dhcli.runtime.threads import start_thread
-from dhcli.runtime.turns import take_long_turns
 from dhcli.settings import Settings
 
 DEVICE_FALLBACK, RUN_STOPPED = "device.fallback", "run.stopped"
@@ -95,7 +95,7 @@ class Batch:
         """Every job. What is wrong with a job ends in its result; raises DhError where the run may not start."""
         with contextlib.ExitStack() as stack:
             open_files_allowed()  # otherwise the first call that needs one more is the trouble, whatever it is
-            take_long_turns()
+            run_as_batch()
             stack.enter_context(self._watch)
             self._watch.seal()
             stack.enter_context(self._watch.stage(WATCHED))

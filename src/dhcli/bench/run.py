@@ -37,8 +37,8 @@ from dhcli.pipeline import render_job
 from dhcli.plan import Contents, Trace, plan_job
 from dhcli.probes import Probes
 from dhcli.runtime.cgroup import memory_limit
+from dhcli.runtime.scheduling import run_as_batch
 from dhcli.runtime.threads import cores
-from dhcli.runtime.turns import take_long_turns
 
 TIMES = 3
 """Of the warm pass, of which the middle one counts, and of the floors, of which the medians do, in turn: other
@@ -87,7 +87,7 @@ class _Opened:
 
 def measure(wanted: Wanted, say: Say) -> BenchReport:
     """Render every size and tell. `say` is told what begins. Raises what ends the job."""
-    take_long_turns()  # as a run does
+    run_as_batch()  # as a run does
     family, pool, load_s = _load(wanted)
     options = wanted.job.options
     runs = []

@@ -63,11 +63,6 @@ def find_ffmpeg() -> str:
     raise DhError("env.ffmpeg_unusable", f"{wanted} is not a program that can be run.", hint=f"Try: chmod +x {wanted}")
 
 
-def is_bundled(program: str) -> bool:
-    """Whether `program` came with imageio-ffmpeg; any other one may be a script with something before its ffmpeg."""
-    return Path(program).is_relative_to(Path(imageio_ffmpeg.__file__).parent)
-
-
 def _ask(program: str, option: str) -> str:
     try:
         answer = subprocess.run(

@@ -17,11 +17,10 @@ from dhcli.errors import DhError
 from dhcli.media import y4m
 from dhcli.media.failure import encode_failure
 from dhcli.media.fence import CPU_BASE_S
-from dhcli.media.ffmpeg import InputFile, base_argv, fd_url, input_argv, is_bundled, sound_filter, start
+from dhcli.media.ffmpeg import InputFile, base_argv, fd_url, input_argv, sound_filter, start
 from dhcli.media.info import AudioInfo
 from dhcli.options import Trim
 from dhcli.runtime.child import Child
-from dhcli.runtime.feed import Feed
 from dhcli.runtime.scope import TICK_S, Scope
 from dhcli.timing import rate_text
 from dhcli.types import Colour, Frame, FrameFormat
@@ -192,14 +191,13 @@ class VideoWriter:
         fds = (part_fd, *(audio.pass_fds if audio else ()))
         self._child: Child = start(scope, stage, argv, feed=True, pass_fds=fds, cpu_s=cpu_s, file_bytes=self._limit)
         try:
-            self._feed = Feed(self._child.stdin, lend=is_bundled(argv[0]))
             self._send(y4m.header(fmt))
         except BaseException:
             self.close()
             raise
 
     def write(self, frame: Frame) -> None:
-        """Give the encoder one frame, which is read-only from now on; waits while the encoder is busy.
+        """Give the encoder one frame; waits while the encoder is busy.
 
         Raises encode.failed, output.disk_full, Stopped.
         """
@@ -207,7 +205,7 @@ class VideoWriter:
             raise ValueError(
                 f"frame of {frame.width}x{frame.height} px in a {self._fmt.width}x{self._fmt.height} video"
             )
-        for piece in y4m.pieces(frame.sealed()):
+        for piece in y4m.pieces(frame):
             self._send(piece)
         self.written += 1
         self._scope.beat(self._stage)
@@ -236,7 +234,7 @@ class VideoWriter:
         while left:
             self._scope.check()
             try:
-                left = left[self._feed.send(left) :]
+                left = left[self._child.stdin.write(left) :]
             except (BrokenPipeError, ConnectionResetError) as error:
                 code = self._child.wait()
                 self._scope.check()
