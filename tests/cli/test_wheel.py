@@ -56,5 +56,5 @@ def test_dh_from_the_wheel_renders_outside_the_repository(
     dh("render", *inputs, "--device", "cpu", "--limit-frames", "3", "--set", "preset=ultrafast")
     assert json.loads((work / "hello.mp4.json").read_text())["status"] == "succeeded"
     assert (work / "hello.mp4").stat().st_size > 0
-    sample = json.loads(dh("bench", "--frames", "3", "--device", "cpu", "--json"))
-    assert [run["spoken_frames"] for run in sample["runs"]] == [3]
+    sample = json.loads(dh("bench", "--limit-frames", "3", "--device", "cpu", "--json"))
+    assert [run["frames"] for run in sample["runs"]] == [3]
