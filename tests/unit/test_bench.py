@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
 import pytest
 
 from dhcli.bench.clip import Size, parse_size, sample
@@ -31,3 +37,18 @@ def test_the_sample_is_there() -> None:
     audio, video = sample()
     assert (audio.name, video.name) == ("speech.wav", "avatar.mp4")
     assert audio.is_file()
+
+
+def test_chart_and_tables_are_made_of_the_figures_alone(repository: Path, tmp_path: Path) -> None:
+    for folder in ("benchmarks", "docs"):
+        shutil.copytree(repository / folder, tmp_path / folder)
+    draw = [sys.executable, str(tmp_path / "benchmarks" / "speed.py"), "--draw"]
+    done = subprocess.run(draw, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for name in ("benchmarks/speed.md", "docs/performance.md", "docs/images/speed.svg"):
+        made = (tmp_path / name).read_text(encoding="utf-8")
+        assert made == (repository / name).read_text(encoding="utf-8"), f"{name}: run benchmarks/speed.py --draw"
+    chart = ET.fromstring((tmp_path / "docs/images/speed.svg").read_text(encoding="utf-8"))  # noqa: S314 - our own
+    assert len([part for part in chart if part.get("height") == "20"]) == 4 * (1 + 3), (
+        "dh and three parts of four sizes"
+    )
