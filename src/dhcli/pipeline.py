@@ -42,6 +42,11 @@ CHANNEL_BYTES = 24 << 20
 """Bound of each channel, and of a batch: fewer frames where those would be larger than this, 2 at 2160p."""
 
 
+def channel_frames(frame_bytes: int, batch: int) -> int:
+    """Frames that may wait in a channel: at least a batch, except where `CHANNEL_BYTES` allows fewer."""
+    return max(1, min(max(CHANNEL_FRAMES, batch), CHANNEL_BYTES // frame_bytes))
+
+
 def render_job(
     plan: Plan,
     family: Family,
@@ -121,7 +126,7 @@ class _Render:
         self._scope, self._trace, self._part, self._notify = scope, trace, part, notify
         self._track, self._conditions = track, conditions
         self._yuv: YuvMatrix = yuv_matrix(plan.format.colour, plan.format.height)
-        capacity = max(1, min(max(CHANNEL_FRAMES, batch), CHANNEL_BYTES // plan.format.frame_bytes))
+        capacity = channel_frames(plan.format.frame_bytes, batch)
         self._batch = min(batch, capacity)
         self._decoded: Channel[Frame] = Channel(capacity, scope)
         self._rendered: Channel[Frame] = Channel(capacity, scope)
@@ -193,7 +198,6 @@ class _Render:
                     break
                 case _:
                     assert_never(item)
-        self._expect(self._trace.rendered, self._plan.frames, "speak")
         self._rendered.end("speak")
 
     def _shot(self, index: int, frame: Frame) -> Shot | None:
