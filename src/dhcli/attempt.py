@@ -88,10 +88,11 @@ class Attempt:
             with self._locked(check):
                 if (error := self._same_output()) is None:
                     return self._run_locked(publish, abandon)
-        except DhError as refusal:
-            if refusal.code not in {"env.locked", "job.cancelled"}:
-                return self._ending.fail(refusal)
-            error = refusal  # the lock's holder is writing the result file too
+        except Exception as unforeseen:  # noqa: BLE001 - one bad job never ends the others
+            error = as_dh_error(unforeseen, "job")
+            if error.code not in {"env.locked", "job.cancelled"}:
+                return self._ending.fail(error)
+        # Another process, or another job of this run, has the result file.
         return Outcome(self._record.result(status_of(error), error=error), unwritten=True)
 
     def give_up(self, error: DhError) -> Outcome:

@@ -23,7 +23,7 @@ from pathlib import Path
 from dhcli.attempt import Attempt, Outputs
 from dhcli.disk.lock import run_lock
 from dhcli.ending import Outcome
-from dhcli.errors import BUG, CODES, FAILED, OK, RESULTS_LOST, TRY_LATER, DhError
+from dhcli.errors import BUG, CODES, FAILED, OK, RESULTS_LOST, TRY_LATER, DhError, as_dh_error
 from dhcli.events import BatchStarted, Event, JobDeferred, JobFinished, JobStarted, Listener, Retrying, Summary, Warned
 from dhcli.families.family import BATCH
 from dhcli.options import Job
@@ -88,7 +88,7 @@ class Batch:
         self._statuses: collections.Counter[str] = collections.Counter()
         self._codes: collections.Counter[str] = collections.Counter()
         self._outputs: Outputs = {}
-        self._lost = self._said_device = False
+        self._lost = self._said_device = self._bug = False
         self._stopped_by: DhError | None = None
 
     def run(self, jobs: Sequence[Job], manifest: Path | None = None) -> Summary:
@@ -136,7 +136,13 @@ class Batch:
         waiting = collections.deque((index, job, False) for index, job in enumerate(chosen))
         while waiting and not self._must_stop(len(chosen)):
             index, job, again = waiting.popleft()
-            if not self._job(job, index, len(chosen), may_defer=bool(waiting) and not again):
+            ended = self._statuses.total()
+            try:
+                done = self._job(job, index, len(chosen), may_defer=bool(waiting) and not again)
+            except Exception as error:  # noqa: BLE001 - a bug around one job: the others and the summary still come
+                self._broken(job, as_dh_error(error, "job"), counted=self._statuses.total() > ended)
+                continue
+            if not done:
                 waiting.append((index, job, True))
 
     def _must_stop(self, jobs: int) -> bool:
@@ -213,7 +219,8 @@ class Batch:
 
     def _finished(self, job: Job, outcome: Outcome, record: Record) -> None:
         result, error = outcome.result, outcome.result.error
-        self._statuses[result.status] += 1
+        text = json.dumps(result.model_dump(mode="json")) if outcome.lost is not None else ""
+        self._count(result.status, error)
         for warning in result.warnings if result.status != "skipped" else ():
             if warning.code == DEVICE_FALLBACK:  # the same for every job: said once
                 if self._said_device:
@@ -222,12 +229,8 @@ class Batch:
             self._emit(Warned(job.id, warning.code, warning.message))
         if outcome.lost is not None:
             self._lost = True
-            text = json.dumps(result.model_dump(mode="json"))
+            self._bug |= outcome.lost.code == "internal.bug"
             self._emit(Warned(job.id, "result.lost", f"{outcome.lost.message} It says: {text}"))
-        if error is not None:
-            self._codes[error.code] += 1
-            if CODES[error.code].stops == "run":
-                self._stopped_by = self._stopped_by or DhError(error.code, error.message)
         frames = result.frames.encoded if result.status == "succeeded" else 0
         self._emit(
             JobFinished(
@@ -246,6 +249,36 @@ class Batch:
                 stage=error.stage if error else None,
                 peak_rss_bytes=result.resources.peak_rss_bytes if result.status != "skipped" else None,
                 analysis=result.analysis if result.status != "skipped" else None,
+            )
+        )
+
+    def _count(self, status: str, error: ErrorInfo | None) -> None:
+        self._statuses[status] += 1
+        if error is not None:
+            self._codes[error.code] += 1
+            if CODES[error.code].stops == "run":
+                self._stopped_by = self._stopped_by or DhError(error.code, error.message)
+
+    def _broken(self, job: Job, error: DhError, *, counted: bool) -> None:
+        """End a job whose end could not be told, by a bug. Its result may be on the disk, or may not."""
+        info = ErrorInfo.from_error(error)
+        self._bug |= error.code == "internal.bug"
+        if not counted:
+            self._count("failed", info)
+        self._emit(Warned(job.id, "result.lost", f"{info.message} {info.traceback or ''}".strip()))
+        self._emit(
+            JobFinished(
+                run_id=self.run_id,
+                job_id=job.id,
+                status="failed",
+                save_path=str(job.save_path),
+                result_path=None,
+                wall_s=0.0,
+                frames=0,
+                fps=None,
+                code=info.code,
+                message=info.message,
+                hint=info.hint,
             )
         )
 
@@ -268,7 +301,7 @@ class Batch:
         """The gravest that applies: signal, bug, lost results, environment, failed for good, nothing."""
         if self._signals.number is not None:
             return 128 + self._signals.number
-        if "internal.bug" in self._codes:
+        if self._bug or "internal.bug" in self._codes:
             return BUG
         if self._lost:
             return RESULTS_LOST

@@ -13,7 +13,7 @@ import typer
 
 from dhcli.command.bench import bench
 from dhcli.command.cache import cache_app
-from dhcli.command.entry import refused, run
+from dhcli.command.entry import as_bug, refused, run
 from dhcli.command.flags import (
     AudioPath,
     CacheDir,
@@ -145,7 +145,7 @@ def render(
     from dhcli.batch import Batch, Policy
     from dhcli.command.console import Audience
     from dhcli.command.preview import preview
-    from dhcli.command.selection import chosen_jobs, files_of, refuse_overwriting, usage
+    from dhcli.command.selection import chosen_jobs, refuse_reports_over_jobs, refuse_reports_over_manifest, usage
     from dhcli.reports import Reports, Wanted, is_command
     from dhcli.results.resume import in_order
     from dhcli.retry import Retry
@@ -157,15 +157,15 @@ def render(
         usage("give --force or --if-exists fail, not both")
     ours = {"--log-file": log_file, "--metrics-file": metrics_file, "--junit": junit, "--run-lock": run_lock}
     # Before anything is told of a run, and that is written there, even where the manifest is refused.
-    refuse_overwriting(ours, [("the manifest", Path(manifest))] if manifest not in {None, "-"} else [])
+    refuse_reports_over_manifest(ours, manifest)
     audience = Audience(as_json=json_, progress=progress.value, verbosity=-1 if quiet else verbose)
     files = Wanted() if dry_run else Wanted(log_file, metrics_file, junit, on_finish)
     with Reports(files, audience, audience.stdout_lost) as reports, _refusal_told(reports, lambda: reports.began):
-        path, jobs = chosen_jobs(manifest, (audio, video, save_path), job, shard, model, set_, root)
+        chosen = chosen_jobs(manifest, (audio, video, save_path), job, shard, model, set_, root, results_dir)
         hashes, probes = _cache(cache_dir, cache_size << 20, wanted=not no_cache)
         settings = Settings(
             models=_models(models_dir, device, threads, precision),
-            manifest=path,
+            manifest=chosen.manifest,
             if_exists=(IfExists.overwrite if force else if_exists).value,
             verify=verify,
             retry_poison=retry_poison,
@@ -180,17 +180,17 @@ def render(
             hashes=hashes,
             probes=probes,
         )
-        refuse_overwriting(ours, files_of(jobs, settings.result_path))
+        refuse_reports_over_jobs(ours, chosen.all_jobs, settings.result_path, results_dir)
         policy = Policy(Retry(retries), _failure_limit(max_failures, fail_fast=fail_fast), only_failed, run_lock)
         if dry_run:
-            jobs = in_order(jobs, settings.result_path, only_failed=only_failed)
+            jobs = in_order(chosen.jobs, settings.result_path, only_failed=only_failed)
             raise typer.Exit(reports.exit_code(preview(settings, jobs, audience)))
 
         def signalled(number: int) -> None:
             audience.hurry()
             reports.signalled(number)
 
-        summary = Batch(settings, reports, policy, signalled).run(jobs, path)
+        summary = Batch(settings, reports, policy, signalled).run(chosen.jobs, chosen.manifest)
         raise typer.Exit(reports.exit_code(summary.exit_code))
 
 
@@ -216,18 +216,18 @@ def check(
 
     audience = Audience(as_json=json_, progress="none", verbosity=0)
     with _refusal_told(audience):
-        path, jobs = chosen_jobs(manifest, (None, None, None), job, None, model, set_, root)
+        chosen = chosen_jobs(manifest, (None, None, None), job, None, model, set_, root, results_dir)
         hashes, probes = _cache(cache_dir, 0)
         settings = Settings(
             models=_models(models_dir, device),
-            manifest=path,
+            manifest=chosen.manifest,
             results_dir=results_dir,
             max_duration_s=max_duration,
             root=root,
             hashes=hashes,
             probes=probes,
         )
-    code = preview(settings, jobs, audience)
+    code = preview(settings, chosen.jobs, audience)
     raise typer.Exit(RESULTS_LOST if audience.stdout_lost() and code in {OK, FAILED} else code)
 
 
@@ -271,7 +271,10 @@ def schema(kind: Annotated[SchemaKind, typer.Argument(help="Which format.")]) ->
 
 @contextlib.contextmanager
 def _refusal_told(listener: Listener, began: Callable[[], bool] = lambda: False) -> Iterator[None]:
-    """With --json, a run that cannot start says so to programs, too. An interrupt before the first job is one line."""
+    """With --json, a run that cannot start says so to programs, too. An interrupt before the first job is one line.
+
+    So does a run that a bug ends: its reports are made before the traceback goes to stderr.
+    """
     try:
         yield
     except KeyboardInterrupt:
@@ -279,6 +282,11 @@ def _refusal_told(listener: Listener, began: Callable[[], bool] = lambda: False)
         raise
     except DhError as error:
         listener(refused(error))
+        raise
+    except (typer.Exit, typer.TyperException):  # how every call ends, and wrong usage
+        raise
+    except Exception as error:
+        listener(refused(as_bug(error)))
         raise
 
 

@@ -10,14 +10,15 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO
 
 from dhcli import strict_yaml
-from dhcli.conflicts import find_conflicts, find_strays, with_ids
+from dhcli.conflicts import STDIN, find_conflicts, find_strays, with_ids
+from dhcli.disk.names import result_path
 from dhcli.errors import ManifestError
 from dhcli.job_reader import ID_PATTERN, OPTIONS, PATHS, VERSION, JobReader, Problems
 from dhcli.options import Job
@@ -42,10 +43,12 @@ def load_manifest(
     stdin: BinaryIO | None = None,
     overrides: Mapping[str, str] = NO_OVERRIDES,
     root: Path | None = None,
+    results_dir: Path | None = None,
 ) -> Manifest:
     """Read and check a manifest. None and `-` are standard input, whose paths are relative to the current folder.
 
-    `overrides` are job options as text; they win over the jobs and the defaults. No path may leave `root`.
+    `overrides` are job options as text; they win over the jobs and the defaults. No path may leave `root`. Results are
+    to lie in `results_dir`, without it beside the outputs.
 
     Raises ManifestError, `.unreadable`, `.syntax`, `.limit`, `.invalid` or `.conflict`, with every problem of the file.
     """
@@ -58,13 +61,14 @@ def load_manifest(
         raise ManifestError(f"manifest.{error.kind}", error.problems) from error
     problems = Problems(name)
     reader = JobReader(folder, problems, overrides)
-    jobs = reader.read(document)
-    for job, key, text in find_conflicts(jobs):
-        problems.add(reader.lines[job.index, key], f"jobs[{job.index}].{key}", text, conflict=True)
+    jobs = with_ids(reader.read(document))
+    for job, key, text in find_conflicts(jobs, _result_in(results_dir), path or STDIN, results_dir):
+        at = key if (job.index, key) in reader.lines else "save_path"  # which the id was made of
+        problems.add(reader.lines[job.index, at], f"jobs[{job.index}].{at}", text, conflict=True)
     for job, key, text in find_strays(jobs, root) if root is not None else ():
         problems.add(reader.lines.get((job.index, key), job.line), f"jobs[{job.index}].{key}", text)
     problems.raise_any()
-    return Manifest(path, hashlib.sha256(data).hexdigest(), with_ids(jobs))
+    return Manifest(path, hashlib.sha256(data).hexdigest(), jobs)
 
 
 def single_job(
@@ -73,18 +77,19 @@ def single_job(
     save_path: str | Path,
     overrides: Mapping[str, str] = NO_OVERRIDES,
     root: Path | None = None,
+    results_dir: Path | None = None,
 ) -> Manifest:
     """The manifest of one job given on the command line, checked as if it stood in a file. Raises ManifestError."""
     texts = {"audio": str(audio), "video": str(video), "save_path": str(save_path)}
     problems = Problems("dh")
-    jobs = JobReader(_current_folder("dh"), problems, overrides).single(texts)
-    for _, key, text in find_conflicts(jobs):
-        problems.add(None, f"--{key.replace('_', '-')}", text, conflict=True)
+    jobs = with_ids(JobReader(_current_folder("dh"), problems, overrides).single(texts))
+    for _, _, text in find_conflicts(jobs, _result_in(results_dir), results_dir=results_dir):
+        problems.add(None, "--save-path", text, conflict=True)
     for _, key, text in find_strays(jobs, root) if root is not None else ():
         problems.add(None, f"--{key.replace('_', '-')}", text)
     problems.raise_any()
     content = json.dumps([texts, dict(overrides)], sort_keys=True).encode()
-    return Manifest(None, hashlib.sha256(content).hexdigest(), with_ids(jobs))
+    return Manifest(None, hashlib.sha256(content).hexdigest(), jobs)
 
 
 def check_overrides(overrides: Mapping[str, str]) -> None:
@@ -120,6 +125,10 @@ def manifest_schema() -> dict[str, Any]:
         },
         "$defs": {**OPTIONS, "label": OPTIONS["label"] | text},
     }
+
+
+def _result_in(folder: Path | None) -> Callable[[Job], Path]:
+    return lambda job: result_path(job.save_path, job.id, folder)
 
 
 def _current_folder(name: str) -> Path:

@@ -171,7 +171,7 @@ def test_the_lock_of_another_user_is_respected_and_does_not_stay_for_ever(
         assert caught.value.code == "env.locked"
         assert f"process {os.getpid()}" in caught.value.message
         os.seteuid(0)
-    lock_path(save_path).write_text("left by somebody who was killed")
+    lock_path(save_path).write_text('{"pid": 1, "host": "left by somebody who was killed"}')
     os.seteuid(65534)
     with output_lock(save_path):
         os.seteuid(0)

@@ -11,6 +11,7 @@ import jsonschema
 import pytest
 from pydantic import ValidationError
 
+from dhcli.disk.names import result_path
 from dhcli.errors import CODES, DhError, as_dh_error
 from dhcli.results.parts import (
     AudioInput,
@@ -23,7 +24,7 @@ from dhcli.results.parts import (
     VideoInput,
     WarningInfo,
 )
-from dhcli.results.result import JobResult, UnreadableResultError, read_result, result_path, result_schema, write_result
+from dhcli.results.result import JobResult, UnreadableResultError, read_result, result_schema, write_result
 
 NOW = dt.datetime(2026, 11, 22, 1, 30, tzinfo=dt.UTC)
 OUTPUT = OutputInfo(

@@ -49,7 +49,7 @@ def bench(
         audio = str(speech) if audio is None else audio
         video = str(avatar) if video is None else video
     nowhere = f"{video}/out.mp4"  # measure renders elsewhere; no input can lie below another one
-    _, (job,) = chosen_jobs(None, (audio, video, nowhere), None, None, model, set_)
+    (job,) = chosen_jobs(None, (audio, video, nowhere), None, None, model, set_).jobs
     try:
         settings = Settings(models, limit_frames=limit_frames)
         report = measure(job, sizes, settings, lambda text: say([f"dh bench: {text}"]))

@@ -42,6 +42,12 @@ def refused(error: DhError) -> Refused:
     return Refused(error.code, problems, error.hint, error.info.exit_code)
 
 
+def as_bug(error: Exception) -> DhError:
+    """What nobody foresaw as `internal.bug`; too few descriptors to load dh are `env.limits`."""
+    known = as_dh_error(error, "start")
+    return known if known.code == "env.limits" else DhError("internal.bug", describe(error), stage="start")
+
+
 def _run(app: typer.Typer, arguments: Sequence[str]) -> int:
     try:
         if arguments[:1] == ["--version"]:  # before typer builds its parser
@@ -63,8 +69,8 @@ def _run(app: typer.Typer, arguments: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001 - the last place that can turn a bug into an exit code
         if isinstance(error, OSError) and HELP & set(arguments):  # the help is written by typer
             return _lost(error)
-        known = as_dh_error(error, "start")
-        if known.code == "env.limits":  # too few descriptors to load dh
+        known = as_bug(error)
+        if known.code == "env.limits":
             say(refusal(refused(known)))
             return known.info.exit_code
         return _bug(error)

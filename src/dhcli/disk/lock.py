@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import socket
+import stat
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,8 @@ POLL_S = 0.1
 """How often a waiting process tries again; flock itself cannot wait for a limited time."""
 HOLDER_BYTES = 1024
 """The holder's process id, host and run take about 100."""
+HEAD = b'{"pid": '
+"""How each lock file of dh begins."""
 NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP})
 
 
@@ -37,11 +40,19 @@ def output_lock(
     """Hold the only right to write `save_path`; the lock file beside it is gone afterwards.
 
     `check` is called while waiting, and ends the wait by raising. Raises DhError env.locked where another process has
-    the lock for longer than `wait_s`, and output.not_writable or output.disk_full where its folder does not take it.
+    the lock for longer than `wait_s`, and output.not_writable or output.disk_full where its folder does not take it, or
+    where a file with the name of the lock file has another content.
     """
     path = lock_path(save_path)
     try:
         descriptor = _wait(path, run_id, wait_s, check, temporary=True)
+    except FileExistsError as error:
+        raise DhError(
+            "output.not_writable",
+            f"{save_path} cannot be locked: {path} is no lock file of dh.",
+            hint="Move that file away.",
+            stage="output",
+        ) from error
     except OSError as error:
         raise _not_writable(save_path, error) from error
     if descriptor is None:
@@ -134,11 +145,13 @@ def _wait(path: Path, run_id: str, wait_s: float, check: Callable[[], None], *, 
 def _try_lock(path: Path, run_id: str, *, temporary: bool) -> int | None:
     """An open descriptor that holds the lock, or None where another one does. Raises OSError.
 
-    A `temporary` lock file that turns out to be useless is removed.
+    A `temporary` lock file that turns out to be useless is removed. FileExistsError: it is no lock file, and is kept.
     """
     while True:
         descriptor, ours = _opened(path)
         try:
+            if temporary:
+                _refuse_foreign(descriptor)
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_at(descriptor, path):
                 if ours:
@@ -147,6 +160,9 @@ def _try_lock(path: Path, run_id: str, *, temporary: bool) -> int | None:
         except BlockingIOError:
             os.close(descriptor)
             return None
+        except FileExistsError:
+            os.close(descriptor)
+            raise
         except OSError:
             if temporary:
                 path.unlink(missing_ok=True)
@@ -167,6 +183,17 @@ def _opened(path: Path) -> tuple[int, bool]:
         except FileNotFoundError:
             pass
         raise
+
+
+def _refuse_foreign(descriptor: int) -> None:
+    """Raise FileExistsError where a file with the name of a lock file is somebody's: locking overwrites and removes it.
+
+    A power cut may leave a part of a lock file's content, or zeros in place of it.
+    """
+    regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+    head = os.pread(descriptor, len(HEAD), 0) if regular else b""
+    if not regular or (not HEAD.startswith(head) and head.strip(b"\0")):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
 
 
 def _introduce(descriptor: int, run_id: str) -> None:
@@ -203,7 +230,7 @@ def _refuse_other_content(path: Path) -> None:
             content = file.read(HOLDER_BYTES)
     except FileNotFoundError:
         return
-    if content and not content.startswith(b'{"pid": '):
+    if content and not content.startswith(HEAD):
         raise DhError(
             "env.lock_unusable",
             f"{path} is no lock file: it has a content of its own.",

@@ -35,6 +35,12 @@ def part_path(save_path: Path) -> Path:
     return save_path.parent / f".{readable}.{digest}.dh-part"
 
 
+def scratch_path(save_path: Path) -> Path:
+    """The name that scratch data has for a moment, where the file system has no files without a name."""
+    path = part_path(save_path)
+    return path.with_name(f"{path.name}-scratch")
+
+
 def open_scratch(save_path: Path) -> int:
     """A descriptor of a new file beside `save_path` that has no name and is gone when closed. Under the output's lock.
 
@@ -49,8 +55,7 @@ def open_scratch(save_path: Path) -> int:
             except OSError as error:
                 if error.errno not in NO_TMPFILE:
                     raise
-        path = part_path(save_path)
-        path = path.with_name(f"{path.name}-scratch")
+        path = scratch_path(save_path)
         path.unlink(missing_ok=True)  # a run was killed between the next two calls
         fd = os.open(path, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         path.unlink()

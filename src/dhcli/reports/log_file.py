@@ -57,7 +57,7 @@ class LogFile:
                 self._context["run_id"] = event.run_id
             case JobStarted():
                 self._end_stage()
-                self._context |= {"job_id": event.job_id, "attempt": event.attempt}
+                self._context |= {"job_id": as_json(event)["job_id"], "attempt": event.attempt}
             case JobFinished() | JobDeferred():
                 self._end_stage()
                 self._context |= {"job_id": None, "attempt": None}
@@ -72,7 +72,7 @@ class LogFile:
         if event.stage != self._context["stage"]:
             self._end_stage()
             self._context["stage"], self._stage_began_s, self._progress_s = event.stage, now, now
-            self._write("stage_started", "info", {"job_id": event.job_id})
+            self._write("stage_started", "info", {"job_id": as_json(event)["job_id"]})
         elif now - self._progress_s >= PROGRESS_EVERY_S:
             self._progress_s = now
             self._write(event.name, "debug", _fields(event))

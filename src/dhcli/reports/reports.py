@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from dhcli.disk.lock import output_lock
 from dhcli.disk.part import PartFile
-from dhcli.errors import FAILED, OK, RESULTS_LOST, TRY_LATER, DhError, describe
+from dhcli.errors import BUG, FAILED, OK, RESULTS_LOST, TRY_LATER, DhError, describe
 from dhcli.events import BatchStarted, Event, JobFinished, Listener, Refused, Summary, Warned
 from dhcli.reports import metrics_file
 from dhcli.reports.junit import Case, case_of, case_of_refusal, junit_xml
@@ -20,6 +22,8 @@ from dhcli.reports.on_finish import OnFinish
 
 LESS_THAN_LOST = frozenset({OK, FAILED, TRY_LATER})
 """Exit codes that 74 replaces: a signal, a bug or an unfit machine says more than a lost report."""
+
+LESS_THAN_BUG = LESS_THAN_LOST | {RESULTS_LOST}
 
 LOCK_WAIT_S = 10.0
 """For another run that writes the same report, which takes milliseconds."""
@@ -42,7 +46,9 @@ class Reports:
         self._wanted, self._show, self._stdout_lost = wanted, show, stdout_lost
         self._began_s = time.monotonic()
         self._log: LogFile | None = None
-        self._said_log_lost = self._lost = self._opened = False
+        self._said_log_lost = self._lost = self._opened = self._ended = False
+        self._broken: set[str] = set()
+        """Reports in which a bug was found."""
         self._on_finish = OnFinish(wanted.on_finish) if wanted.on_finish is not None else None
         self._signal: int | None = None
         self._manifest: str | None = None
@@ -59,9 +65,10 @@ class Reports:
             self._log = None
 
     def __call__(self, event: Event) -> None:
+        """Report it. A bug in one report costs neither the others nor the run: it is told, and the exit code is 70."""
         match event:
             case BatchStarted():
-                self._show(event)
+                self._told(event)
                 self._manifest = event.manifest
                 self._open()
                 self._write_log(event)
@@ -72,16 +79,18 @@ class Reports:
             case Refused():
                 self._refused(event)
             case Summary():
-                self._show(self._end(event))
+                self._told(self._end(event))
                 return
             case _:
                 self._write_log(event)
-        self._show(event)
+        self._told(event)
 
     def exit_code(self, code: int) -> int:
         """The exit code where `code` is the run's own: a signal's, or 74 where something that was asked for is lost."""
         if self._signal is not None:
             return 128 + self._signal
+        if self._broken and code in LESS_THAN_BUG:
+            return BUG
         lost = self._lost or self._stdout_lost()
         return RESULTS_LOST if lost and code in LESS_THAN_LOST else code
 
@@ -100,10 +109,11 @@ class Reports:
         self._opened = True
         wanted = self._wanted
         if wanted.log_file is not None:
-            try:
-                self._log = LogFile(wanted.log_file)
-            except OSError as error:
-                self._lose(f"The log {wanted.log_file} cannot be opened: {_reason(error)}.")
+            with self._guarded(f"log {wanted.log_file}"):
+                try:
+                    self._log = LogFile(wanted.log_file)
+                except OSError as error:
+                    self._lose(f"The log {wanted.log_file} cannot be opened: {_reason(error)}.")
         if wanted.metrics_file is not None:
             self._write_metrics(wanted.metrics_file, lambda earlier: metrics_file.started(earlier, time.time()))
 
@@ -116,16 +126,19 @@ class Reports:
 
     def _end(self, summary: Summary) -> Summary:
         """Everything that is made at the end; the summary with the exit code that holds."""
+        self._ended = True
         wanted = self._wanted
         if wanted.junit is not None:
-            self._write(wanted.junit, "JUnit file", lambda: junit_xml(self._cases, summary))
+            with self._guarded(f"JUnit file {wanted.junit}"):
+                self._write(wanted.junit, "JUnit file", lambda: junit_xml(self._cases, summary))
         if wanted.metrics_file is not None:
             self._write_metrics(wanted.metrics_file, lambda earlier: self._last_samples(earlier, summary))
         summary = dataclasses.replace(summary, exit_code=self.exit_code(summary.exit_code))
         if self._on_finish is not None:
-            trouble = self._on_finish.run(summary, self._manifest)
-            if trouble is not None:
-                self._warn("on_finish.failed", f"--on-finish {wanted.on_finish}: {trouble}.")
+            with self._guarded("--on-finish"):
+                trouble = self._on_finish.run(summary, self._manifest)
+                if trouble is not None:
+                    self._warn("on_finish.failed", f"--on-finish {wanted.on_finish}: {trouble}.")
         self._write_log(summary)
         return dataclasses.replace(summary, exit_code=self.exit_code(summary.exit_code))
 
@@ -134,6 +147,8 @@ class Reports:
         if not self._opened:
             self._open()
         self._write_log(event)
+        if self._ended:  # a bug after the last word
+            return
         self._cases.append(case_of_refusal(event))
         spent_s = time.monotonic() - self._began_s
         self._end(
@@ -161,10 +176,11 @@ class Reports:
         def text() -> str:
             return metrics_file.metrics_text(change(metrics_file.read_metrics(path)))
 
-        try:
-            self._write(path, "metrics file", text)
-        except OSError as error:
-            self._lose(f"The metrics file {path} cannot be read: {_reason(error)}.")
+        with self._guarded(f"metrics file {path}"):
+            try:
+                self._write(path, "metrics file", text)
+            except OSError as error:
+                self._lose(f"The metrics file {path} cannot be read: {_reason(error)}.")
 
     def _write(self, path: Path, what: str, text: Callable[[], str]) -> None:
         """The whole file or none: its reader may come at any moment, and so may another run that writes it."""
@@ -178,10 +194,11 @@ class Reports:
     def _write_log(self, event: Event) -> None:
         if self._log is None:
             return
-        self._log(event)
-        if self._log.broken is not None and not self._said_log_lost:
-            self._said_log_lost = True
-            self._lose(f"Lines of the log {self._wanted.log_file} are missing: {_reason(self._log.broken)}.")
+        with self._guarded(f"log {self._wanted.log_file}"):
+            self._log(event)
+            if self._log.broken is not None and not self._said_log_lost:
+                self._said_log_lost = True
+                self._lose(f"Lines of the log {self._wanted.log_file} are missing: {_reason(self._log.broken)}.")
 
     def _lose(self, message: str) -> None:
         self._lost = True
@@ -189,8 +206,24 @@ class Reports:
 
     def _warn(self, code: str, message: str) -> None:
         warning = Warned(None, code, message)
-        self._show(warning)
+        self._told(warning)
         self._write_log(warning)
+
+    def _told(self, event: Event) -> None:
+        """Show it to people and programs."""
+        with self._guarded("terminal or stdout"):
+            self._show(event)
+
+    @contextlib.contextmanager
+    def _guarded(self, what: str) -> Iterator[None]:
+        """Go on where something unforeseen is raised in a report. Said once: every event would say it again."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - the last place that can keep a bug in a report from the run
+            if what not in self._broken:
+                self._broken.add(what)
+                lines = "".join(traceback.format_exception(error))
+                self._lose(f"By a bug in dh, something is missing in the {what}; please report it. {lines}")
 
 
 def _reason(error: OSError) -> str:
