@@ -181,9 +181,7 @@ def test_results_in_a_folder_where_other_files_of_the_run_lie(
     assert f"jobs[0].{'id' if named == 'id' else 'save_path'}: results/song.json would overwrite the audio" in said
 
 
-def test_a_result_that_is_the_result_of_another_run_of_the_manifest_is_no_conflict(
-    dh: Run, here: Path, write_manifest: Write
-) -> None:
+def test_names_that_are_close_and_in_nobodys_way(dh: Run, here: Path, write_manifest: Write) -> None:
     """Nor is a folder for results that lies beside everything else, an output that leads somewhere, or its result."""
     jobs = [job("o.mp4"), job("O.mp4"), job("results/o.mp4", id="in-results")]
     for _ in range(2):
@@ -317,16 +315,17 @@ def test_no_file_but_a_result_is_replaced_by_a_result(dh: Run, here: Path, write
 
 
 def test_a_file_that_comes_to_the_place_of_the_result_meanwhile(
-    render: Callable[..., Any], out: Path, fake_ffmpeg: Callable[..., Path]
+    dh: Run, here: Path, write_manifest: Write, fake_ffmpeg: Callable[..., Path]
 ) -> None:
-    """The video is there, and its result is told on stderr."""
-    fake_ffmpeg(
-        "verify",
-        f"os.unlink({str(out / 'out.mp4.json')!r})\nopen({str(out / 'out.mp4.json')!r}, 'w').write('mine')\nreal()",
-    )
-    with pytest.raises(Exception, match="is not a result of dh"):  # by the fixture, which reads the result
-        render(limit_frames=2)
-    assert (out / "out.mp4.json").read_text() == "mine"
+    """The video is there, its result in the message, and the exit code says that it is on no disk."""
+    result = here / "o.mp4.json"
+    fake_ffmpeg("verify", f"os.unlink({str(result)!r})\nopen({str(result)!r}, 'w').write('mine')\nreal()")
+    done = dh(write_manifest(here / "m.yaml", [job()]))
+    assert done.code == 74, done.err
+    assert "is not a result of dh" in done.err
+    assert '"status": "succeeded"' in done.err
+    assert result.read_text() == "mine"
+    assert (here / "o.mp4").exists()
 
 
 @pytest.mark.parametrize("damage", ["cut", "cut in the status", "compact", "a field", "large"])
