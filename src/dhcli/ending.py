@@ -16,10 +16,11 @@ from typing import Literal
 
 from dhcli.disk.lock import lock_path
 from dhcli.disk.part import part_path, translated
+from dhcli.disk.regular import FileStamp
 from dhcli.errors import DhError, as_dh_error, describe
 from dhcli.options import Job
 from dhcli.record import Record
-from dhcli.results.result import STAGE, JobResult, Stamp, write_result
+from dhcli.results.result import STAGE, JobResult, write_result
 from dhcli.settings import Settings
 
 PEN_S = 0.3
@@ -43,7 +44,7 @@ class Ending:
     def __init__(self, job: Job, settings: Settings, record: Record) -> None:
         self._job, self._settings, self._record = job, settings, record
         self._result_path = settings.result_path(job)
-        self._written_stamp: Stamp | None = None
+        self._written_stamp: FileStamp | None = None
         self._pen = threading.Lock()
         self._outcome: Outcome | None = None
 

@@ -112,11 +112,11 @@ class PartFile:
         """The file is at `save_path` now, under no other name."""
         return self._committed
 
-    def commit(self, *, over: Replaceable = "anything", whole: Callable[[], None] = lambda: None) -> None:
+    def commit(self, *, over: Replaceable = "anything", whole: Callable[[], object] = lambda: None) -> None:
         """Flush to the disk, then rename. The old file, if any, stays whole until this moment.
 
-        Replaces only what `over` says. `whole` is called between the flush and the rename, and raises where the file is
-        not what it should be. Raises DhError output.*; with output.exists another file has come to the path, and stays.
+        Replaces only what `over` says. `whole` is called between the flush and the rename, and raises where it must not
+        come to that. Raises DhError output.*; with output.exists another file has come to the path, and stays.
         """
         self.flush()
         whole()
@@ -199,8 +199,8 @@ def newcomer(save_path: Path) -> DhError:
     """The error that says that a file of somebody else came to `save_path`."""
     return DhError(
         "output.exists",
-        f"The output {save_path} was made or changed by somebody else while dh rendered it.",
-        hint="Move it away, name another save_path, or use --force (--if-exists overwrite).",
+        f"{save_path} was made or changed by somebody else while dh worked on it.",
+        hint="Move it away, or name another save_path; --force (--if-exists overwrite) replaces an output.",
         stage="output",
     )
 

@@ -16,7 +16,7 @@ from typing import Any, Literal, Self
 from pydantic import AwareDatetime, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from dhcli.disk.part import PartFile
-from dhcli.disk.regular import open_regular
+from dhcli.disk.regular import FileStamp, open_regular
 from dhcli.errors import TOO_MANY_FILES, DhError, as_dh_error, describe
 from dhcli.results.parts import (
     READING,
@@ -46,8 +46,6 @@ STAGE = "result"
 RENDER_VERSION = 3
 """Counted up when the same inputs and options render to other pixels or sound; every output is then out of date."""
 
-Stamp = tuple[int, int, int, int]
-"""Device, inode, size, time of the last change."""
 Status = Literal["running", "succeeded", "failed", "skipped", "cancelled"]
 
 
@@ -124,7 +122,9 @@ def result_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
-def write_result(path: Path, result: JobResult, *, root: Path | None = None, known: Stamp | None = None) -> Stamp:
+def write_result(
+    path: Path, result: JobResult, *, root: Path | None = None, known: FileStamp | None = None
+) -> FileStamp:
     """Put the result at `path`, whole or not at all, nowhere out of `root`; only under the lock of the job's output.
 
     A result of dh is replaced, and nothing else: the return value is `known` at the next call, which need not read what
@@ -134,9 +134,8 @@ def write_result(path: Path, result: JobResult, *, root: Path | None = None, kno
     before = _replaceable(path, known)
     with PartFile(path, root=root) as part:
         part.write(text.encode() + b"\n")
-        _replaceable(path, before)
-        part.commit()
-        return _stamp(os.fstat(part.fd))
+        part.commit(whole=lambda: _replaceable(path, before))
+        return FileStamp.of(part.fd)
 
 
 def result_bytes(path: Path) -> bytes:
@@ -195,24 +194,20 @@ def _refuse_foreign(path: Path, version: int | None) -> None:
         raise _kept(path, f"was written by a newer dh (format {version}; this one reads {SCHEMA_VERSION})")
 
 
-def _replaceable(path: Path, known: Stamp | None) -> Stamp | None:
+def _replaceable(path: Path, known: FileStamp | None) -> FileStamp | None:
     """The stamp of what is at `path`, None where nothing is. Raises DhError output.exists where it has to stay."""
     try:
         found = path.lstat()
     except OSError:  # nothing there, or no way to it: writing says which
         return None
-    stamp = _stamp(found)
-    if stamp == known:
+    stamp = FileStamp.of_stat(found)
+    if stamp.same_content(known):
         return stamp
     if stat.S_ISLNK(found.st_mode):  # a rename would replace the link, and not what it leads to
         raise _kept(path, "is a symbolic link")
     with contextlib.suppress(UnreadableResultError):
         read_result(path)
     return stamp
-
-
-def _stamp(found: os.stat_result) -> Stamp:
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _kept(path: Path, found: str) -> DhError:
