@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dhcli.attempt import Attempt, Outputs
+from dhcli.disk.descriptor import check_descriptors
 from dhcli.disk.lock import run_lock
 from dhcli.ending import Outcome
 from dhcli.errors import BUG, CODES, FAILED, OK, RESULTS_LOST, TRY_LATER, DhError, as_dh_error
@@ -95,6 +96,7 @@ class Batch:
         """Every job. What is wrong with a job ends in its result; raises DhError where the run may not start."""
         with contextlib.ExitStack() as stack:
             open_files_allowed()  # otherwise the first call that needs one more is the trouble, whatever it is
+            check_descriptors()
             run_as_batch()
             stack.enter_context(self._watch)
             self._watch.seal()

@@ -31,6 +31,10 @@ class Code:
 
 TOO_MANY_FILES = frozenset({errno.EMFILE, errno.ENFILE})
 """What any call that opens something may say, wherever it stands: never the fault of that file."""
+NONE_LEFT = TOO_MANY_FILES | {errno.EAGAIN, errno.ENOMEM}
+"""What the system says where it has no process, no memory or no descriptor left to start a program with."""
+NO_THREAD = "can't start new thread"
+"""What Python says where it has no thread left."""
 
 OK, FAILED, USAGE = 0, 1, 2
 DATA_INVALID, NO_INPUT, UNAVAILABLE, BUG, RESULTS_LOST, TRY_LATER = 65, 66, 69, 70, 74, 75
@@ -67,6 +71,7 @@ CODES: dict[str, Code] = _table(
     Code("env.ffmpeg_missing", "there is no ffmpeg to run", "run", UNAVAILABLE),
     Code("env.ffmpeg_unusable", "ffmpeg does not start, or lacks what dh needs", "run", UNAVAILABLE),
     Code("env.device_unavailable", "the device asked for cannot be used", "run", UNAVAILABLE),
+    Code("env.no_proc", "/proc is not mounted, so that open files cannot be handed to ffmpeg", "run", UNAVAILABLE),
     Code("env.locked", "another dh is writing this output, or holds the run lock", "job", TRY_LATER, transient=True),
     Code("env.lock_unusable", "the file of --run-lock cannot be a lock", "run", UNAVAILABLE),
     Code("env.disk_full", "the disk has too little room to go on", "run", TRY_LATER, transient=True),
@@ -182,6 +187,7 @@ class DhError(Exception):
 
 UNMAPPED = re.compile(r"failed to map segment|cannot allocate memory", re.IGNORECASE)
 """What the loader of shared libraries says at a limit of addresses."""
+MORE_THREADS = "Raise the limits of processes or memory (ulimit -u, -v; pids.max of a container)."
 MORE_MEMORY = "Raise the limits of memory and of threads: ulimit -v unlimited, ulimit -u 4096"
 
 
@@ -233,6 +239,8 @@ def as_dh_error(error: BaseException, stage: str) -> DhError:
             hint="Raise the limit of open files: ulimit -n 1024",
             stage=stage,
         )
+    elif isinstance(error, RuntimeError) and str(error) == NO_THREAD:
+        found = DhError("env.limits", f"A thread could not be started: {error}.", hint=MORE_THREADS, stage=stage)
     elif isinstance(error, ImportError) and UNMAPPED.search(str(error)):
         found = DhError("env.limits", f"A library does not fit into the memory: {error}", hint=MORE_MEMORY, stage=stage)
     else:

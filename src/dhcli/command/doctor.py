@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dhcli.bundle import available_models, load_bundle
+from dhcli.disk.descriptor import check_descriptors
 from dhcli.disk.hashes import cache_folder
 from dhcli.errors import DhError, describe
 from dhcli.families.models import Models
 from dhcli.inference import parse_device, runtime_version
 from dhcli.media.ffmpeg import ffmpeg_encoders, ffmpeg_version, find_ffmpeg
 from dhcli.runtime.monitor import open_files_allowed
+from dhcli.runtime.threads import check_threads
 
 ENCODERS = ("libx264", "libx265", "aac")
 
@@ -38,6 +40,8 @@ def examine(device: str, models_dirs: tuple[Path, ...]) -> Iterator[Finding]:
     yield _try("disk", _disk)
     yield _try("cache", _cache)
     yield _try("open files", _open_files)
+    yield _try("threads", _threads)
+    yield _try("/proc", _proc)
 
 
 def _try(what: str, look: Callable[[], str]) -> Finding:
@@ -101,3 +105,12 @@ def _device(device: str, models_dirs: tuple[Path, ...]) -> str:
 
 def _open_files() -> str:
     return f"up to {open_files_allowed()}"
+
+
+def _threads() -> str:
+    return f"{check_threads()} more can be started"
+
+
+def _proc() -> str:
+    check_descriptors()
+    return "leads to open files"

@@ -19,6 +19,7 @@ from dhcli.media.failure import encode_failure
 from dhcli.media.fence import CPU_BASE_S
 from dhcli.media.ffmpeg import InputFile, base_argv, fd_url, input_argv, sound_filter, start
 from dhcli.media.info import AudioInfo
+from dhcli.media.shortage import or_shortage
 from dhcli.options import Trim
 from dhcli.runtime.child import Child
 from dhcli.runtime.scope import TICK_S, Scope
@@ -245,7 +246,7 @@ class VideoWriter:
         # Where the user's own limit is lower, the file is smaller, and that limit is what has to be said.
         excess = self._limit is not None and os.fstat(self._fd).st_size >= self._limit
         error = encode_failure(self._child, code, finding, excess_bytes=self._limit if excess else None)
-        return error.at(self._stage, self.written)
+        return or_shortage(error, self._child).at(self._stage, self.written)
 
     def close(self) -> None:
         """Kill the encoder where it still runs."""
