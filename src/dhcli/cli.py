@@ -326,5 +326,5 @@ def _cache(folder: Path | None, limit_bytes: int, *, wanted: bool = True) -> tup
 
 
 def main() -> None:
-    """The console script `dh`."""
+    """Run what the command line says, and end the process with its exit code."""
     raise SystemExit(run(app, sys.argv[1:]))

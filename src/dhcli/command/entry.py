@@ -9,7 +9,7 @@ import contextlib
 import io
 import signal
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import typer
 
@@ -18,6 +18,9 @@ from dhcli.command.streams import StdoutLostError, answer, discard_stdout, flush
 from dhcli.command.wording import refusal
 from dhcli.errors import BUG, CODES, FAILED, OK, RESULTS_LOST, DhError, ManifestError, as_dh_error, describe
 from dhcli.events import Refused
+from dhcli.runtime.early import end_now
+from dhcli.runtime.environment import given_library_path
+from dhcli.runtime.signals import obey_in_long_calls
 from dhcli.runtime.threads import spare_blas_threads
 
 HELP = frozenset({"-h", "--help"})
@@ -31,6 +34,8 @@ def run(app: typer.Typer, arguments: Sequence[str]) -> int:
     spare_blas_threads()
     # Whoever started us may ignore it, which is inherited: the kernel would then keep the exit codes of our children.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    obey_in_long_calls()
+    given_library_path()  # before OpenCV changes it
     code = _run(app, arguments)
     lost = flush_stdout()
     return _lost(lost) if lost is not None and code in {OK, FAILED} else code
@@ -53,7 +58,8 @@ def _run(app: typer.Typer, arguments: Sequence[str]) -> int:
         if arguments[:1] == ["--version"]:  # before typer builds its parser
             answer([f"dh {__version__}"])
             return OK
-        return int(app(arguments, prog_name="dh", standalone_mode=False) or OK)
+        with _interrupts_raised():
+            return int(app(arguments, prog_name="dh", standalone_mode=False) or OK)
     except typer.TyperException as error:
         return _wrong_usage(error)
     except DhError as error:
@@ -74,6 +80,19 @@ def _run(app: typer.Typer, arguments: Sequence[str]) -> int:
             say(refusal(refused(known)))
             return known.info.exit_code
         return _bug(error)
+
+
+@contextlib.contextmanager
+def _interrupts_raised() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt while the block lasts, so that a verb can say what was done."""
+    early = signal.getsignal(signal.SIGINT) is end_now
+    if early:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        if early:
+            signal.signal(signal.SIGINT, end_now)
 
 
 def _wrong_usage(error: typer.TyperException) -> int:
