@@ -82,5 +82,5 @@ def test_what_cannot_be_a_metrics_file_is_not_read(tmp_path: Path, kind: str) ->
     else:
         with path.open("wb") as file:
             file.truncate(1 << 40)
-    with pytest.raises(OSError, match="not a regular file|no metrics file is so large"):
+    with pytest.raises(OSError, match=r"not a regular file|no metrics file is so large"):
         read_metrics(path)
