@@ -26,6 +26,7 @@ from dhcli.disk.lock import run_lock
 from dhcli.ending import Outcome
 from dhcli.errors import BUG, CODES, FAILED, OK, RESULTS_LOST, TRY_LATER, DhError, as_dh_error
 from dhcli.events import BatchStarted, Event, JobDeferred, JobFinished, JobStarted, Listener, Retrying, Summary, Warned
+from dhcli.faces.avatar import CACHE_UNUSABLE
 from dhcli.families.family import BATCH
 from dhcli.options import Job
 from dhcli.record import Record
@@ -108,9 +109,17 @@ class Batch:
             self._jobs = len(chosen)
             self._emit(BatchStarted(self.run_id, str(manifest) if manifest else None, len(chosen)))
             self._all(chosen)
+            self._keep_hashes()
             summary = self._summary(len(chosen))
             self._emit(summary)
         return dataclasses.replace(summary, exit_code=self._exit_code())  # a signal may have come meanwhile
+
+    def _keep_hashes(self) -> None:
+        """For the next run. Where the cache takes none, all inputs are read again then, and only this says why."""
+        hashes = self._settings.hashes
+        hashes.save()
+        if (trouble := hashes.take_trouble()) is not None:
+            self._emit(Warned(None, CACHE_UNUSABLE, f"Not kept in the cache: {trouble}."))
 
     def _emit(self, event: Event) -> None:
         """Tell it; a reader may take as long as he likes."""

@@ -162,7 +162,7 @@ def render(
     files = Wanted() if dry_run else Wanted(log_file, metrics_file, junit, on_finish)
     with Reports(files, audience, audience.stdout_lost) as reports, _refusal_told(reports, lambda: reports.began):
         chosen = chosen_jobs(manifest, (audio, video, save_path), job, shard, model, set_, root, results_dir)
-        hashes, probes = _cache(cache_dir, cache_size << 20, wanted=not no_cache)
+        hashes, probes = _cache(cache_dir, cache_size << 20, stall_timeout, wanted=not no_cache)
         settings = Settings(
             models=_models(models_dir, device, threads, precision),
             manifest=chosen.manifest,
@@ -313,15 +313,20 @@ def _models(
     return Models(folders or (), chosen_device(device, precision.value), threads, precision.value)
 
 
-def _cache(folder: Path | None, limit_bytes: int, *, wanted: bool = True) -> tuple[HashCache, Probes]:
+def _cache(
+    folder: Path | None, limit_bytes: int, stall_timeout_s: float = 60.0, *, wanted: bool = True
+) -> tuple[HashCache, Probes]:
     """What is remembered between runs; with a limit of 0 it is read alone."""
+    from dhcli.disk.folder import CacheFolder
     from dhcli.disk.hashes import HashCache, cache_folder
+    from dhcli.disk.patience import PATIENCE_S
     from dhcli.disk.store import Store
     from dhcli.probes import Probes
 
     if not wanted:
         return HashCache(), Probes()
-    place = cache_folder(folder)
+    # A disk that does not answer is given up long before the job that asks it counts as stalled.
+    place = CacheFolder(cache_folder(folder), min(PATIENCE_S, stall_timeout_s / 4))
     return HashCache(place), Probes(Store(place, limit_bytes))
 
 

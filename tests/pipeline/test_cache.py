@@ -18,6 +18,8 @@ import numpy as np
 import pytest
 
 from dhcli.batch import Batch
+from dhcli.disk import store
+from dhcli.disk.folder import CacheFolder
 from dhcli.disk.hashes import HashCache
 from dhcli.disk.store import Body, Entry, Store
 from dhcli.errors import DhError
@@ -302,7 +304,7 @@ def test_a_damaged_track_is_made_anew(run: Run, cache: Path, damage: str) -> Non
     ids=str,
 )
 def test_only_what_the_analysis_can_have_written_is_a_track(
-    change: dict[str, Any], kept: Path, cache: Path, dh_base: DhBase
+    change: dict[str, Any], kept: Path, cache: Path, plan: Plan, dh_base: DhBase
 ) -> None:
     """Whoever can write to the folder can also make a checksum."""
     key = the_track(kept).name
@@ -318,15 +320,15 @@ def test_only_what_the_analysis_can_have_written_is_a_track(
     Store(cache).put(KIND, key, json.dumps(head).encode(), lambda: [bytes(body)])
     forged = Store(cache).get(KIND, key)
     assert forged is not None, "its checksum is right"
-    assert unpack(forged, dh_base.geometry, cache / "out.mp4", lambda: None) is None
+    assert unpack(forged, dh_base.geometry, plan.format, FRAMES, cache / "out.mp4", lambda: None) is None
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(forged.fd)
 
 
-def test_a_track_from_the_store_is_the_track(kept: Path, dh_base: DhBase, tmp_path: Path) -> None:
+def test_a_track_from_the_store_is_the_track(kept: Path, plan: Plan, dh_base: DhBase, tmp_path: Path) -> None:
     entry = Store(kept).get(KIND, the_track(kept).name)
     assert entry is not None
-    track = unpack(entry, dh_base.geometry, tmp_path / "out.mp4", lambda: None)
+    track = unpack(entry, dh_base.geometry, plan.format, FRAMES, tmp_path / "out.mp4", lambda: None)
     assert isinstance(track, FaceTrack)
     with track:
         again = Store(tmp_path / "again")
@@ -344,9 +346,9 @@ def replaced_by(monkeypatch: pytest.MonkeyPatch, change: Callable[[Path, Entry],
 
     def get(store: Store, kind: str, key: str, *alive: Any) -> Entry | None:
         entry = real(store, kind, key, *alive)
-        if entry is None or kind != KIND or store._folder is None:
+        if entry is None or kind != KIND or store._folder.path is None:
             return entry
-        return change(store._folder / kind / key, entry)
+        return change(store._folder.path / "store" / kind / key, entry)
 
     monkeypatch.setattr(Store, "get", get)
 
@@ -374,6 +376,7 @@ def test_a_track_that_cannot_be_read_any_more_is_made_anew(
     cold = run()
     before = len([*Path("/proc/self/fd").iterdir()])
     with monkeypatch.context() as patch:
+        patch.setattr(store, "BLOCK_BYTES", 4096)  # else so short a track is read in one go
         replaced_by(patch, change)
         again = run()
     assert len([*Path("/proc/self/fd").iterdir()]) == before
@@ -427,7 +430,7 @@ def test_an_input_that_changes_during_the_analysis_leaves_no_track(
     assert changed.error is not None
     assert (changed.error.code, changed.error.stage) == ("input.changed", "analyse")
     assert str(path) in changed.error.message
-    assert KIND not in Store(cache).shares()
+    assert KIND not in CacheFolder(cache).shares()
     path.write_bytes(original)
     again = run(video=video, face=f"like:{photo}")
     assert again.result.analysis == "made"

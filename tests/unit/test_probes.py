@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from dhcli import probes
+from dhcli.disk.folder import CacheFolder
 from dhcli.disk.store import Store
 from dhcli.errors import DhError
 from dhcli.media.ffmpeg import InputFile
@@ -37,14 +38,14 @@ VIDEO = VideoInfo(
     rotation=90,
     sar=Fraction(4, 3),
     colour=Colour("tv", "bt709"),
-    source_colour=Colour("pc"),
+    source_colour=Colour("tv", "bt709"),
     pix_fmt="yuv420p",
     interlaced=False,
     alpha=False,
     is_image=False,
     packets_are_frames=True,
     audio_streams=1,
-    warnings=(("input.vfr", "The frame rate varies."),),
+    warnings=(("input.vfr", "The frame rate varies; it becomes 29.97 fps."),),
     pts=np.array([0, 1001, 2003]),
     time_base=Fraction(1, 30000),
 )
@@ -106,17 +107,18 @@ def test_real_files_give_the_same_from_the_cache(scope: Scope, avatar: Path, spe
 def test_a_file_of_unknown_content_is_asked_once_a_run_while_it_stays_as_it_is(
     asked: list[str], tmp_path: Path
 ) -> None:
-    known, path = Probes(Store(tmp_path)), tmp_path / "film"
+    cache, path = tmp_path / "cache", tmp_path / "film"
+    known = Probes(Store(cache))
     path.write_bytes(b"one")
     for _ in range(3):
         look(known, path, sha256=None)
     assert asked == ["video", "audio"]
     path.write_bytes(b"other")
     look(known, path, sha256=None)
-    look(Probes(Store(tmp_path)), path, sha256=None)
+    look(Probes(Store(cache)), path, sha256=None)
     assert asked == ["video", "audio"] * 3
     assert not known.knows(None, None, LIMIT_S)
-    assert Store(tmp_path).shares() == {}
+    assert CacheFolder(cache).shares() == {}
 
 
 @pytest.mark.parametrize("what", ["content", "limit", "kind", "ffmpeg", "dh", "format"])
@@ -139,7 +141,7 @@ def test_refusals_are_found_anew(scope: Scope, tmp_path: Path) -> None:
     known = Probes(Store(tmp_path / "cache"))
     with InputFile(text, "video") as file, pytest.raises(DhError, match=r"a\.mp4"):
         known.video(scope, file, "aa", LIMIT_S)
-    assert Store(tmp_path / "cache").shares() == {}
+    assert CacheFolder(tmp_path / "cache").shares() == {}
 
 
 @pytest.mark.parametrize("kind", ["video", "audio"])
@@ -170,7 +172,7 @@ def test_what_changes_while_it_is_looked_at_is_not_kept(
         with pytest.raises(DhError, match=r"in\..* changed while it was read") as raised:
             getattr(known, kind)(scope, opened, "aa", LIMIT_S)
         assert raised.value.code == "input.changed"
-    assert Store(tmp_path / "cache").shares() == {}
+    assert CacheFolder(tmp_path / "cache").shares() == {}
     with InputFile(original, kind) as opened:
         assert getattr(known, kind)(scope, opened, "aa", LIMIT_S) == real(scope, opened, max_duration_s=LIMIT_S)
 

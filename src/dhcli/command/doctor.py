@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from dhcli.bundle import available_models, load_bundle
 from dhcli.disk.descriptor import check_descriptors
+from dhcli.disk.folder import CacheFolder
 from dhcli.disk.hashes import cache_folder
 from dhcli.errors import DhError, describe
 from dhcli.families.models import Models
@@ -69,9 +69,11 @@ def _cache() -> str:
     folder = cache_folder()
     if folder is None:
         return "none: there is no home, and DH_CACHE_DIR names no folder"
-    place = next((place for place in (folder, *folder.parents) if os.path.lexists(place)), folder)
-    usable = os.path.isdir(place) and os.access(place, os.W_OK | os.X_OK)  # noqa: PTH112 - Path.is_dir may raise
-    return f"{folder}" if usable else f"{folder} cannot be written: what is not in it yet is done anew in every run"
+    try:
+        CacheFolder(folder).try_out()
+    except OSError as error:
+        return f"{folder} cannot be used ({describe(error)}): what is not in it yet is done anew in every run"
+    return f"{folder}"
 
 
 def _ffmpeg() -> str:

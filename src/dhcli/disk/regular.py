@@ -37,13 +37,13 @@ class FileStamp:
         return other is not None and mine == (other.device, other.inode, other.size, other.mtime_ns)
 
 
-def open_regular(path: Path, *, follow: bool = True) -> int:
+def open_regular(path: Path | str, *, follow: bool = True, within: int | None = None) -> int:
     """A descriptor to read the file with; whoever asks closes it.
 
-    `follow`: a link leads to it. Raises OSError, also for what is no file: a FIFO would wait for its writer for ever,
-    and /dev/zero has no end.
+    `follow`: a link leads to it. `within`: the descriptor of the folder that a relative path begins in. Raises OSError,
+    also for what is no file: a FIFO would wait for its writer for ever, and /dev/zero has no end.
     """
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW))
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW), dir_fd=within)
     mode = os.fstat(fd).st_mode
     if stat.S_ISREG(mode):
         return fd
@@ -53,9 +53,9 @@ def open_regular(path: Path, *, follow: bool = True) -> int:
     raise OSError(errno.EINVAL, "not a regular file")
 
 
-def read_regular(path: Path, most: int, what: str, *, follow: bool = True) -> bytes:
+def read_regular(path: Path, most: int, what: str) -> bytes:
     """What is in the file. Raises OSError as `open_regular` does, and above `most` bytes, which no `what` has."""
-    with os.fdopen(open_regular(path, follow=follow), "rb") as file:
+    with os.fdopen(open_regular(path), "rb") as file:
         size = os.fstat(file.fileno()).st_size
         if size > most:
             raise OSError(errno.EFBIG, f"{size} bytes, no {what} is so large")

@@ -95,7 +95,9 @@ def track_key(plan: Plan, family: Family) -> str | None:
 
 def _kept(plan: Plan, family: Family, store: Store, key: str, alive: Callable[[], None]) -> FaceTrack | None:
     entry = store.get(KIND, key, alive)
-    return unpack(entry, family.geometry, plan.job.save_path, alive) if entry is not None else None
+    if entry is None:
+        return None
+    return unpack(entry, family.geometry, plan.format, plan.analysed_frames, plan.job.save_path, alive)
 
 
 def _keep(plan: Plan, track: FaceTrack, store: Store, key: str, alive: Callable[[], None]) -> None:
