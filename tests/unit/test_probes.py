@@ -183,6 +183,9 @@ def entry(info: VideoInfo | AudioInfo) -> tuple[dict[str, Any], bytes]:
     return json.loads(probes._head(info)), body
 
 
+NO_COLOUR = {"range": "tv", "matrix": "bt709,movie=/etc/passwd", "primaries": "unknown", "transfer": "unknown"}
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -202,8 +205,35 @@ def entry(info: VideoInfo | AudioInfo) -> tuple[dict[str, Any], bytes]:
         {"pts": [0]},
         {"warnings": [["only one"]]},
         {"time_base": "__import__('os')"},
+        {"width": 2**31},
+        {"width": 64_000, "height": 48_000},
+        {"height": 0},
+        {"index": 10**6},
+        {"audio_streams": -1},
+        {"rotation": 360},
+        {"frames": 4},
+        {"frames": 10**12},
+        {"frames": 10**400},
+        {"fps": "1000"},
+        {"fps": "1/1000"},
+        {"vfr": False, "warnings": []},
+        {"is_image": True},
+        {"duration": "1/100"},
+        {"duration": "1000"},
+        {"duration": f"1/{10**29}"},
+        {"time_base": f"{10**29}"},
+        {"sar": f"{2**31}/{2**31 - 1}"},
+        {"source_colour": {"range": "tv", "matrix": "fcc", "primaries": "unknown", "transfer": "unknown"}},
+        {"colour": NO_COLOUR, "source_colour": NO_COLOUR},
+        {"pix_fmt": "yuva420p"},
+        {"pix_fmt": "yuv420p10le"},
+        {"pix_fmt": "yuv420p,movie=/etc/passwd"},
+        {"codec": "h264\n\x1b[2J"},
+        {"container": "x" * 100_000},
+        {"warnings": []},
+        {"warnings": [["input.vfr", "Everything is fine."]]},
     ],
-    ids=str,
+    ids=lambda change: str(change)[:60],
 )
 def test_only_what_a_probe_can_have_said_is_believed(
     change: dict[str, object], asked: list[str], tmp_path: Path
@@ -218,6 +248,32 @@ def test_only_what_a_probe_can_have_said_is_believed(
     assert asked == ["video", "audio"], "it was replaced"
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"index": -1},
+        {"codec": "aac -f null"},
+        {"sample_rate": 0},
+        {"sample_rate": 2**31},
+        {"channels": -1},
+        {"channels": 10**9},
+        {"samples": 0},
+        {"samples": 10**18},
+        {"samples": 10**400},
+        {"warnings": [["input.vfr", "It is no video."]]},
+    ],
+    ids=lambda change: str(change)[:60],
+)
+def test_only_what_a_probe_can_have_said_of_a_sound_is_believed(
+    change: dict[str, object], asked: list[str], tmp_path: Path
+) -> None:
+    head, _ = entry(AUDIO)
+    store, key = Store(tmp_path), probe_key(AudioInfo, "aa", LIMIT_S)
+    store.put(KIND, key, json.dumps(head | change).encode())
+    look(Probes(store))
+    assert asked == ["video", "audio"]
+
+
 @pytest.mark.parametrize("head", [b"", b"{", b"[]", b"\x80\x04N.", b"null", b"[" * 5000], ids=str)
 def test_a_head_that_is_no_json(head: bytes, asked: list[str], tmp_path: Path) -> None:
     store = Store(tmp_path)
@@ -226,12 +282,33 @@ def test_a_head_that_is_no_json(head: bytes, asked: list[str], tmp_path: Path) -
     assert asked == ["video", "audio"]
 
 
-@pytest.mark.parametrize("body", [b"", b"1234567", np.array([5, 4], "<i8").tobytes()], ids=["none", "cut", "order"])
-def test_times_that_cannot_be(body: bytes, asked: list[str], tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    store.put(KIND, probe_key(VideoInfo, "aa", LIMIT_S), probes._head(VIDEO), lambda: [body])
+@pytest.mark.parametrize(
+    "times",
+    [
+        *([], [0], [0, 0, 0], [5, 4, 6], [0, 1001, 2**62], [-(2**62), 0, 2**62], [-(2**63), 0, 2**63 - 1]),
+        [0, 1001, 30_000],
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("cut", [0, 1])
+def test_times_that_cannot_be(times: list[int], cut: int, asked: list[str], tmp_path: Path) -> None:
+    store, body = Store(tmp_path), np.array(times, "<i8").tobytes()
+    store.put(KIND, probe_key(VideoInfo, "aa", LIMIT_S), probes._head(VIDEO), lambda: [body[: len(body) - cut]])
     look(Probes(store))
     assert asked == ["video", "audio"]
+
+
+@pytest.mark.usefixtures("asked")
+def test_an_entry_that_is_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is it kept, where it is an honest one: the memory of a run has a limit."""
+    with monkeypatch.context() as small:
+        small.setattr(probes, "BODY_BYTES", 16)
+        look(Probes(Store(tmp_path)))
+        assert CacheFolder(tmp_path).shares()[KIND].entries == 1, "that of the sound"
+    look(Probes(Store(tmp_path)))
+    assert Probes(Store(tmp_path)).knows("aa", "aa", LIMIT_S)
+    monkeypatch.setattr(probes, "BODY_BYTES", 16)
+    assert not Probes(Store(tmp_path)).knows("aa", "aa", LIMIT_S)
 
 
 @pytest.mark.usefixtures("asked")

@@ -173,7 +173,7 @@ class CacheFolder:
     def __init__(self, path: Path | None, patience_s: float = PATIENCE_S) -> None:
         """A disk that does not answer within `patience_s` is not asked again. Without a path there is nothing."""
         self.path = path
-        self._patience = Patience(patience_s)
+        self._patience = Patience(path, patience_s) if path is not None else None
         self._proved: tuple[int, int] | None = None
         """Device and inode of the folder that is known to be dh's, and marked,"""
         self._refused: tuple[int, int] | None = None
@@ -188,7 +188,7 @@ class CacheFolder:
 
     def ask(self, call: Callable[[], T], /) -> T:
         """What a call to the folder's disk gives. Raises what it raises; OSError where the disk does not answer."""
-        if self.path is None:
+        if self._patience is None:
             raise FileNotFoundError(errno.ENOENT, NO_FOLDER)
         return self._patience(call)
 

@@ -45,9 +45,10 @@ CHECKED_BLOCK = 1024
 """Records looked at at once where the whole track is: 1.4 MB."""
 HEAD_BYTES, HEAD_BYTES_A_FRAME = 1 << 12, 32
 """Most that an entry says of itself: two numbers for each frame at which a shot or a stretch begins."""
-FAR = 16
-"""A face lies within so many times the picture's longer side, and its mouth within so many canonical units, which is
-four times the height of a head: in what is farther away, the numbers are no face's."""
+FAR = 2
+"""A face is no larger, and no farther away, than so many times the picture's longer side;"""
+NEAR = 3
+"""its mouth is no farther from the usual place than so many canonical units, two thirds of the height of a head."""
 UPRIGHT = 1e-3
 """How exact a rotation is; the analysis computes it to 1e-15."""
 REST_SHAPE, REFERENCE_SHAPE = (106, 3), (CROP_SIDE, CROP_SIDE, 3)
@@ -196,7 +197,8 @@ def _unpacked(
         return None
     persons_bytes = head.persons * PERSON.itemsize
     people = np.frombuffer(entry.body(persons_bytes), PERSON)
-    if not _within(people["rest"], FAR):
+    usual = geometry.canonical[geometry.mouth]
+    if not _within(people["rest"] - usual, NEAR):
         return None
     persons = tuple(Person(one["rest"].astype(np.float64), one["reference"].copy()) for one in people)
     totals = Totals(head.searched, head.most_faces, head.cuts, head.missing_ranges)
@@ -211,7 +213,9 @@ def _unpacked(
             data = entry.body(count * RECORD.itemsize, persons_bytes + first * RECORD.itemsize)
             records = np.frombuffer(data, RECORD)
             lacking = records["state"] == MISSING
-            if (lacking != missing[first : first + count]).any() or not _sound(records[~lacking], head.persons, fmt):
+            if (lacking != missing[first : first + count]).any() or not _sound(
+                records[~lacking], head.persons, fmt, usual
+            ):
                 return None
             file.append(records)
         return file.seal(persons, totals, geometry)
@@ -239,7 +243,7 @@ def _in_order(head: _Head) -> bool:
     return at == sorted(at) and apart and cuts == sorted(set(cuts)) and max((*at, *cuts), default=0) < head.frames
 
 
-def _sound(seen: np.typing.NDArray[np.void], persons: int, fmt: FrameFormat) -> bool:
+def _sound(seen: np.typing.NDArray[np.void], persons: int, fmt: FrameFormat, usual: F64) -> bool:
     """Whether records with a face are such as the analysis can have written: of a face in or near the picture."""
     far = FAR * max(fmt.width, fmt.height)
     scale, rotation, mouth = seen["scale"][:, None, None], seen["rotation"], seen["mouth"]
@@ -253,9 +257,9 @@ def _sound(seen: np.typing.NDArray[np.void], persons: int, fmt: FrameFormat) -> 
     return bool(
         _within(rotation @ rotation.swapaxes(1, 2) - np.eye(3), UPRIGHT)
         and (np.linalg.det(rotation) > 0).all()
-        and _within(face, FAR)
+        and _within(face - usual, NEAR)
         and ((seen["weight"] >= 0) & (seen["weight"] <= 1)).all()
-        and ((seen["opening"] >= 0) & (seen["opening"] <= FAR)).all()
+        and ((seen["opening"] >= 0) & (seen["opening"] <= 2 * NEAR)).all()
     )
 
 
