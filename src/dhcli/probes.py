@@ -194,7 +194,7 @@ def _is_sound(info: AudioInfo, max_duration_s: float) -> bool:
         and 0 <= info.index < STREAMS
         and 0 < info.sample_rate <= INT32
         and 0 <= info.channels <= STREAMS
-        and 0 < info.samples <= max_duration_s * info.sample_rate
+        and 0 < info.duration <= max_duration_s
         and not info.warnings
     )
 

@@ -1,10 +1,7 @@
 """The folder of the cache. It may be any folder that a user names, so what is not dh's is never changed or removed.
 
-A folder is the cache's where it carries dh's CACHEDIR.TAG, which also keeps it out of backups; where it is empty; or
-where a file in it proves that a dh without tags used it. A file is dh's where its name and its first bytes are. Folders
-are opened one inside the other, and no link is followed: a link, or a folder that is swapped meanwhile, leads nowhere.
-
-The functions with an underscore touch the disk; they are called by way of `ask`, which does not wait for ever.
+A file is dh's where its name and its first bytes are, and nothing is touched in a folder that is not the cache's. The
+methods with an underscore touch the disk; they are called by way of `ask`, which does not wait for ever.
 """
 
 from __future__ import annotations
@@ -13,30 +10,20 @@ import contextlib
 import errno
 import itertools
 import os
-import re
 import secrets
 import shutil
-import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from dhcli.disk.mark import TAG, has_strangers, is_ours, is_tagged, mark
 from dhcli.disk.patience import PATIENCE_S, Ask, Patience
 from dhcli.disk.regular import open_regular
+from dhcli.disk.rooms import DIRECTORY, HASHES, Found, Room, begins, below, closing, files_in, is_blank, rooms_in
 from dhcli.errors import describe
 
-TAG = "CACHEDIR.TAG"
-TAG_BEGIN = b"Signature: 8a477f597d28d172789f06886806bc55\n# The cache of dh, "
-"""The signature is that of https://bford.info/cachedir/; the words behind it tell dh's caches from all others."""
-TAG_TEXT = TAG_BEGIN + b"which makes anew what is missing: no backup needs it, and 'dh cache clear' empties it.\n"
-STORE = "store"
-NO_STRANGERS = frozenset({"lost+found"})
-"""Made by the file system, where the folder is a whole disk."""
-DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-DISK_BLOCK_BYTES = 4096
-"""What the smallest file takes on the disk."""
 STRAY_S = 3600.0
 """A temporary file that old belongs to a process that was killed while it wrote."""
 AT_ONCE = 256
@@ -44,48 +31,6 @@ AT_ONCE = 256
 NO_FOLDER = "there is no home, and neither --cache-dir nor DH_CACHE_DIR names a folder"
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Room:
-    """A folder in the cache, and what dh's files in it look like."""
-
-    kind: str
-    path: tuple[str, ...]
-    """From the cache's folder on."""
-    name: re.Pattern[str]
-    temporary: str
-    """Begins the names of files that are being written."""
-    begin: bytes
-
-    def holds(self, name: str) -> bool:
-        """Whether the name is that of one of dh's files."""
-        return name.startswith(self.temporary) or self.name.fullmatch(name) is not None
-
-
-HASHES_FILE = "hashes"
-ENTRY_BEGIN = b"dhstore1"
-HASHES = Room("hash", (), re.compile(HASHES_FILE), ".hashes-", b"dh-hashes ")
-
-
-def entries_of(kind: str) -> Room:
-    """The room of a store's entries of one kind."""
-    return Room(kind, (STORE, kind), re.compile(r"[0-9a-f]{64}"), ".new-", ENTRY_BEGIN)
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A file in a room, by its name one of dh's."""
-
-    room: Room
-    name: str
-    bytes: int
-    """What it takes on the disk."""
-    used_ns: int
-
-    @property
-    def temporary(self) -> bool:
-        return self.name.startswith(self.room.temporary)
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,8 +239,8 @@ class CacheFolder:
             root = self._enter((), make=False)
         except (FileNotFoundError, NotADirectoryError):
             return []
-        with _closing(root):
-            return _rooms_in(root)
+        with closing(root):
+            return rooms_in(root)
 
     def _found(self, room: Room) -> Iterator[Found]:
         """The files in a room that are dh's by their names. Raises OSError."""
@@ -303,17 +248,17 @@ class CacheFolder:
             folder = self._enter(room.path, make=False)
         except (FileNotFoundError, NotADirectoryError):
             return
-        with _closing(folder):
-            yield from _files(folder, room)
+        with closing(folder):
+            yield from files_in(folder, room)
 
     def _is_ours(self, found: Found) -> bool:
-        with _closing(self._enter(found.room.path, make=False)) as folder:
-            return _begins(folder, found.name, found.room.begin)
+        with closing(self._enter(found.room.path, make=False)) as folder:
+            return begins(folder, found.name, found.room.begin)
 
     def _remove(self, found: Found) -> bool:
         """Remove a file if it is dh's; False where it is not, or is gone already."""
-        with contextlib.suppress(FileNotFoundError), _closing(self._enter(found.room.path, make=False)) as folder:
-            if _begins(folder, found.name, found.room.begin):
+        with contextlib.suppress(FileNotFoundError), closing(self._enter(found.room.path, make=False)) as folder:
+            if begins(folder, found.name, found.room.begin):
                 os.unlink(found.name, dir_fd=folder)
                 return True
         return False
@@ -336,7 +281,7 @@ class CacheFolder:
         return total
 
     def _open(self, room: Room, name: str, begin: int, *, used: bool) -> OpenFile:
-        with _closing(self._enter(room.path, make=False)) as folder:
+        with closing(self._enter(room.path, make=False)) as folder:
             fd = open_regular(name, follow=False, within=folder)
         try:
             size = os.fstat(fd).st_size
@@ -353,8 +298,8 @@ class CacheFolder:
         return OpenFile(self.ask, None, size, first)
 
     def _replaceable(self, room: Room, name: str) -> bool:
-        with contextlib.suppress(FileNotFoundError), _closing(self._enter(room.path, make=False)) as folder:
-            return _begins(folder, name, room.begin) or _nothing_in(folder, name)
+        with contextlib.suppress(FileNotFoundError), closing(self._enter(room.path, make=False)) as folder:
+            return begins(folder, name, room.begin) or is_blank(folder, name)
         return True
 
     def _create(self, room: Room, reserve_bytes: int) -> NewFile:
@@ -371,33 +316,26 @@ class CacheFolder:
         assert self.path is not None, NO_FOLDER
         if make:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _closing(
-            os.open(self.path, DIRECTORY)
-        ) as root:  # a link of the user's, to another disk say, may lead here
-            self._prove(root, mark=make)
-            return _below(root, path, make=make)
+        with closing(os.open(self.path, DIRECTORY)) as root:  # a link of the user's, to another disk say, may lead here
+            self._prove(root, to_mark=make)
+            return below(root, path, make=make)
 
-    def _prove(self, root: int, *, mark: bool) -> None:
-        """Raises NotACacheError where the folder is the user's. `mark`: from now on its tag tells whose it is."""
+    def _prove(self, root: int, *, to_mark: bool) -> None:
+        """Raises NotACacheError where the folder is the user's. `to_mark`: from now on its tag tells whose it is."""
         found = os.fstat(root)
         place = found.st_dev, found.st_ino
         if place == self._proved:
             return
-        if not _is_tagged(root):
+        if not is_tagged(root):
             # Looked at twice: another process may mark it, and then fill it, between the first look and the proof.
-            if place == self._refused or not (_is_ours(root) or _is_tagged(root)):
+            if place == self._refused or not (is_ours(root) or is_tagged(root)):
                 self._refused = place
                 raise NotACacheError
-            if not mark:
+            if not to_mark:
                 return
-            if not _strangers(root):  # else backups would leave out the user's own files, too
-                _mark(root)
+            if not has_strangers(root):  # else backups would leave out the user's own files, too
+                mark(root)
         self._proved = place
-
-
-def taken(size: int) -> int:
-    """Bytes that a file of this size takes on the disk."""
-    return -(-size // DISK_BLOCK_BYTES) * DISK_BLOCK_BYTES
 
 
 def _share(found: Iterator[Found]) -> Share:
@@ -405,119 +343,6 @@ def _share(found: Iterator[Found]) -> Share:
     return Share(len(sizes), sum(sizes))
 
 
-@contextlib.contextmanager
-def _closing(fd: int) -> Iterator[int]:
-    try:
-        yield fd
-    finally:
-        os.close(fd)
-
-
 def _refuse_full(folder: int, reserve_bytes: int) -> None:
     if reserve_bytes and shutil.disk_usage(folder).free < reserve_bytes:
         raise OSError(f"less than {reserve_bytes >> 20} MiB are free there")
-
-
-def _below(root: int, path: tuple[str, ...], *, make: bool = False) -> int:
-    """A descriptor of a folder in an open one, to which no link leads. Raises OSError where there is none."""
-    folder = os.dup(root)
-    for name in path:
-        with _closing(folder):
-            if make:
-                with contextlib.suppress(FileExistsError):
-                    os.mkdir(name, 0o700, dir_fd=folder)
-            try:
-                folder = os.open(name, DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
-            except OSError as error:
-                if error.errno in {errno.ENOTDIR, errno.ELOOP}:  # so systems call a link, wherever it leads
-                    raise NotADirectoryError(errno.ENOTDIR, "a link or a file, not a folder", name) from error
-                raise
-    return folder
-
-
-def _begins(folder: int, name: str, begin: bytes) -> bool:
-    """Whether there is a file of that name, no link, whose first bytes are these."""
-    try:
-        with _closing(open_regular(name, follow=False, within=folder)) as fd:
-            return os.pread(fd, len(begin), 0) == begin
-    except OSError:
-        return False
-
-
-def _nothing_in(folder: int, name: str) -> bool:
-    """A file without content, or only with the zeros that a loss of power leaves. Raises FileNotFoundError."""
-    found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-    return stat.S_ISREG(found.st_mode) and (not found.st_size or _begins(folder, name, bytes(min(found.st_size, 4096))))
-
-
-def _files(folder: int, room: Room) -> Iterator[Found]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            with contextlib.suppress(FileNotFoundError):  # another process removed or renamed it
-                if room.holds(entry.name) and entry.is_file(follow_symlinks=False):
-                    info = entry.stat(follow_symlinks=False)
-                    yield Found(room, entry.name, taken(info.st_size), info.st_mtime_ns)
-
-
-def _rooms_in(root: int) -> list[Room]:
-    """The rooms of the cache in this folder."""
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError), _closing(_below(root, (STORE,))) as store:
-        with os.scandir(store) as entries:
-            kinds = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
-        return [HASHES, *map(entries_of, kinds)]
-    return [HASHES]
-
-
-def _is_tagged(root: int) -> bool:
-    return _begins(root, TAG, TAG_BEGIN)
-
-
-def _is_ours(root: int) -> bool:
-    """Whether a folder without dh's tag is the cache of a dh that made none, which one file proves, or empty."""
-    for room in _rooms_in(root):
-        with _closing(_below(root, room.path)) as folder:
-            if any(_begins(folder, found.name, room.begin) for found in _files(folder, room)):
-                return True
-    return _is_bare(root)
-
-
-def _is_bare(root: int) -> bool:
-    """Whether there is nothing in a folder, or only the folders that an emptied cache keeps."""
-    if not all(name in {TAG, STORE, *NO_STRANGERS} for name in _names(root)):
-        return False
-    try:
-        with _closing(_below(root, (STORE,))) as store:
-            return all(_is_empty_folder(store, kind) for kind in _names(store))
-    except FileNotFoundError:
-        return True
-    except OSError:  # a link, or a file: the user's
-        return False
-
-
-def _is_empty_folder(outer: int, name: str) -> bool:
-    with _closing(_below(outer, (name,))) as folder:
-        return not any(_names(folder))
-
-
-def _strangers(root: int) -> bool:
-    """Whether something in the folder is not dh's, by its name."""
-    known = {STORE, *NO_STRANGERS, *({TAG} if _is_half_tag(root) else ())}
-    return not all(name in known or HASHES.holds(name) for name in _names(root))
-
-
-def _is_half_tag(root: int) -> bool:
-    """Another process is just writing dh's tag, or was killed while it did."""
-    with contextlib.suppress(OSError), _closing(open_regular(TAG, follow=False, within=root)) as fd:
-        return TAG_TEXT.startswith(os.pread(fd, len(TAG_TEXT) + 1, 0))
-    return False
-
-
-def _mark(root: int) -> None:
-    with _closing(os.open(TAG, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=root)) as fd:
-        os.pwrite(fd, TAG_TEXT, 0)  # the same bytes for every process that comes here at once
-
-
-def _names(folder: int) -> Iterator[str]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            yield entry.name

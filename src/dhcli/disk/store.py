@@ -2,9 +2,9 @@
 
 An entry never changes, so that processes need no locks: it is written under another name and renamed, it may be removed
 while somebody reads it, and where two write the same one, the later wins. It carries a checksum, and one that is not
-as it was written counts as absent: nothing has to be flushed to the disk before the rename. What entries mean is not
-known here. Without a folder, or with one that cannot be used, there is only the last one of each kind, in memory, and
-whoever asks is told why.
+as it was written counts as absent: nothing has to be flushed to the disk before the rename. Whoever asks for an entry
+judges what it says: a checksum is no signature. Without a folder, or with one that cannot be used, there is only the
+last one of each kind, in memory, and whoever asks is told why.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, TypeAlias
 
-from dhcli.disk.folder import ENTRY_BEGIN, CacheFolder, NewFile, OpenFile, Room, entries_of, taken
+from dhcli.disk.folder import CacheFolder, NewFile, OpenFile
 from dhcli.disk.memory import memory_file
 from dhcli.disk.patience import Ask, at_once
+from dhcli.disk.rooms import ENTRY_BEGIN, Room, entries_of, taken
 
 LIMIT_BYTES = 2 << 30
 """Tracks of 17 hours of video at 25 fps, or half a million probes."""
