@@ -95,7 +95,7 @@ def _encoders() -> str:
 def _model(name: str, models_dirs: tuple[Path, ...]) -> str:
     bundle = load_bundle(name, models_dirs)
     for role in bundle.files:
-        bundle.read(role)
+        bundle.check(role)
     return f"version {bundle.version}, {len(bundle.files)} files as they should be, in {bundle.folder}"
 
 

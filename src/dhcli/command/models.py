@@ -51,7 +51,7 @@ def models_verify(names: ModelNames = None, models_dir: ModelsDirs = None) -> No
 
     def one(bundle: Bundle) -> None:
         for role in bundle.files:
-            bundle.read(role)
+            bundle.check(role)
         answer([f"{bundle.name}: {len(bundle.files)} files are as they should be"])
 
     _each_model(tuple(names or ()), models_dir, one)

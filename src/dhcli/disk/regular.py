@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+NOT_REGULAR = "not a regular file"
+
 
 @dataclass(frozen=True, slots=True)
 class FileStamp:
@@ -43,14 +45,20 @@ def open_regular(path: Path | str, *, follow: bool = True, within: int | None = 
     `follow`: a link leads to it. `within`: the descriptor of the folder that a relative path begins in. Raises OSError,
     also for what is no file: a FIFO would wait for its writer for ever, and /dev/zero has no end.
     """
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW), dir_fd=within)
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)
+    try:
+        fd = os.open(path, flags, dir_fd=within)
+    except OSError as error:
+        if error.errno in {errno.ENXIO, errno.ENODEV}:  # a socket, or a device that is not there
+            raise OSError(errno.EINVAL, NOT_REGULAR) from error
+        raise
     mode = os.fstat(fd).st_mode
     if stat.S_ISREG(mode):
         return fd
     os.close(fd)
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-    raise OSError(errno.EINVAL, "not a regular file")
+    raise OSError(errno.EINVAL, NOT_REGULAR)
 
 
 def read_regular(path: Path, most: int, what: str) -> bytes:
