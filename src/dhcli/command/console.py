@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 from tqdm import tqdm
 
-from dhcli.command.streams import PatientStream, printable, tolerant
+from dhcli.command.streams import PatientStream, tolerant
 from dhcli.command.wording import (
     STAGES,
     deferral,
@@ -46,6 +46,7 @@ from dhcli.events import (
     Warned,
     as_json,
 )
+from dhcli.printable import printable
 
 PLAIN_EVERY_S = 10.0
 """A log gets a line this often while a job runs."""

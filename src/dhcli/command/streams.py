@@ -16,6 +16,8 @@ import time
 from collections.abc import Iterable
 from typing import Any, TextIO
 
+from dhcli.printable import printable
+
 CHUNK = 400
 """Characters at a time: 4000 bytes at most, written as \\U0001f642. A pipe that is ready takes 4096 without waiting."""
 POLL_MS = 50
@@ -67,11 +69,6 @@ def discard_stdout() -> None:
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.close(null)
-
-
-def printable(text: str) -> str:
-    """The text in one line, without anything that a terminal would obey: names and messages come from strangers."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class PatientStream:

@@ -18,6 +18,7 @@ from pydantic import AwareDatetime, ConfigDict, Field, JsonValue, ValidationErro
 from dhcli.disk.part import PartFile
 from dhcli.disk.regular import FileStamp, open_regular
 from dhcli.errors import TOO_MANY_FILES, DhError, as_dh_error, describe
+from dhcli.printable import printable_json
 from dhcli.results.parts import (
     READING,
     EarlierAttempt,
@@ -130,7 +131,7 @@ def write_result(
     A result of dh is replaced, and nothing else: the return value is `known` at the next call, which need not read what
     this one has written. Raises DhError output.not_writable, output.disk_full and, as `read_result`, output.exists.
     """
-    text = json.dumps(result.model_dump(mode="json"), ensure_ascii=False, indent=2, allow_nan=False)
+    text = printable_json(result.model_dump(mode="json"), indent=2)
     before = _replaceable(path, known)
     with PartFile(path, root=root) as part:
         part.write(text.encode() + b"\n")
