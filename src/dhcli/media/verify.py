@@ -12,13 +12,12 @@ import numpy as np
 
 from dhcli.disk.regular import FileStamp
 from dhcli.errors import DhError
-from dhcli.media.failure import reason
+from dhcli.media.failure import RENDER_AGAIN, read_back_failure
 from dhcli.media.ffmpeg import InputFile, base_argv, beating, input_argv, lines_of, running
 from dhcli.media.packets import Timeline, read_timelines
 from dhcli.runtime.scope import Scope
 from dhcli.types import FrameFormat
 
-HINT = "Render again; if it happens twice, please report it with the result file."
 AUDIO_SLACK_S = Fraction(1, 5)
 """A copied sound's last packet may reach beyond, or its encoder delay fall short of, the decoded length."""
 
@@ -54,7 +53,7 @@ def verify_output(
 
     `folder` is its folder where that is open.
 
-    Raises output.mismatch, env.*, Stopped.
+    Raises output.mismatch, decode.failed, env.*, Stopped.
     """
     with scope.stage(stage), _written(path, folder) as file:
         argv = [*base_argv(), *input_argv(file), "-map", "0:v", "-map", "0:a?"]
@@ -64,7 +63,7 @@ def verify_output(
             code = child.wait()
             scope.check()
             if code:
-                raise _mismatch(path, f"it cannot be read back ({reason(child.tail())})")
+                raise read_back_failure(path, child, code)
         video, audio = found
         _compare_video(path, video, fmt, frames)
         _compare_audio(path, audio, audio_duration)
@@ -90,7 +89,7 @@ def _written(path: Path, folder: int | None) -> Iterator[InputFile]:
     except DhError as error:
         if not error.code.startswith("input."):
             raise
-        raise DhError("output.mismatch", error.message, hint=HINT) from error
+        raise DhError("output.mismatch", error.message, hint=RENDER_AGAIN) from error
 
 
 def _alive(scope: Scope, stage: str) -> None:
@@ -125,4 +124,4 @@ def _compare_audio(path: Path, audio: Timeline, duration: Fraction | None) -> No
 
 
 def _mismatch(path: Path, finding: str) -> DhError:
-    return DhError("output.mismatch", f"output {path}: {finding}.", hint=HINT)
+    return DhError("output.mismatch", f"output {path}: {finding}.", hint=RENDER_AGAIN)

@@ -33,6 +33,9 @@ AAC_RATES = "96000|88200|64000|48000|44100|32000|24000|22050|16000|12000|11025|8
 """All that AAC has, Hz; a sound with another one gets the nearest."""
 AAC_LAYOUTS = "mono|stereo|3.0|4.0|5.0|5.1|7.1"
 """Those with a number in AAC. The encoder refuses 5.1.2 and 22.2, and describes 2.1 in a way that few players read."""
+CLIPPED = "volume=0.0009765625,asoftclip=hard,volume=1024"
+"""Samples beyond 1024 times full scale become that: AAC refuses 1e9, and a player clips at 1 in any case. All others
+stay as they are, bit for bit: 1024 is a power of two."""
 CPU_PER_MEGAPIXEL_S = 120
 """Processor time for encoding a megapixel; noise takes the slowest preset of libx265 15 s."""
 SPARE_BYTES = 64 << 20
@@ -101,7 +104,7 @@ def audio_argv(
     chain = sound_filter(trim)
     if cut:
         chain += f",atrim=end={float(duration):.6f}"
-    chain += f",aformat=sample_rates={AAC_RATES}:channel_layouts={AAC_LAYOUTS}"
+    chain += f",aformat=sample_rates={AAC_RATES}:channel_layouts={AAC_LAYOUTS},{CLIPPED}"
     return input_argv(audio), ["-map", f"1:{info.index}", "-af", chain, "-c:a", "aac", "-b:a", AAC_BITRATE]
 
 
