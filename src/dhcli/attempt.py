@@ -70,6 +70,8 @@ class Attempt:
         self._ending = Ending(job, settings, record)
         self._holding = False
         """The lock of the output, and that of the result."""
+        self.scope: Scope | None = None
+        """Of a preview: it shows whether anything moves."""
         self._before: FileStamp | None = None
         """What was at the output's path when the attempt began."""
         self._whole: FileStamp | None = None
@@ -126,7 +128,7 @@ class Attempt:
     def preview(self) -> Preview:
         """What `run` would do, found out without writing anything."""
         job = self._job
-        scope = Scope(stall_timeout_s=self._settings.stall_timeout_s)
+        scope = self.scope = Scope(stall_timeout_s=self._settings.stall_timeout_s)
         try:
             with contextlib.ExitStack() as stack:
                 refuse_unwritable(job.save_path)

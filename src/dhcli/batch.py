@@ -72,10 +72,14 @@ class Batch:
         emit: Listener,
         policy: Policy | None = None,
         on_signal: Callable[[int], None] = lambda _: None,
+        on_end: Callable[[], None] = lambda: None,
     ) -> None:
-        """`on_signal` is called with every signal's number, from another thread: nothing may wait for long any more."""
+        """`on_signal` is called with every signal's number, from another thread: nothing may wait for long any more.
+
+        `on_end`, from another thread, too, where the process ends by itself within `LAST_WORDS_S`.
+        """
         self._settings, self._listener, self._policy = settings, emit, policy or Policy()
-        self._on_signal = on_signal
+        self._on_signal, self._on_end = on_signal, on_end
         now = dt.datetime.now(dt.UTC)
         self.run_id = f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
         self._began_s = time.monotonic()
@@ -365,6 +369,7 @@ class Batch:
 
     def _exit_soon(self) -> None:
         """End the process after its last words, and without them where the disk or the terminal hangs, too."""
+        self._on_end()
         last_words = threading.Timer(LAST_WORDS_S, lambda: os._exit(self._exit_code()))
         last_words.daemon = True
         try:

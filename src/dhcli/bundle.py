@@ -137,17 +137,21 @@ class Bundle:
         _compare(file, hashlib.sha256(data).hexdigest(), data)
         return data
 
-    def check(self, role: str, on_block: Callable[[], None] = lambda: None) -> None:
-        """Compare a file with its hash, block by block; `on_block` is called after each. Raises as `read` does."""
-        file = self._file(role)
-        digest, head, left = hashlib.sha256(), b"", file.bytes
-        with _opened(file) as stream:
-            while left and (block := stream.read(min(left, HASH_BLOCK_BYTES))):
-                head = head or block
-                left -= len(block)
-                digest.update(block)
-                on_block()
-        _compare(file, digest.hexdigest(), head)
+    def check_all(self, told: Callable[[str], None] = lambda _: None) -> None:
+        """Compare every file with its hash, block by block; `told` takes which one is read, and how much is left.
+
+        Raises DhError model.missing or .corrupt.
+        """
+        for file in self.files.values():
+            digest, head, left = hashlib.sha256(), b"", file.bytes
+            told(f"{file.path}, {left} bytes to read")
+            with _opened(file) as stream:
+                while left and (block := stream.read(min(left, HASH_BLOCK_BYTES))):
+                    head = head or block
+                    left -= len(block)
+                    digest.update(block)
+                    told(f"{file.path}, {left} bytes to read")
+            _compare(file, digest.hexdigest(), head)
 
     def _file(self, role: str) -> BundleFile:
         file = self.files.get(role)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +14,7 @@ import typer
 
 from dhcli.command.bench import bench
 from dhcli.command.cache import cache_app
-from dhcli.command.entry import as_bug, refused, run
+from dhcli.command.entry import as_bug, exit_code_of, refused, run
 from dhcli.command.flags import (
     AudioPath,
     CacheDir,
@@ -145,7 +146,13 @@ def render(
     from dhcli.batch import Batch, Policy
     from dhcli.command.console import Audience
     from dhcli.command.preview import preview
-    from dhcli.command.selection import chosen_jobs, refuse_reports_over_jobs, refuse_reports_over_manifest, usage
+    from dhcli.command.selection import (
+        chosen_jobs,
+        refuse_reports_over_jobs,
+        refuse_reports_over_manifest,
+        unanswered,
+        usage,
+    )
     from dhcli.reports import Reports, Wanted, is_command
     from dhcli.results.resume import in_order
     from dhcli.retry import Retry
@@ -156,12 +163,20 @@ def render(
     if force and if_exists is IfExists.fail:
         usage("give --force or --if-exists fail, not both")
     ours = {"--log-file": log_file, "--metrics-file": metrics_file, "--junit": junit, "--run-lock": run_lock}
+    dead = unanswered((log_file, metrics_file, junit), stall_timeout)
+    ours = {flag: path for flag, path in ours.items() if path not in dead}
     # Before anything is told of a run, and that is written there, even where the manifest is refused.
-    refuse_reports_over_manifest(ours, manifest)
-    audience = Audience(as_json=json_, progress=progress.value, verbosity=-1 if quiet else verbose)
+    refuse_reports_over_manifest(ours, manifest, stall_timeout)
+    audience = Audience(
+        as_json=json_, progress=progress.value, verbosity=-1 if quiet else verbose, stall_timeout_s=stall_timeout
+    )
     files = Wanted() if dry_run else Wanted(log_file, metrics_file, junit, on_finish)
-    with Reports(files, audience, audience.stdout_lost) as reports, _refusal_told(reports, lambda: reports.began):
-        chosen = chosen_jobs(manifest, (audio, video, save_path), job, shard, model, set_, root, results_dir)
+    with (
+        Reports(files, audience, audience.stdout_lost, stall_timeout, {} if dry_run else dead) as reports,
+        _refusal_told(reports, lambda: reports.began),
+    ):
+        single = (audio, video, save_path)
+        chosen = chosen_jobs(manifest, single, job, shard, model, set_, root, results_dir, stall_timeout)
         hashes, probes = _cache(cache_dir, cache_size << 20, stall_timeout, wanted=not no_cache)
         settings = Settings(
             models=_models(models_dir, device, threads, precision),
@@ -180,17 +195,21 @@ def render(
             hashes=hashes,
             probes=probes,
         )
-        refuse_reports_over_jobs(ours, chosen.all_jobs, settings.result_path, results_dir)
+        refuse_reports_over_jobs(ours, chosen.all_jobs, settings.result_path, results_dir, stall_timeout)
         policy = Policy(Retry(retries), _failure_limit(max_failures, fail_fast=fail_fast), only_failed, run_lock)
         if dry_run:
-            jobs = in_order(chosen.jobs, settings.result_path, only_failed=only_failed)
-            raise typer.Exit(reports.exit_code(preview(settings, jobs, audience)))
+            order = functools.partial(in_order, only_failed=only_failed)
+            raise typer.Exit(reports.exit_code(preview(settings, chosen.jobs, audience, order)))
 
         def signalled(number: int) -> None:
             audience.hurry()
             reports.signalled(number)
 
-        summary = Batch(settings, reports, policy, signalled).run(chosen.jobs, chosen.manifest)
+        def ends() -> None:
+            audience.hurry()
+            reports.hurry()
+
+        summary = Batch(settings, reports, policy, signalled, ends).run(chosen.jobs, chosen.manifest)
         raise typer.Exit(reports.exit_code(summary.exit_code))
 
 
@@ -249,7 +268,7 @@ def doctor(device: DeviceName = "auto", models_dir: ModelsDirs = None) -> None:
         f"{failed} failed ({', '.join(dict.fromkeys(e.code for e in errors.values()))})" if failed else "all is well"
     )
     say([f"{count(checks, 'check')}: {result}"])
-    raise typer.Exit(next((error.info.exit_code for error in errors.values()), OK))
+    raise typer.Exit(next((exit_code_of(error) for error in errors.values()), OK))
 
 
 @app.command()

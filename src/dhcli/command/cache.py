@@ -6,6 +6,7 @@ Only files that dh made are counted or removed, and only in a folder that is its
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -28,7 +29,7 @@ def cache_info(cache_dir: CacheDir = None, cache_size: CacheSize = 2048, json_: 
     from dhcli.disk.folder import CacheFolder
     from dhcli.disk.hashes import cache_folder
 
-    folder = cache_folder(cache_dir)
+    folder = _answering(cache_folder(cache_dir))
     try:
         shares = CacheFolder(folder).shares()
     except OSError as error:
@@ -50,7 +51,7 @@ def cache_clear(cache_dir: CacheDir = None) -> None:
     from dhcli.disk.folder import CacheFolder
     from dhcli.disk.hashes import cache_folder
 
-    folder = cache_folder(cache_dir)
+    folder = _answering(cache_folder(cache_dir))
     if folder is None:
         raise typer.Exit(OK)
     try:
@@ -58,6 +59,15 @@ def cache_clear(cache_dir: CacheDir = None) -> None:
     except OSError as error:
         raise _failed(folder, "emptied", error) from error
     answer([f"{count(cleared.entries, 'file')} removed, {_mib(cleared.bytes)} freed in {folder}"])
+
+
+def _answering(folder: Path | None) -> Path | None:
+    """The same folder, once its disk has answered. Raises DhError stalled where it does not."""
+    from dhcli.runtime.disk_calls import DiskCalls
+
+    if folder is not None:
+        DiskCalls()(f"the cache in {folder}", lambda: os.path.lexists(folder))
+    return folder
 
 
 def _failed(folder: Path | None, what: str, error: OSError) -> typer.Exit:

@@ -16,7 +16,7 @@ import typer
 from dhcli import __version__
 from dhcli.command.streams import StdoutLostError, answer, discard_stdout, flush_stdout, open_standard_streams, say
 from dhcli.command.wording import refusal
-from dhcli.errors import BUG, CODES, FAILED, OK, RESULTS_LOST, DhError, ManifestError, as_dh_error, describe
+from dhcli.errors import BUG, CODES, FAILED, OK, RESULTS_LOST, TRY_LATER, DhError, ManifestError, as_dh_error, describe
 from dhcli.events import Refused
 from dhcli.runtime.early import end_now
 from dhcli.runtime.environment import given_library_path
@@ -44,7 +44,12 @@ def run(app: typer.Typer, arguments: Sequence[str]) -> int:
 def refused(error: DhError) -> Refused:
     """The error as the event of a run that cannot start."""
     problems = error.problems if isinstance(error, ManifestError) else (error.message,)
-    return Refused(error.code, problems, error.hint, error.info.exit_code)
+    return Refused(error.code, problems, error.hint, exit_code_of(error))
+
+
+def exit_code_of(error: DhError) -> int:
+    """Of a call that ends with it: what another attempt may find mended is a reason to try again later."""
+    return TRY_LATER if error.info.transient else error.info.exit_code
 
 
 def as_bug(error: Exception) -> DhError:
@@ -64,7 +69,7 @@ def _run(app: typer.Typer, arguments: Sequence[str]) -> int:
         return _wrong_usage(error)
     except DhError as error:
         say(refusal(refused(error)))
-        return error.info.exit_code
+        return exit_code_of(error)
     except StdoutLostError as error:
         return _lost(error.reason)
     except SystemExit:  # typer's own way out when the reader of its help has gone

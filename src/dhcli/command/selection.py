@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import functools
 import hashlib
 import itertools
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,7 @@ from dhcli.conflicts import STDIN, find_overwritten, inputs_of
 from dhcli.errors import DhError, ManifestError
 from dhcli.manifest import check_overrides, load_manifest, single_job
 from dhcli.options import Job
+from dhcli.runtime.disk_calls import DiskCalls
 
 if TYPE_CHECKING:
     from dhcli.families.family import Precision
@@ -50,6 +53,7 @@ def chosen_jobs(
     sets: Sequence[str] | None,
     root: Path | None = None,
     results_dir: Path | None = None,
+    stall_timeout_s: float | None = None,
 ) -> Selection:
     overrides = {"model": model} if model is not None else {}
     for text in sets or ():
@@ -66,12 +70,14 @@ def chosen_jobs(
         if ids or shard is not None:
             usage("--job and --shard choose among the jobs of a manifest; there is none")
         with _usage_where_invalid():
-            jobs = single_job(audio, video, save_path, overrides, root, results_dir).jobs
+            jobs = single_job(audio, video, save_path, overrides, root, results_dir, stall_timeout_s).jobs
             return Selection(None, jobs, jobs)
     if any(path is not None for path in single):
         usage("give a manifest or --audio, --video and --save-path, not both")
     source = None if manifest == "-" else Path(manifest)
-    loaded = load_manifest(source, overrides=overrides, root=root, results_dir=results_dir)
+    loaded = load_manifest(
+        source, overrides=overrides, root=root, results_dir=results_dir, stall_timeout_s=stall_timeout_s
+    )
     return Selection(loaded.path, _selected(loaded.jobs, ids, shard), loaded.jobs)
 
 
@@ -94,10 +100,26 @@ def _shard_of(job_id: str, shards: int) -> int:
     return int.from_bytes(hashlib.sha256(job_id.encode("utf-8", "surrogateescape")).digest()[:8], "big") % shards
 
 
-def refuse_reports_over_manifest(reports: Mapping[str, Path | None], manifest: str | None) -> None:
-    """Usage, where two reports have one file, or one of them that of the manifest."""
+def unanswered(paths: Iterable[Path | None], stall_timeout_s: float) -> dict[Path, DhError]:
+    """Those of the paths whose disk gives no answer, with the error that says so."""
+    on_disk, found = DiskCalls(stall_timeout_s), dict[Path, DhError]()
+    for path in filter(None, paths):
+        try:
+            on_disk(str(path), functools.partial(os.path.lexists, path))
+        except DhError as error:
+            found[path] = error
+    return found
+
+
+def refuse_reports_over_manifest(
+    reports: Mapping[str, Path | None], manifest: str | None, stall_timeout_s: float | None = None
+) -> None:
+    """Usage, where two reports have one file, or one of them that of the manifest.
+
+    Raises DhError stalled where one of their disks gives no answer for `stall_timeout_s`.
+    """
     path = STDIN if manifest == "-" else Path(manifest) if manifest is not None else None
-    _refuse(reports, [("the manifest", path)] if path is not None else [], ())
+    _refuse(reports, [("the manifest", path)] if path is not None else [], (), stall_timeout_s)
 
 
 def refuse_reports_over_jobs(
@@ -105,17 +127,33 @@ def refuse_reports_over_jobs(
     jobs: Sequence[Job],
     result_path: Callable[[Job], Path],
     results_dir: Path | None,
+    stall_timeout_s: float | None = None,
 ) -> None:
-    """Usage, where a report has the file of a job, or the name of the folder for results."""
+    """Usage, where a report has the file of a job, or the name of the folder for results. Raises as the above."""
     folders = (results_dir, *results_dir.absolute().parents) if results_dir is not None else ()
-    _refuse(reports, (*_read(jobs), *(("the folder for results", at) for at in folders)), _written(jobs, result_path))
+    read = (*_read(jobs), *(("the folder for results", at) for at in folders))
+    _refuse(reports, read, _written(jobs, result_path), stall_timeout_s)
 
 
 def _refuse(
-    reports: Mapping[str, Path | None], read: Iterable[tuple[str, Path]], written: Iterable[tuple[str, Path]]
+    reports: Mapping[str, Path | None],
+    read: Iterable[tuple[str, Path]],
+    written: Iterable[tuple[str, Path]],
+    stall_timeout_s: float | None,
 ) -> None:
     named = [(flag, path) for flag, path in reports.items() if path is not None]
-    if found := list(itertools.islice(find_overwritten(named, read, written), MOST_TOLD)):
+    at = ", ".join(f"{flag} {path}" for flag, path in named)
+
+    def told(files: Iterable[tuple[str, Path]]) -> Iterator[tuple[str, Path]]:
+        nonlocal at
+        for what, path in files:
+            at = f"{what} {path}"
+            yield what, path
+
+    def look() -> list[str]:
+        return list(itertools.islice(find_overwritten(named, told(read), told(written)), MOST_TOLD))
+
+    if named and (found := DiskCalls(stall_timeout_s)(lambda: at, look)):
         usage("; ".join(found))
 
 
