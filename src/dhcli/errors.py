@@ -48,7 +48,7 @@ EXIT_CODES: dict[int, str] = {
     UNAVAILABLE: "ffmpeg, the model or the device is missing or unfit; nothing was rendered",
     BUG: "a bug in dh",
     RESULTS_LOST: "results could not be written",
-    TRY_LATER: "try again later: locked, device lost, disk full, or every failure left is transient",
+    TRY_LATER: "try again later: locked, device lost, disk full or not answering, or every failure left is transient",
 }
 """Exit codes of `dh`, besides 128+N for a run ended by signal N."""
 
@@ -105,7 +105,13 @@ CODES: dict[str, Code] = _table(
     Code("face.too_small", "the face has too few pixels to work on", "job", FAILED),
     Code("decode.failed", "the decoder died", "job", FAILED, transient=True),
     Code("encode.failed", "the encoder died", "job", FAILED, transient=True),
-    Code("stalled", "a stage made no progress for the stall timeout", "job", FAILED, transient=True),
+    Code(
+        "stalled",
+        "a stage made no progress for the stall timeout, or a disk gave no answer",
+        "job",
+        FAILED,
+        transient=True,
+    ),
     Code(
         "output.exists",
         "a file with the name of the output or of its result exists and may not be replaced",
