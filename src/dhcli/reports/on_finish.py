@@ -71,7 +71,9 @@ class OnFinish:
 
     def end(self) -> None:
         """Kill the command where it runs, with all that it started."""
-        if self._process is not None:
+        with self._lock:  # it may run already while it is still being started here
+            runs = self._process is not None
+        if runs:
             self._ended.set()
             self._kill()
 
