@@ -109,7 +109,7 @@ def test_the_clip_may_have_any_name_and_its_folder_is_not_written_to(dh: Dh, few
         (("--model", "none-such"), 69, "[model.missing]"),
         (("--video", "missing.mp4"), 1, "[input.missing]"),
         (("--video", "missing.mp4", "--size", "270p"), 1, "[input.missing]"),
-        (("--video", "note.mp4", "--size", "270p"), 1, "[decode.failed]"),
+        (("--video", "note.mp4", "--size", "270p"), 1, "[input.corrupt]"),
         (("--audio", "missing.wav", "--size", "270p"), 1, "[input.missing]"),
     ],
 )

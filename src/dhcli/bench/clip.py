@@ -59,5 +59,5 @@ def resize(scope: Scope, video: Path, size: Size, target: Path) -> Path:
         scope.check()
         if code:
             finding = f"no copy of {width}x{height} px could be made: ffmpeg ended with {exit_text(code)}"
-            raise file.error("decode.failed", finding, hint="`dh check` may say more.", stderr_tail=child.tail())
+            raise file.error("input.corrupt", finding, hint="`dh check` may say more.", stderr_tail=child.tail())
     return target
