@@ -39,8 +39,8 @@ test: lint types  ## formatting, lint, types, layers and all tests
 fuzz: install  ## 200 damaged files of each container through the whole pipeline; DH_FUZZ_SEEDS=1000 for more
 	DH_FUZZ_SEEDS=$${DH_FUZZ_SEEDS:-200} $(BIN)/pytest tests/fuzz
 
-bench: install  ## measure rendering at four sizes on an idle machine and draw docs/performance.md anew; LABEL=name keeps it
-	$(BIN)/python benchmarks/speed.py $(if $(LABEL),--label "$(LABEL)")
+bench: install  ## measure rendering at four sizes on an idle machine and draw docs/performance.md anew
+	$(BIN)/python benchmarks/speed.py
 
 format: install  ## put the code into its standard form
 	$(BIN)/ruff format

@@ -1,6 +1,5 @@
-"""Whole runs of dh on an idle machine: how fast, how soon, in how much memory, and what playing backward costs.
+"""Whole runs of dh on an idle machine: how soon, in how much memory, and what playing backward costs.
 
-python benchmarks/render.py speed [RUNS]
 python benchmarks/render.py memory
 python benchmarks/render.py pingpong
 python benchmarks/render.py start
@@ -20,7 +19,6 @@ import psutil
 from dhcli.media.ffmpeg import find_ffmpeg
 
 MEDIA = Path(__file__).parents[1] / "examples/media"
-FRAMES = 178
 SHORT_S = 20
 """At 1440x1080 and 25 fps these are 1.2 GB: more than is kept, so that backward is decoded again in parts."""
 LOOK_EVERY_S = 0.05
@@ -48,17 +46,6 @@ def render(audio: Path, folder: Path, *more: str, video: Path = MEDIA / "avatar.
 def _unborn(one: psutil.Process, dh: psutil.Process) -> bool:
     """A child before its exec: a copy of dh for a millisecond, in the same memory."""
     return one.pid != dh.pid and one.exe() == dh.exe()
-
-
-def speed(runs: int) -> None:
-    """The sample from start to end of the process, imports, opening the model and the analysis included."""
-    with tempfile.TemporaryDirectory() as folder:
-        render(MEDIA / "speech.wav", Path(folder))
-        times = [render(MEDIA / "speech.wav", Path(folder))[0] for _ in range(runs)]
-    rates = [FRAMES / one for one in sorted(times, reverse=True)]
-    print(
-        f"{FRAMES} frames, {runs} runs: median {statistics.median(rates):.1f} fps ({rates[0]:.1f} to {rates[-1]:.1f})"
-    )
 
 
 def memory() -> None:
@@ -112,7 +99,5 @@ if __name__ == "__main__":
             pingpong()
         case ["start"]:
             start()
-        case ["speed", *more]:
-            speed(int(more[0]) if more else 5)
         case _:
             sys.exit(__doc__)

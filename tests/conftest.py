@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from hypothesis import settings
 
 from dhcli.bundle import load_bundle
 from dhcli.disk import store
@@ -22,6 +23,10 @@ from dhcli.media.ffmpeg import find_ffmpeg
 from dhcli.types import F64, U8, Frame, FrameFormat
 
 ROOT = Path(__file__).parents[1]
+
+# A busy machine takes any time for an example; hypothesis fails what takes longer than 200 ms.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,5 +1,17 @@
-"""`python -m dhcli`."""
+"""The entry of `dh` and of `python -m dhcli`: signals first, then everything else."""
 
-from dhcli.cli import main
+from dhcli.runtime.early import take_signals
+from dhcli.runtime.init import leave_init_behind
 
-main()
+
+def main() -> None:
+    """The console script `dh`."""
+    take_signals()
+    leave_init_behind()
+    from dhcli.cli import main as run
+
+    run()
+
+
+if __name__ == "__main__":
+    main()

@@ -8,44 +8,42 @@ sound are made, which job comes next and whether there will be another attempt i
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, TypeAlias
 
 from dhcli.disk.lock import output_lock, refuse_locked, refuse_unwritable
-from dhcli.disk.part import PartFile, refuse_stray
+from dhcli.disk.part import PartFile, Replaceable, refuse_stray
+from dhcli.disk.regular import FileStamp
 from dhcli.ending import Ending, Outcome, status_of
 from dhcli.errors import DhError, as_dh_error
 from dhcli.events import Event, JobDecided, Listener, Progress
 from dhcli.inference import runtime_version
 from dhcli.media.ffmpeg import InputFile
+from dhcli.media.verify import VerifiedOutput
 from dhcli.options import Job
 from dhcli.pipeline import render_job
 from dhcli.plan import Plan, plan_job
-from dhcli.record import Record
-from dhcli.results.parts import PutInPlace
+from dhcli.record import Record, installed_ffmpeg
+from dhcli.results.parts import FileContent, PutInPlace
 from dhcli.results.result import JobResult, UnreadableResultError, read_result
-from dhcli.results.uptodate import killed_in_a_row, legacy, why_render
+from dhcli.results.uptodate import Legacy, killed_in_a_row, legacy, made_by_another_ffmpeg, why_render
 from dhcli.runtime.monitor import Monitor
 from dhcli.runtime.scope import Scope
 from dhcli.settings import Settings
 from dhcli.sources import Sources, content_sha256
 
-SLOW_DISK_BYTES_S = 5 << 20
-"""A file that is put on the disk shows no progress; slower than this it counts as stuck, not as slow."""
 POISON_AFTER = 2
-"""Once may be the power, an update or an impatient person; twice in a row is the job."""
+"""One crash may have an outside cause; two in a row are blamed on the job."""
 
 
 UP_TO_DATE = "up to date"
 PREPARING = "start"
 """The stage of all that is in no other one."""
 
-Stamp: TypeAlias = tuple[int, int, int, int]
-"""Device, inode, size, time of the last change: another file, or another content, has another one."""
 Abandon = Callable[[Callable[[], Outcome]], None]
+Outputs: TypeAlias = dict[tuple[int, int], Job]
+"""Device and inode of the outputs that this run has made, or found up to date, and whose they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +60,24 @@ class Preview:
 class Attempt:
     """One attempt at a job. `run` never raises for what is wrong with the job: that is in the result."""
 
-    def __init__(self, job: Job, settings: Settings, record: Record, emit: Listener) -> None:
+    def __init__(
+        self, job: Job, settings: Settings, record: Record, emit: Listener, outputs: Outputs | None = None
+    ) -> None:
+        """`outputs` are those of the run so far; the attempt adds its own."""
         self._job, self._settings, self._record, self._emit = job, settings, record, emit
+        self._outputs = outputs if outputs is not None else {}
         self._result_path = settings.result_path(job)
         self._ending = Ending(job, settings, record)
         self._holding = False
         """The lock of the output, and that of the result."""
-        self._before: Stamp | None = None
-        """What was at the output's place when the attempt began."""
+        self.scope: Scope | None = None
+        """Of a preview: it shows whether anything moves."""
+        self._before: FileStamp | None = None
+        """What was at the output's path when the attempt began."""
+        self._whole: FileStamp | None = None
+        """The checked part, as it was right before it was renamed."""
+        self._earlier = Legacy()
+        """What the earlier result tells about it."""
 
     def run(self, publish: Callable[[Scope | None], None], abandon: Abandon, check: Callable[[], None]) -> Outcome:
         """Run the job to its end.
@@ -80,11 +88,14 @@ class Attempt:
         """
         try:
             with self._locked(check):
-                return self._run_locked(publish, abandon)
-        except DhError as error:
-            if error.code in {"env.locked", "job.cancelled"}:  # the lock's holder is writing the result file too
-                return Outcome(self._record.result(status_of(error), error=error), unwritten=True)
-            return self._ending.fail(error)
+                if (error := self._same_output()) is None:
+                    return self._run_locked(publish, abandon)
+        except Exception as unforeseen:  # noqa: BLE001 - one bad job never ends the others
+            error = as_dh_error(unforeseen, "job")
+            if error.code not in {"env.locked", "job.cancelled"}:
+                return self._ending.fail(error)
+        # Another process, or another job of this run, has the result file.
+        return Outcome(self._record.result(status_of(error), error=error), unwritten=True)
 
     def give_up(self, error: DhError) -> Outcome:
         """From another thread: the result of a job whose own thread does not come back. The process must end then.
@@ -117,20 +128,21 @@ class Attempt:
     def preview(self) -> Preview:
         """What `run` would do, found out without writing anything."""
         job = self._job
-        scope = Scope(stall_timeout_s=self._settings.stall_timeout_s)
+        scope = self.scope = Scope(stall_timeout_s=self._settings.stall_timeout_s)
         try:
             with contextlib.ExitStack() as stack:
                 refuse_unwritable(job.save_path)
                 for path in (job.save_path, self._result_path):
                     refuse_locked(path)
                 previous = self._previous()
-                self._refuse_foreign_output(previous)
+                self._look_at_output(previous)
                 sources = Sources(job, self._settings, self._record, stack)
                 if not self._foreseeable(sources):
                     stack.enter_context(scope)
                 reason = self._why(previous, scope, sources)
                 if reason is None:
-                    return Preview(job, "skip", UP_TO_DATE)
+                    assert previous is not None
+                    return Preview(job, "skip", _up_to_date(previous))
                 self._refuse_poison(previous)
                 return Preview(job, "render", reason, self._plan(sources, scope))
         except Exception as error:  # noqa: BLE001 - as in a run, nothing that is wrong with a job leaves it
@@ -154,7 +166,7 @@ class Attempt:
             stack.callback(publish, None)
             try:
                 previous = self._previous()
-                self._refuse_foreign_output(previous)
+                self._look_at_output(previous)
                 sources = Sources(self._job, self._settings, self._record, stack)
                 if previous is not None and self._recognised(previous, sources):
                     return self._skipped(previous, scope)
@@ -185,6 +197,8 @@ class Attempt:
 
     def _skipped(self, previous: JobResult, scope: Scope) -> Outcome:
         self._tell(JobDecided(self._job.id, "skip", UP_TO_DATE), scope)
+        if self._before is not None:
+            self._outputs[self._before.device, self._before.inode] = self._job
         if previous.output is None:  # it tells of an attempt that rendered nothing, and would do so for ever
             return self._ending.finish(self._record.result("skipped"))
         return Outcome(previous.model_copy(update={"status": "skipped"}))
@@ -197,9 +211,11 @@ class Attempt:
         sources.identify(scope)
         sources.watch()
         self._refuse_poison(previous)
+        self._prove_ownership(scope)
         self._tell(JobDecided(self._job.id, "render", reason), scope)
         self._render(scope, sources)
         with scope.stage("commit"):
+            self._refuse_missing_output()
             return self._ending.finish(self._record.result("succeeded"))
 
     def _previous(self) -> JobResult | None:
@@ -244,48 +260,72 @@ class Attempt:
             stage="start",
         )
 
-    def _refuse_foreign_output(self, previous: JobResult | None) -> None:
-        """An existing output is replaced only where dh made it, or where the user says so."""
-        how, record, save_path = self._settings, self._record, self._job.save_path
-        self._before = _stamp(save_path)
-        left = legacy(previous, save_path, beside=how.results_dir is None)
-        record.last_success, record.put_in_place, record.owns_output = (
-            left.last_success,
-            left.put_in_place,
-            left.owns_output,
+    def _same_output(self) -> DhError | None:
+        """Why the file at the output's path is another job's of this run; its result may be that job's as well.
+
+        The manifest's check compares names. It cannot tell of names that differ in case only on every disk, nor of
+        folders that were linked together since.
+        """
+        try:
+            found = FileStamp.of(self._job.save_path)
+        except OSError:
+            return None
+        other = self._outputs.get((found.device, found.inode), self._job)
+        if other.id == self._job.id:
+            return None
+        return DhError(
+            "output.exists",
+            f"The output {self._job.save_path} is the file {other.save_path}, which this run made for the job "
+            f"{other.id}: the disk ignores case, or a link joins the two.",
+            hint="Give each job an output of its own.",
+            stage="output",
         )
-        if how.if_exists == "overwrite" or not os.path.lexists(save_path):
+
+    def _look_at_output(self, previous: JobResult | None) -> None:
+        """Refuse to render over an existing output that cannot be dh's, or that the user wants to keep.
+
+        Sizes are compared here; `_prove_ownership` compares hashes, right before the render.
+        """
+        how, record, save_path = self._settings, self._record, self._job.save_path
+        with contextlib.suppress(OSError):
+            self._before = FileStamp.of(save_path)
+        earlier = self._earlier = legacy(previous, save_path, beside=how.results_dir is None)
+        success = earlier.last_success
+        record.last_success, record.put_in_place = success, earlier.put_in_place
+        record.owns_output = self._before is not None and earlier.may_own(self._before.size)
+        if how.if_exists == "overwrite" or self._before is None:
             return
-        success = left.last_success
         if how.if_exists == "fail":
             found = "is there already"
-        elif not left.owns_output:
+        elif not record.owns_output:
             found = "is there already, and no result says that dh made it as it is now"
         elif how.limit_frames is not None and success is not None and success.limit_frames is None:
             found = f"is whole, and a render with --limit-frames {how.limit_frames} would replace it"
         else:
             return
-        raise DhError(
-            "output.exists",
-            f"The output {save_path} {found}.",
-            hint="Move it away, name another save_path, or use --force (--if-exists overwrite).",
-            stage="output",
-        )
+        raise self._exists(found)
 
-    def _refuse_newcomer(self) -> None:
-        """What came to the output's place meanwhile is somebody's; what was there before is judged already."""
-        if self._settings.if_exists == "overwrite" or _stamp(self._job.save_path) == self._before:
+    def _prove_ownership(self, scope: Scope) -> None:
+        """Read the file that is about to be replaced: dh wrote it only if its hash is recorded."""
+        if self._settings.if_exists == "overwrite" or self._before is None:
             return
-        raise DhError(
+        with InputFile(self._job.save_path, "output") as output:
+            sha256 = self._settings.hashes.sha256(output.fd, lambda: content_sha256(output, scope))
+            if not self._earlier.owns(output.bytes, sha256):
+                self._record.owns_output = False
+                raise self._exists("is there already, and its content is not what dh wrote there")
+
+    def _exists(self, found: str) -> DhError:
+        return DhError(
             "output.exists",
-            f"The output {self._job.save_path} was made or changed by somebody else while dh rendered it.",
+            f"The output {self._job.save_path} {found}.",
             hint="Move it away, name another save_path, or use --force (--if-exists overwrite).",
             stage="output",
         )
 
     def _render(self, scope: Scope, sources: Sources) -> None:
         job, record, root = self._job, self._record, self._settings.root
-        with self._monitor(scope), PartFile(job.save_path, root=root) as part, self._putting_in_place(part):
+        with self._monitor(scope), PartFile(job.save_path, root=root) as part:
             with scope.stage("commit"):
                 self._ending.begin()
             with scope.waiting(PREPARING):
@@ -310,24 +350,52 @@ class Attempt:
             finally:  # some networks are opened only where they are needed
                 if family.warning:
                     record.trace.warn("device.fallback", family.warning)
-            with scope.stage("commit", limit_s=os.fstat(part.fd).st_size / SLOW_DISK_BYTES_S):
-                part.flush()  # it may take minutes, in which a signal still ends the job
-                self._refuse_newcomer()
-                scope.seal()
-                record.owns_output = True
-                part.commit()
+            self._commit(part, scope)
 
-    @contextlib.contextmanager
-    def _putting_in_place(self, part: PartFile) -> Iterator[None]:
-        """Results written meanwhile tell the part's inode: killed after the rename, it proves whose the output is."""
+    def _commit(self, part: PartFile, scope: Scope) -> None:
+        """Rename the part; a result that tells its hash comes first, as proof of whose it is after a kill."""
         record, before = self._record, self._record.put_in_place
-        inodes = (*(before.inodes if before is not None else ()), os.fstat(part.fd).st_ino)
-        record.put_in_place = PutInPlace(path=str(self._job.save_path), inodes=inodes)
-        try:
-            yield
-        finally:
-            if not part.committed:  # its inode is free for any file now
-                record.put_in_place = before
+        output = record.output
+        assert output is not None
+        written = FileContent(bytes=output.bytes, sha256=output.sha256)
+        contents = dict.fromkeys((*(before.contents if before is not None else ()), written))
+        with scope.stage("commit"):
+            record.put_in_place = PutInPlace(path=str(self._job.save_path), contents=tuple(contents))
+            try:
+                self._ending.begin()
+                scope.seal()
+                over: Replaceable = "anything" if self._settings.if_exists == "overwrite" else self._before
+                part.commit(over=over, whole=lambda: self._refuse_changed_part(part, output, scope))
+                self._outputs[output.stamp.device, output.stamp.inode] = self._job
+            finally:
+                if part.committed:
+                    record.owns_output = True
+                else:
+                    record.put_in_place = before
+
+    def _refuse_changed_part(self, part: PartFile, output: VerifiedOutput, scope: Scope) -> None:
+        """What is renamed has to be what was read back. Where only its times differ, its content is read again."""
+        self._whole = FileStamp.of(part.fd)
+        if self._whole == output.stamp:
+            return
+        with InputFile(part.path, "output", folder=part.folder) as file:
+            if content_sha256(file, scope) != output.sha256:
+                raise DhError(
+                    "output.mismatch",
+                    f"output {part.path}: it was changed after it was checked.",
+                    hint="Let nobody but dh write this file, then render again.",
+                )
+
+    def _refuse_missing_output(self) -> None:
+        """The last look before `succeeded`: the output is at its path, as it was checked."""
+        with contextlib.suppress(OSError):
+            if FileStamp.of(self._job.save_path).same_content(self._whole):
+                return
+        raise DhError(
+            "output.mismatch",
+            f"The output {self._job.save_path} was changed, removed or replaced after dh had put it in place.",
+            hint="Let nobody else write there, then render again.",
+        )
 
     def _notify(self, stage: str, done: int, total: int | None) -> None:
         self._emit(Progress(self._job.id, stage, done, total))
@@ -353,10 +421,8 @@ class Attempt:
         return Monitor(scope, folder, self._record.usage, self._record.trace.warn, min_disk_bytes=floor)
 
 
-def _stamp(path: Path) -> Stamp | None:
-    """None where nothing is."""
-    try:
-        found = path.lstat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+def _up_to_date(previous: JobResult) -> str:
+    """`UP_TO_DATE`, and which ffmpeg made the output where that was one of another major version."""
+    now = installed_ffmpeg()
+    before = made_by_another_ffmpeg(previous, now)
+    return UP_TO_DATE if before is None else f"{UP_TO_DATE}; made with ffmpeg {before}, and {now} would render now"

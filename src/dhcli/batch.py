@@ -20,11 +20,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dhcli.attempt import Attempt
+from dhcli.attempt import Attempt, Outputs
+from dhcli.disk.descriptor import check_descriptors
 from dhcli.disk.lock import run_lock
 from dhcli.ending import Outcome
-from dhcli.errors import BUG, CODES, FAILED, OK, RESULTS_LOST, TRY_LATER, DhError
+from dhcli.errors import BUG, CODES, FAILED, OK, RESULTS_LOST, TRY_LATER, DhError, as_dh_error
 from dhcli.events import BatchStarted, Event, JobDeferred, JobFinished, JobStarted, Listener, Retrying, Summary, Warned
+from dhcli.faces.avatar import CACHE_UNUSABLE
 from dhcli.families.family import BATCH
 from dhcli.options import Job
 from dhcli.record import Record
@@ -32,10 +34,10 @@ from dhcli.results.parts import EarlierAttempt, ErrorInfo
 from dhcli.results.resume import in_order
 from dhcli.retry import FailureLimit, Retry
 from dhcli.runtime.monitor import open_files_allowed
+from dhcli.runtime.scheduling import run_as_batch
 from dhcli.runtime.scope import Scope
 from dhcli.runtime.signals import StopSignals
 from dhcli.runtime.threads import start_thread
-from dhcli.runtime.turns import take_long_turns
 from dhcli.settings import Settings
 
 DEVICE_FALLBACK, RUN_STOPPED = "device.fallback", "run.stopped"
@@ -70,10 +72,14 @@ class Batch:
         emit: Listener,
         policy: Policy | None = None,
         on_signal: Callable[[int], None] = lambda _: None,
+        on_end: Callable[[], None] = lambda: None,
     ) -> None:
-        """`on_signal` is called with every signal's number, from another thread: nothing may wait for long any more."""
+        """`on_signal` is called with every signal's number, from another thread: nothing may wait for long any more.
+
+        `on_end`, from another thread, too, where the process ends by itself within `LAST_WORDS_S`.
+        """
         self._settings, self._listener, self._policy = settings, emit, policy or Policy()
-        self._on_signal = on_signal
+        self._on_signal, self._on_end = on_signal, on_end
         now = dt.datetime.now(dt.UTC)
         self.run_id = f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
         self._began_s = time.monotonic()
@@ -87,14 +93,16 @@ class Batch:
         self._abandoned = False
         self._statuses: collections.Counter[str] = collections.Counter()
         self._codes: collections.Counter[str] = collections.Counter()
-        self._lost = self._said_device = False
+        self._outputs: Outputs = {}
+        self._lost = self._said_device = self._bug = False
         self._stopped_by: DhError | None = None
 
     def run(self, jobs: Sequence[Job], manifest: Path | None = None) -> Summary:
         """Every job. What is wrong with a job ends in its result; raises DhError where the run may not start."""
         with contextlib.ExitStack() as stack:
             open_files_allowed()  # otherwise the first call that needs one more is the trouble, whatever it is
-            take_long_turns()
+            check_descriptors()
+            run_as_batch()
             stack.enter_context(self._watch)
             self._watch.seal()
             stack.enter_context(self._watch.stage(WATCHED))
@@ -105,9 +113,17 @@ class Batch:
             self._jobs = len(chosen)
             self._emit(BatchStarted(self.run_id, str(manifest) if manifest else None, len(chosen)))
             self._all(chosen)
+            self._keep_hashes()
             summary = self._summary(len(chosen))
             self._emit(summary)
         return dataclasses.replace(summary, exit_code=self._exit_code())  # a signal may have come meanwhile
+
+    def _keep_hashes(self) -> None:
+        """For the next run. Where the cache takes none, all inputs are read again then, and only this says why."""
+        hashes = self._settings.hashes
+        hashes.save()
+        if (trouble := hashes.take_trouble()) is not None:
+            self._emit(Warned(None, CACHE_UNUSABLE, f"Not kept in the cache: {trouble}."))
 
     def _emit(self, event: Event) -> None:
         """Tell it; a reader may take as long as he likes."""
@@ -135,7 +151,13 @@ class Batch:
         waiting = collections.deque((index, job, False) for index, job in enumerate(chosen))
         while waiting and not self._must_stop(len(chosen)):
             index, job, again = waiting.popleft()
-            if not self._job(job, index, len(chosen), may_defer=bool(waiting) and not again):
+            ended = self._statuses.total()
+            try:
+                done = self._job(job, index, len(chosen), may_defer=bool(waiting) and not again)
+            except Exception as error:  # noqa: BLE001 - a bug around one job: the others and the summary still come
+                self._broken(job, as_dh_error(error, "job"), counted=self._statuses.total() > ended)
+                continue
+            if not done:
                 waiting.append((index, job, True))
 
     def _must_stop(self, jobs: int) -> bool:
@@ -203,7 +225,7 @@ class Batch:
             finally:
                 os._exit(self._exit_code())
 
-        attempt = Attempt(job, settings, record, self._emit)
+        attempt = Attempt(job, settings, record, self._emit, self._outputs)
         self._give_up = lambda error: abandon(lambda: attempt.give_up(error))
         try:
             return attempt.run(self._publish, abandon, self._check_signals), record
@@ -212,7 +234,8 @@ class Batch:
 
     def _finished(self, job: Job, outcome: Outcome, record: Record) -> None:
         result, error = outcome.result, outcome.result.error
-        self._statuses[result.status] += 1
+        text = json.dumps(result.model_dump(mode="json")) if outcome.lost is not None else ""
+        self._count(result.status, error)
         for warning in result.warnings if result.status != "skipped" else ():
             if warning.code == DEVICE_FALLBACK:  # the same for every job: said once
                 if self._said_device:
@@ -221,12 +244,8 @@ class Batch:
             self._emit(Warned(job.id, warning.code, warning.message))
         if outcome.lost is not None:
             self._lost = True
-            text = json.dumps(result.model_dump(mode="json"))
+            self._bug |= outcome.lost.code == "internal.bug"
             self._emit(Warned(job.id, "result.lost", f"{outcome.lost.message} It says: {text}"))
-        if error is not None:
-            self._codes[error.code] += 1
-            if CODES[error.code].stops == "run":
-                self._stopped_by = self._stopped_by or DhError(error.code, error.message)
         frames = result.frames.encoded if result.status == "succeeded" else 0
         self._emit(
             JobFinished(
@@ -245,6 +264,36 @@ class Batch:
                 stage=error.stage if error else None,
                 peak_rss_bytes=result.resources.peak_rss_bytes if result.status != "skipped" else None,
                 analysis=result.analysis if result.status != "skipped" else None,
+            )
+        )
+
+    def _count(self, status: str, error: ErrorInfo | None) -> None:
+        self._statuses[status] += 1
+        if error is not None:
+            self._codes[error.code] += 1
+            if CODES[error.code].stops == "run":
+                self._stopped_by = self._stopped_by or DhError(error.code, error.message)
+
+    def _broken(self, job: Job, error: DhError, *, counted: bool) -> None:
+        """End a job whose end could not be told, by a bug. Its result may be on the disk, or may not."""
+        info = ErrorInfo.from_error(error)
+        self._bug |= error.code == "internal.bug"
+        if not counted:
+            self._count("failed", info)
+        self._emit(Warned(job.id, "result.lost", f"{info.message} {info.traceback or ''}".strip()))
+        self._emit(
+            JobFinished(
+                run_id=self.run_id,
+                job_id=job.id,
+                status="failed",
+                save_path=str(job.save_path),
+                result_path=None,
+                wall_s=0.0,
+                frames=0,
+                fps=None,
+                code=info.code,
+                message=info.message,
+                hint=info.hint,
             )
         )
 
@@ -267,7 +316,7 @@ class Batch:
         """The gravest that applies: signal, bug, lost results, environment, failed for good, nothing."""
         if self._signals.number is not None:
             return 128 + self._signals.number
-        if "internal.bug" in self._codes:
+        if self._bug or "internal.bug" in self._codes:
             return BUG
         if self._lost:
             return RESULTS_LOST
@@ -320,6 +369,7 @@ class Batch:
 
     def _exit_soon(self) -> None:
         """End the process after its last words, and without them where the disk or the terminal hangs, too."""
+        self._on_end()
         last_words = threading.Timer(LAST_WORDS_S, lambda: os._exit(self._exit_code()))
         last_words.daemon = True
         try:

@@ -6,25 +6,33 @@ family.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, BinaryIO, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from dhcli import strict_yaml
+from dhcli.disk.regular import open_regular, read_regular
 from dhcli.errors import DhError
-from dhcli.inference import Device, Network, TensorInfo, open_network
+from dhcli.inference import MOST_BYTES, Device, Network, TensorInfo, open_network
 
 DESCRIPTOR = "model.yaml"
 DESCRIPTOR_BYTES = 1 << 20
 """A descriptor is about 3 kB; more is something else under its name."""
 SCHEMA_VERSION = 1
+HASH_BLOCK_BYTES = 1 << 20
+ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR})
+UNFIT = frozenset({errno.EISDIR, errno.EINVAL, errno.EFBIG})
+"""Something is there, but it is no file, or no file of that size."""
+VERSION = re.compile(r"[0-9]{1,9}")
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 
 
@@ -55,7 +63,7 @@ class NetworkEntry(_Strict):
 
 class FileEntry(_Strict):
     path: Name = Field(description="File name inside the bundle's folder.")
-    bytes: int = Field(gt=0, description="Size of the file.")
+    bytes: int = Field(gt=0, le=MOST_BYTES, description="Size of the file.")
     sha256: str = Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of the file, in hex.")
 
 
@@ -116,6 +124,36 @@ class Bundle:
 
     def read(self, role: str) -> bytes:
         """The bytes of a file, compared with its hash. Raises DhError model.missing, .corrupt or .incompatible."""
+        file = self._file(role)
+        with _opened(file) as stream:
+            try:
+                data = stream.read(file.bytes)
+            except MemoryError as error:
+                raise DhError(
+                    "job.out_of_memory",
+                    f"{file.path}: its {file.bytes} bytes do not fit into the memory.",
+                    hint="End other programs, raise the memory limit, or use a smaller model.",
+                ) from error
+        _compare(file, hashlib.sha256(data).hexdigest(), data)
+        return data
+
+    def check_all(self, told: Callable[[str], None] = lambda _: None) -> None:
+        """Compare every file with its hash, block by block; `told` takes which one is read, and how much is left.
+
+        Raises DhError model.missing or .corrupt.
+        """
+        for file in self.files.values():
+            digest, head, left = hashlib.sha256(), b"", file.bytes
+            told(f"{file.path}, {left} bytes to read")
+            with _opened(file) as stream:
+                while left and (block := stream.read(min(left, HASH_BLOCK_BYTES))):
+                    head = head or block
+                    left -= len(block)
+                    digest.update(block)
+                    told(f"{file.path}, {left} bytes to read")
+            _compare(file, digest.hexdigest(), head)
+
+    def _file(self, role: str) -> BundleFile:
         file = self.files.get(role)
         if file is None:
             raise DhError(
@@ -123,11 +161,7 @@ class Bundle:
                 f"The model '{self.name}' has no file '{role}' (it has: {', '.join(self.files)}).",
                 hint=f"The family '{self.family}' needs it; add it to {self.folder / DESCRIPTOR}.",
             )
-        data = _read(file.path)
-        found = hashlib.sha256(data).hexdigest()
-        if found != file.sha256:
-            raise _corrupt(file.path, f"its SHA-256 is {found}, not {file.sha256}{_looks_like(data)}")
-        return data
+        return file
 
     def open_network(self, role: str, *, device: Device, threads: int = 0) -> Network:
         """The role's network, compared with the descriptor. Raises as `read` and `inference.open_network` do."""
@@ -154,18 +188,21 @@ def shipped(installed: str, in_checkout: str) -> tuple[Path, ...]:
 def available_models(models_dirs: Sequence[Path] = ()) -> tuple[str, ...]:
     """Names of all folders with a descriptor on the search path, sorted; whether they are sound is not looked at."""
     names: set[str] = set()
-    for folder in search_path(models_dirs):
-        if os.path.isdir(folder):  # noqa: PTH112 - Path.is_dir raises where a folder may not be entered
-            names.update(path.parent.name for path in folder.glob(f"*/{DESCRIPTOR}"))
+    for place in search_path(models_dirs):
+        with contextlib.suppress(OSError):  # a folder that is not there, or may not be entered, lists no models
+            names.update(path.name for path in place.iterdir() if os.path.lexists(path / DESCRIPTOR))
     return tuple(sorted(names))
 
 
 def load_bundle(name: str, models_dirs: Sequence[Path] = ()) -> Bundle:
-    """The first bundle called `name` on the search path. Raises DhError model.missing, .corrupt or .incompatible."""
+    """The first bundle called `name` on the search path. Raises DhError model.missing, .corrupt or .incompatible.
+
+    The first one is used or is the error: a later one of the same name may be another model.
+    """
     places = search_path(models_dirs)
     if re.fullmatch(NAME, name):  # "../x" names no model
         for place in places:
-            if os.path.isfile(place / name / DESCRIPTOR):  # noqa: PTH113 - as above: such a folder has no model
+            if _is_there(place / name):
                 return _load(place / name)
     known = ", ".join(available_models(models_dirs)) or "none"
     raise DhError(
@@ -206,11 +243,23 @@ def _shapes_agree(want: tuple[int | str, ...], have: tuple[int | str, ...]) -> b
     )
 
 
+def _is_there(folder: Path) -> bool:
+    """Whether anything has this name, also a broken link. Raises DhError model.missing where nobody may look."""
+    try:
+        os.lstat(folder)
+    except OSError as error:
+        if error.errno in ABSENT:
+            return False
+        raise _unreadable(folder, error) from error
+    return True
+
+
 def _load(folder: Path) -> Bundle:
     descriptor = _descriptor(folder / DESCRIPTOR)
     files = {role: BundleFile(folder / file.path, file.sha256, file.bytes) for role, file in descriptor.files.items()}
     for file in files.values():
-        _check_size(file)
+        with _opened(file):
+            pass
     return Bundle(
         name=descriptor.name,
         version=descriptor.version,
@@ -229,13 +278,16 @@ def _load(folder: Path) -> Bundle:
 
 
 def _descriptor(path: Path) -> Descriptor:
-    data = _read(path, DESCRIPTOR_BYTES)
+    try:
+        data = read_regular(path, DESCRIPTOR_BYTES, "descriptor")
+    except OSError as error:
+        raise _unreadable(path, error) from error
     try:
         written = strict_yaml.plain(strict_yaml.load(data, path.name))
     except strict_yaml.StrictYamlError as error:
         raise _corrupt(path, "; ".join(error.problems)) from error
     version = written.get("schema_version") if isinstance(written, dict) else None
-    if isinstance(version, str) and version.isdecimal() and int(version) > SCHEMA_VERSION:
+    if isinstance(version, str) and VERSION.fullmatch(version) and int(version) > SCHEMA_VERSION:
         raise DhError(
             "model.incompatible",
             f"{path}: written for a newer dh (format {version}; this one reads {SCHEMA_VERSION}).",
@@ -264,21 +316,22 @@ def _names(infos: Iterable[TensorInfo]) -> set[str]:
     return {info.name for info in infos}
 
 
-def _check_size(file: BundleFile) -> None:
+@contextlib.contextmanager
+def _opened(file: BundleFile) -> Iterator[BinaryIO]:
+    """The file, which has the size that its descriptor says. Raises DhError model.missing or .corrupt."""
     try:
-        size = file.path.stat().st_size
+        with os.fdopen(open_regular(file.path), "rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            if size != file.bytes:
+                raise _corrupt(file.path, f"it has {size} bytes, not {file.bytes}{_looks_like(stream.read(512))}")
+            yield stream
     except OSError as error:
-        raise _missing(file.path, error) from error
-    if size != file.bytes:
-        raise _corrupt(file.path, f"it has {size} bytes, not {file.bytes}{_looks_like(_read(file.path, 512))}")
+        raise _unreadable(file.path, error) from error
 
 
-def _read(path: Path, limit: int = -1) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(limit)
-    except OSError as error:
-        raise _missing(path, error) from error
+def _compare(file: BundleFile, found: str, data: bytes) -> None:
+    if found != file.sha256:
+        raise _corrupt(file.path, f"its SHA-256 is {found}, not {file.sha256}{_looks_like(data)}")
 
 
 def _looks_like(data: bytes) -> str:
@@ -293,12 +346,11 @@ def _looks_like(data: bytes) -> str:
     return ""
 
 
-def _missing(path: Path, error: OSError) -> DhError:
-    return DhError(
-        "model.missing",
-        f"{path}: {error.strerror or type(error).__name__}.",
-        hint="Install the model again, or put the file back.",
-    )
+def _unreadable(path: Path, error: OSError) -> DhError:
+    found = error.strerror or type(error).__name__
+    if error.errno in UNFIT:
+        return _corrupt(path, found)
+    return DhError("model.missing", f"{path}: {found}.", hint="Install the model again, or put the file back.")
 
 
 def _corrupt(path: Path, found: str) -> DhError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +14,7 @@ import typer
 
 from dhcli.command.bench import bench
 from dhcli.command.cache import cache_app
-from dhcli.command.entry import refused, run
+from dhcli.command.entry import as_bug, exit_code_of, refused, run
 from dhcli.command.flags import (
     AudioPath,
     CacheDir,
@@ -145,7 +146,13 @@ def render(
     from dhcli.batch import Batch, Policy
     from dhcli.command.console import Audience
     from dhcli.command.preview import preview
-    from dhcli.command.selection import chosen_jobs, files_of, refuse_overwriting, usage
+    from dhcli.command.selection import (
+        chosen_jobs,
+        refuse_reports_over_jobs,
+        refuse_reports_over_manifest,
+        unanswered,
+        usage,
+    )
     from dhcli.reports import Reports, Wanted, is_command
     from dhcli.results.resume import in_order
     from dhcli.retry import Retry
@@ -156,16 +163,24 @@ def render(
     if force and if_exists is IfExists.fail:
         usage("give --force or --if-exists fail, not both")
     ours = {"--log-file": log_file, "--metrics-file": metrics_file, "--junit": junit, "--run-lock": run_lock}
+    dead = unanswered((log_file, metrics_file, junit), stall_timeout)
+    ours = {flag: path for flag, path in ours.items() if path not in dead}
     # Before anything is told of a run, and that is written there, even where the manifest is refused.
-    refuse_overwriting(ours, [("the manifest", Path(manifest))] if manifest not in {None, "-"} else [])
-    audience = Audience(as_json=json_, progress=progress.value, verbosity=-1 if quiet else verbose)
+    refuse_reports_over_manifest(ours, manifest, stall_timeout)
+    audience = Audience(
+        as_json=json_, progress=progress.value, verbosity=-1 if quiet else verbose, stall_timeout_s=stall_timeout
+    )
     files = Wanted() if dry_run else Wanted(log_file, metrics_file, junit, on_finish)
-    with Reports(files, audience, audience.stdout_lost) as reports, _refusal_told(reports, lambda: reports.began):
-        path, jobs = chosen_jobs(manifest, (audio, video, save_path), job, shard, model, set_, root)
-        hashes, probes = _cache(cache_dir, cache_size << 20, wanted=not no_cache)
+    with (
+        Reports(files, audience, audience.stdout_lost, stall_timeout, {} if dry_run else dead) as reports,
+        _refusal_told(reports, lambda: reports.began),
+    ):
+        single = (audio, video, save_path)
+        chosen = chosen_jobs(manifest, single, job, shard, model, set_, root, results_dir, stall_timeout)
+        hashes, probes = _cache(cache_dir, cache_size << 20, stall_timeout, wanted=not no_cache)
         settings = Settings(
             models=_models(models_dir, device, threads, precision),
-            manifest=path,
+            manifest=chosen.manifest,
             if_exists=(IfExists.overwrite if force else if_exists).value,
             verify=verify,
             retry_poison=retry_poison,
@@ -180,17 +195,21 @@ def render(
             hashes=hashes,
             probes=probes,
         )
-        refuse_overwriting(ours, files_of(jobs, settings.result_path))
+        refuse_reports_over_jobs(ours, chosen.all_jobs, settings.result_path, results_dir, stall_timeout)
         policy = Policy(Retry(retries), _failure_limit(max_failures, fail_fast=fail_fast), only_failed, run_lock)
         if dry_run:
-            jobs = in_order(jobs, settings.result_path, only_failed=only_failed)
-            raise typer.Exit(reports.exit_code(preview(settings, jobs, audience)))
+            order = functools.partial(in_order, only_failed=only_failed)
+            raise typer.Exit(reports.exit_code(preview(settings, chosen.jobs, audience, order)))
 
         def signalled(number: int) -> None:
             audience.hurry()
             reports.signalled(number)
 
-        summary = Batch(settings, reports, policy, signalled).run(jobs, path)
+        def ends() -> None:
+            audience.hurry()
+            reports.hurry()
+
+        summary = Batch(settings, reports, policy, signalled, ends).run(chosen.jobs, chosen.manifest)
         raise typer.Exit(reports.exit_code(summary.exit_code))
 
 
@@ -216,18 +235,18 @@ def check(
 
     audience = Audience(as_json=json_, progress="none", verbosity=0)
     with _refusal_told(audience):
-        path, jobs = chosen_jobs(manifest, (None, None, None), job, None, model, set_, root)
+        chosen = chosen_jobs(manifest, (None, None, None), job, None, model, set_, root, results_dir)
         hashes, probes = _cache(cache_dir, 0)
         settings = Settings(
             models=_models(models_dir, device),
-            manifest=path,
+            manifest=chosen.manifest,
             results_dir=results_dir,
             max_duration_s=max_duration,
             root=root,
             hashes=hashes,
             probes=probes,
         )
-    code = preview(settings, jobs, audience)
+    code = preview(settings, chosen.jobs, audience)
     raise typer.Exit(RESULTS_LOST if audience.stdout_lost() and code in {OK, FAILED} else code)
 
 
@@ -249,7 +268,7 @@ def doctor(device: DeviceName = "auto", models_dir: ModelsDirs = None) -> None:
         f"{failed} failed ({', '.join(dict.fromkeys(e.code for e in errors.values()))})" if failed else "all is well"
     )
     say([f"{count(checks, 'check')}: {result}"])
-    raise typer.Exit(next((error.info.exit_code for error in errors.values()), OK))
+    raise typer.Exit(next((exit_code_of(error) for error in errors.values()), OK))
 
 
 @app.command()
@@ -271,7 +290,10 @@ def schema(kind: Annotated[SchemaKind, typer.Argument(help="Which format.")]) ->
 
 @contextlib.contextmanager
 def _refusal_told(listener: Listener, began: Callable[[], bool] = lambda: False) -> Iterator[None]:
-    """With --json, a run that cannot start says so to programs, too. An interrupt before the first job is one line."""
+    """With --json, a run that cannot start says so to programs, too. An interrupt before the first job is one line.
+
+    So does a run that a bug ends: its reports are made before the traceback goes to stderr.
+    """
     try:
         yield
     except KeyboardInterrupt:
@@ -279,6 +301,11 @@ def _refusal_told(listener: Listener, began: Callable[[], bool] = lambda: False)
         raise
     except DhError as error:
         listener(refused(error))
+        raise
+    except (typer.Exit, typer.TyperException):  # how every call ends, and wrong usage
+        raise
+    except Exception as error:
+        listener(refused(as_bug(error)))
         raise
 
 
@@ -305,18 +332,23 @@ def _models(
     return Models(folders or (), chosen_device(device, precision.value), threads, precision.value)
 
 
-def _cache(folder: Path | None, limit_bytes: int, *, wanted: bool = True) -> tuple[HashCache, Probes]:
+def _cache(
+    folder: Path | None, limit_bytes: int, stall_timeout_s: float = 60.0, *, wanted: bool = True
+) -> tuple[HashCache, Probes]:
     """What is remembered between runs; with a limit of 0 it is read alone."""
+    from dhcli.disk.folder import CacheFolder
     from dhcli.disk.hashes import HashCache, cache_folder
+    from dhcli.disk.patience import PATIENCE_S
     from dhcli.disk.store import Store
     from dhcli.probes import Probes
 
     if not wanted:
         return HashCache(), Probes()
-    place = cache_folder(folder)
+    # A disk that does not answer is given up long before the job that asks it counts as stalled.
+    place = CacheFolder(cache_folder(folder), min(PATIENCE_S, stall_timeout_s / 4))
     return HashCache(place), Probes(Store(place, limit_bytes))
 
 
 def main() -> None:
-    """The console script `dh`."""
+    """Run what the command line says, and end the process with its exit code."""
     raise SystemExit(run(app, sys.argv[1:]))

@@ -1,82 +1,112 @@
-"""Whether the jobs of one batch are in each other's way: ids, outputs, and outputs that are inputs.
+"""Whether a batch is in its own way: ids, and files that are written and are something else, too.
 
-Paths are compared by where they lead, not by how they are spelled. It looks at the file system and changes nothing;
-whether an input exists or an output may be written is not its business.
+Every name that a job or a report writes or removes is its own. Paths are compared by where they lead, not by how they
+are spelled. It looks at the file system and changes nothing; whether an input exists or an output may be written is
+not its business.
 """
 
 from __future__ import annotations
 
-import os
+import functools
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 from dhcli.disk.boundary import strays
+from dhcli.disk.names import WORKING_SUFFIXES, working_paths
+from dhcli.disk.places import Places, Spots
 from dhcli.options import Job, parse_face
 
-RESULT_SUFFIX = ".json"
-"""The result file stands beside the output unless a folder for results is given."""
+STDIN = Path("/dev/stdin")
+"""A link to the file that standard input comes from, where it comes from one."""
 
+Owner = TypeVar("Owner")
 Conflict: TypeAlias = tuple[Job, str, str]
 """The job, its key, and what is wrong with it."""
-Identity: TypeAlias = tuple[int, int, str]
-"""Device, inode, and what hangs below it: "" for the file itself, "/new/a.mp4" for what does not exist yet."""
 
 
-def find_conflicts(jobs: Sequence[Job]) -> Iterator[Conflict]:
-    """Everything that stands in a job's way. Each path is looked up once: 10 000 jobs take less than a second."""
+def find_conflicts(
+    jobs: Sequence[Job],
+    result_path: Callable[[Job], Path],
+    manifest: Path | None = None,
+    results_dir: Path | None = None,
+) -> Iterator[Conflict]:
+    """Everything that stands in a job's way. All jobs need their ids. 10,000 of them take about a second."""
     yield from _same_ids(jobs)
-    places = _Places()
-    written: dict[Identity, tuple[Job, Path]] = {}
+    written: _Written[Job] = _Written()
+    of_result = "save_path" if results_dir is None else "id"
     for job in jobs:
-        for path in (job.save_path, job.save_path.with_name(job.save_path.name + RESULT_SUFFIX)):
-            identities = places.identities(path)
-            other = next((written[identity] for identity in identities if identity in written), None)
-            if other:
-                yield job, "save_path", f"{path} is already written by {_name(*other, path)}"
+        for key, path in (("save_path", job.save_path), (of_result, result_path(job))):
+            spots = written.places.spots(path)
+            other = next(written.places.at(spots), None)
+            if other is None:
+                written.add(_Claim(job, path, key), spots)
+            elif other.owner.id != job.id or key == "save_path":  # the same id twice is said already
+                yield job, key, f"{path} is already written by {_name(other.owner, path, other.path)}"
                 break  # the result file of the same output would only say it again
-            written.update(dict.fromkeys(identities, (job, path)))
+    yield from _overwritten(jobs, written, manifest)
+    for folder in _with_parents(results_dir):
+        if claim := written.owner(written.places.spots(folder)):
+            yield claim.owner, claim.key, f"{claim} has the name of a folder that is made for results, {folder}"
+
+
+def _overwritten(jobs: Sequence[Job], written: _Written[Job], manifest: Path | None) -> Iterator[Conflict]:
+    if manifest is not None and (claim := written.owner(written.places.spots(manifest))):
+        yield claim.owner, claim.key, f"{claim} would overwrite the manifest"
     read: set[Path] = set()
     for job in jobs:
-        photo = parse_face(job.options.face).photo
-        inputs = [("audio", job.audio), ("video", job.video), *([("photo", photo)] if photo is not None else [])]
-        for key, path in inputs:
+        for what, path in inputs_of(job):
             if path in read:
                 continue
             read.add(path)
-            owner = next((written[at] for at in places.identities(path) if at in written), None)
-            if owner:
-                whose = "this job" if owner[0] is job else _name(job, path, owner[1])
-                yield owner[0], "save_path", f"{owner[1]} would overwrite the {key} of {whose}"
+            if claim := written.owner(written.places.spots(path)):
+                whose = "this job" if claim.owner is job else _name(job, path, claim.path)
+                yield claim.owner, claim.key, f"{claim} would overwrite the {what} of {whose}"
 
 
-def find_overwritten(written: Sequence[tuple[str, Path]], others: Iterable[tuple[str, Path]]) -> Iterator[str]:
-    """Every one of the files `written`, each with the flag that names it, that is another one or one of `others`.
+def find_overwritten(
+    reports: Sequence[tuple[str, Path]],
+    read: Iterable[tuple[str, Path]],
+    written: Iterable[tuple[str, Path]] = (),
+) -> Iterator[str]:
+    """Every one of the `reports`, each with its flag, that is another one or one of the files that a run uses.
 
     Devices are nobody's: /dev/null and /dev/stderr may be named twice.
     """
-    places = _Places()
-    flags: dict[Identity, str] = {}
-    for flag, path in written:
+    ours: _Written[str] = _Written()
+    for flag, path in reports:
         if path.exists() and not path.is_file():
             continue
-        identities = places.identities(path)
-        for other in {flags[identity] for identity in identities if identity in flags}:
-            yield f"{flag} {path} is the file of {other}, too"
-        flags.update(dict.fromkeys(identities, flag))
-    for what, path in others if flags else ():
-        for flag in {flags[identity] for identity in places.identities(path) if identity in flags}:
-            yield f"{flag} would overwrite {what} {path}"
+        spots = ours.places.spots(path)
+        if claim := ours.owner(spots):
+            yield f"{flag} {path} is {_file(claim)}, too"
+        ours.add(_Claim(flag, path), spots)
+    if not ours.claims:
+        return
+    used = list(written)
+    for what, path in (*read, *used):
+        if claim := ours.owner(ours.places.spots(path)):
+            yield f"{claim.owner} would overwrite {what} {path}"
+    for what, path in used if ours.named_like_working_files else ():
+        for working in working_paths(path):
+            for claim in ours.places.at((ours.places.name(working),)):
+                yield f"{claim.owner} {claim.path} has the name of a working file of {what} {path}"
+
+
+def inputs_of(job: Job) -> tuple[tuple[str, Path], ...]:
+    """What the job reads, and what it calls it."""
+    photo = parse_face(job.options.face).photo
+    inputs = (("audio", job.audio), ("video", job.video))
+    return inputs if photo is None else (*inputs, ("photo", photo))
 
 
 def find_strays(jobs: Sequence[Job], root: Path) -> Iterator[Conflict]:
     """Every path that leads out of `root`, by `..`, by a symbolic link, or because it is absolute."""
     for job in jobs:
-        photo = parse_face(job.options.face).photo
-        paths = {"audio": job.audio, "video": job.video, "save_path": job.save_path}
-        for key, path in {**paths, **({"face": photo} if photo else {})}.items():
+        inputs = (("face" if what == "photo" else what, path) for what, path in inputs_of(job))
+        for key, path in (*inputs, ("save_path", job.save_path)):
             if real := strays(path, root):
                 way = "" if real == path else f" leads to {real}, which"
                 yield job, key, f"{path}{way} is outside of {root}; put the file below that folder"
@@ -131,44 +161,57 @@ def _name(job: Job, path: Path, beside: Path) -> str:
     return f"jobs[{job.index}] (line {job.line}{spelled})"
 
 
-class _Places:
-    """Where paths lead: the same file or the same future file has an identity in common, however it is spelled."""
+class _Claim(NamedTuple, Generic[Owner]):
+    """A file that is written, and who does it."""
+
+    owner: Owner
+    path: Path
+    key: str = ""
+    """Of the manifest: what has to be changed for another path."""
+    beside: Path | None = None
+    """Set for a working file: the file while whose writing it is there."""
+
+    def __str__(self) -> str:
+        return str(self.path) if self.beside is None else f"{self.path}, a working file of {self.beside},"
+
+
+class _Written(Generic[Owner]):
+    """Every name that somebody writes or removes, and who."""
 
     def __init__(self) -> None:
-        self._folders: dict[Path, tuple[Identity, bool]] = {}
+        self.places: Places[_Claim[Owner]] = Places()
+        self.claims: list[_Claim[Owner]] = []
+        self.named_like_working_files = False
 
-    def identities(self, path: Path) -> tuple[Identity, ...]:
-        """The path's place in its folder and, where the file exists, the file: hard links meet there."""
-        folder = path.parent
-        if folder not in self._folders:
-            self._folders[folder] = _anchor(folder)
-        (device, inode, below), folds_case = self._folders[folder]
-        tail = f"{below}/{path.name}"
-        place = (device, inode, tail.casefold() if folds_case else tail)
-        try:
-            found = path.stat()
-        except OSError:
-            return (place,)
-        return place, (found.st_dev, found.st_ino, "")
+    def add(self, claim: _Claim[Owner], spots: Spots) -> None:
+        self.places.add(spots, claim)
+        self.claims.append(claim)
+        self.named_like_working_files |= _like_a_working_file(spots)
 
+    def owner(self, spots: Spots) -> _Claim[Owner] | None:
+        """Who writes or removes the file; the first, where several do."""
+        found = next(self.places.at(spots), None)
+        if found is None and _like_a_working_file(spots):
+            found = next(self._working.at(spots), None)
+        return found
 
-def _anchor(folder: Path) -> tuple[Identity, bool]:
-    """The deepest existing folder with what is missing below it, and whether names there ignore case."""
-    for at in (folder, *folder.parents):
-        try:
-            found = at.stat()
-        except OSError:
-            continue
-        below = str(folder)[len(str(at)) :].removeprefix("/")
-        return (found.st_dev, found.st_ino, f"/{below}" if below else ""), _folds_case(at, found)
-    return (0, 0, str(folder)), False
+    @functools.cached_property
+    def _working(self) -> Places[_Claim[Owner]]:
+        """The working files of all claims; seldom needed, since hardly any other file has such a name."""
+        working: Places[_Claim[Owner]] = Places()
+        for claim in self.claims:
+            for path in working_paths(claim.path):
+                working.add((working.name(path),), claim._replace(path=path, beside=claim.path))
+        return working
 
 
-def _folds_case(folder: Path, found: os.stat_result) -> bool:
-    other_case = folder.name.swapcase()
-    if other_case == folder.name:
-        return False
-    try:
-        return os.path.samestat(found, folder.with_name(other_case).stat())
-    except OSError:
-        return False
+def _like_a_working_file(spots: Spots) -> bool:
+    return any(spot.name.lower().endswith(WORKING_SUFFIXES) for spot in spots)
+
+
+def _file(claim: _Claim[str]) -> str:
+    return f"a working file of {claim.owner}" if claim.beside else f"the file of {claim.owner}"
+
+
+def _with_parents(folder: Path | None) -> tuple[Path, ...]:
+    return () if folder is None else (folder, *folder.absolute().parents)

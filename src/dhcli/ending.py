@@ -16,10 +16,11 @@ from typing import Literal
 
 from dhcli.disk.lock import lock_path
 from dhcli.disk.part import part_path, translated
-from dhcli.errors import DhError, describe
+from dhcli.disk.regular import FileStamp
+from dhcli.errors import DhError, as_dh_error, describe
 from dhcli.options import Job
 from dhcli.record import Record
-from dhcli.results.result import JobResult, write_result
+from dhcli.results.result import STAGE, JobResult, write_result
 from dhcli.settings import Settings
 
 PEN_S = 0.3
@@ -34,7 +35,7 @@ class Outcome:
     lost: DhError | None = None
     """Why the result is not on the disk, where it should be."""
     unwritten: bool = False
-    """It is on no disk: another process writes this output and its result, or their folder is not there."""
+    """It is on no disk: another process writes it, its folder is not there, or somebody's file has its name."""
 
 
 class Ending:
@@ -43,6 +44,7 @@ class Ending:
     def __init__(self, job: Job, settings: Settings, record: Record) -> None:
         self._job, self._settings, self._record = job, settings, record
         self._result_path = settings.result_path(job)
+        self._written_stamp: FileStamp | None = None
         self._pen = threading.Lock()
         self._outcome: Outcome | None = None
 
@@ -59,7 +61,7 @@ class Ending:
 
     def fail(self, error: DhError, notes: Sequence[str] = ()) -> Outcome:
         """Write that the job failed, or was cancelled."""
-        return self.finish(self._record.result(status_of(error), error=error, notes=notes))
+        return self.finish(self._failure(self._record, error, notes))
 
     def give_up(self, error: DhError) -> Outcome:
         """Write the end of a job that does not end: nobody will leave the blocks that remove its files.
@@ -71,7 +73,6 @@ class Ending:
             return self._outcome  # it came back in the last moment, and its result is on the disk
         with contextlib.suppress(OSError):  # its disk may be the reason
             part_path(self._job.save_path).unlink()
-            self._record.put_in_place = None  # it was still there, so that it is not the output
         outcome = self._written(self._last_words(error))
         _remove(lock_path(self._job.save_path))
         if self._settings.results_dir is not None:
@@ -86,29 +87,46 @@ class Ending:
                 folder.mkdir(parents=True, exist_ok=True)
 
     def _last_words(self, error: DhError) -> JobResult:
-        record, status = self._record, status_of(error)
+        record = self._record
         try:  # threads that cannot be ended go on writing into the record's trace
-            still = dataclasses.replace(record, trace=record.trace.snapshot())
-            return still.result(status, error=error)
+            record = dataclasses.replace(record, trace=record.trace.snapshot())
         except Exception as trouble:  # noqa: BLE001 - less of a result is better than none
-            bare = Record(self._job, record.run_id, record.manifest, record.attempt, record.queued_s)
-            bare.owns_output, bare.last_success = record.owns_output, record.last_success
-            bare.put_in_place = record.put_in_place
-            return bare.result(status, error=error, notes=(f"then, in the result: {describe(trouble)}",))
+            return self._bare(error, trouble, ())
+        return self._failure(record, error, ())
+
+    def _failure(self, record: Record, error: DhError, notes: Sequence[str]) -> JobResult:
+        try:
+            return record.result(status_of(error), error=error, notes=notes)
+        except Exception as trouble:  # noqa: BLE001 - as above
+            return self._bare(error, trouble, notes)
+
+    def _bare(self, error: DhError, trouble: Exception, notes: Sequence[str]) -> JobResult:
+        record = self._record
+        bare = Record(self._job, record.run_id, record.manifest, record.attempt, record.queued_s)
+        bare.owns_output, bare.last_success = record.owns_output, record.last_success
+        bare.put_in_place = record.put_in_place
+        return bare.result(status_of(error), error=error, notes=(*notes, f"then, in the result: {describe(trouble)}"))
 
     def _written(self, result: JobResult) -> Outcome:
         try:
             self._write(result)
-        except DhError as error:
-            # Of a folder that is not there the job's own error tells; nothing that it did is lost with it.
+        except Exception as trouble:  # noqa: BLE001 - whatever keeps a result from the disk, the next job can be done
+            error = as_dh_error(trouble, "commit")
+            # Of these two the job's own error tells; nothing that it did is lost with them.
             missing = self._settings.results_dir is None and not self._result_path.parent.exists()
-            return Outcome(result, unwritten=True) if missing else Outcome(result, lost=error)
+            told = _has_no_place(error) and result.error is not None and result.error.stage == error.stage
+            return Outcome(result, unwritten=True) if missing or told else Outcome(result, lost=error)
         return Outcome(result)
 
     def _write(self, result: JobResult) -> None:
         self.make_results_dir()
-        how = self._settings
-        write_result(self._result_path, result, root=how.root if how.results_dir is None else None)
+        root = self._settings.root if self._settings.results_dir is None else None
+        self._written_stamp = write_result(self._result_path, result, root=root, known=self._written_stamp)
+
+
+def _has_no_place(error: DhError) -> bool:
+    """A file that is to stay has the name of the result."""
+    return error.code == "output.exists" and error.stage == STAGE
 
 
 def _remove(lock: Path) -> None:

@@ -31,6 +31,10 @@ class Code:
 
 TOO_MANY_FILES = frozenset({errno.EMFILE, errno.ENFILE})
 """What any call that opens something may say, wherever it stands: never the fault of that file."""
+NONE_LEFT = TOO_MANY_FILES | {errno.EAGAIN, errno.ENOMEM}
+"""What the system says where it has no process, no memory or no descriptor left to start a program with."""
+NO_THREAD = "can't start new thread"
+"""What Python says where it has no thread left."""
 
 OK, FAILED, USAGE = 0, 1, 2
 DATA_INVALID, NO_INPUT, UNAVAILABLE, BUG, RESULTS_LOST, TRY_LATER = 65, 66, 69, 70, 74, 75
@@ -44,7 +48,7 @@ EXIT_CODES: dict[int, str] = {
     UNAVAILABLE: "ffmpeg, the model or the device is missing or unfit; nothing was rendered",
     BUG: "a bug in dh",
     RESULTS_LOST: "results could not be written",
-    TRY_LATER: "try again later: locked, device lost, disk full, or every failure left is transient",
+    TRY_LATER: "try again later: locked, device lost, disk full or not answering, or every failure left is transient",
 }
 """Exit codes of `dh`, besides 128+N for a run ended by signal N."""
 
@@ -58,10 +62,16 @@ CODES: dict[str, Code] = _table(
     Code("manifest.syntax", "the manifest is not YAML as dh reads it", "run", DATA_INVALID),
     Code("manifest.limit", "the manifest is larger or deeper than the limits", "run", DATA_INVALID),
     Code("manifest.invalid", "a key, type or value is wrong", "run", DATA_INVALID),
-    Code("manifest.conflict", "two jobs, or a job's output and an input, are in each other's way", "run", DATA_INVALID),
+    Code(
+        "manifest.conflict",
+        "a job would write a file that another job writes, or that the run reads",
+        "run",
+        DATA_INVALID,
+    ),
     Code("env.ffmpeg_missing", "there is no ffmpeg to run", "run", UNAVAILABLE),
     Code("env.ffmpeg_unusable", "ffmpeg does not start, or lacks what dh needs", "run", UNAVAILABLE),
     Code("env.device_unavailable", "the device asked for cannot be used", "run", UNAVAILABLE),
+    Code("env.no_proc", "/proc is not mounted, so that open files cannot be handed to ffmpeg", "run", UNAVAILABLE),
     Code("env.locked", "another dh is writing this output, or holds the run lock", "job", TRY_LATER, transient=True),
     Code("env.lock_unusable", "the file of --run-lock cannot be a lock", "run", UNAVAILABLE),
     Code("env.disk_full", "the disk has too little room to go on", "run", TRY_LATER, transient=True),
@@ -95,8 +105,19 @@ CODES: dict[str, Code] = _table(
     Code("face.too_small", "the face has too few pixels to work on", "job", FAILED),
     Code("decode.failed", "the decoder died", "job", FAILED, transient=True),
     Code("encode.failed", "the encoder died", "job", FAILED, transient=True),
-    Code("stalled", "a stage made no progress for the stall timeout", "job", FAILED, transient=True),
-    Code("output.exists", "the output exists and may not be replaced", "job", FAILED),
+    Code(
+        "stalled",
+        "a stage made no progress for the stall timeout, or a disk gave no answer",
+        "job",
+        FAILED,
+        transient=True,
+    ),
+    Code(
+        "output.exists",
+        "a file with the name of the output or of its result exists and may not be replaced",
+        "job",
+        FAILED,
+    ),
     Code("output.not_writable", "the output's folder is missing or cannot be written", "job", FAILED),
     Code("output.disk_full", "the output's disk is full", "run", TRY_LATER),
     Code("output.mismatch", "what was written is not what was planned", "job", FAILED, transient=True),
@@ -119,7 +140,7 @@ WARNINGS: dict[str, str] = {
     "face.missing": "some frames show no face and stay as they are",
     "cache.unusable": "something could not be kept in the cache; a later job works it out again",
     "device.fallback": "the device asked for cannot be used; the CPU is",
-    "result.unreadable": "the earlier result file could not be read and is replaced",
+    "result.unreadable": "the earlier result file is damaged and is replaced",
     "run.stopped": "the run starts no more jobs; the message says why",
     "result.lost": "the result file could not be written; it stands in the message",
     "events.lost": "stdout could not be written; the rest of the events of --json is missing",
@@ -172,6 +193,7 @@ class DhError(Exception):
 
 UNMAPPED = re.compile(r"failed to map segment|cannot allocate memory", re.IGNORECASE)
 """What the loader of shared libraries says at a limit of addresses."""
+MORE_THREADS = "Raise the limits of processes or memory (ulimit -u, -v; pids.max of a container)."
 MORE_MEMORY = "Raise the limits of memory and of threads: ulimit -v unlimited, ulimit -u 4096"
 
 
@@ -223,6 +245,8 @@ def as_dh_error(error: BaseException, stage: str) -> DhError:
             hint="Raise the limit of open files: ulimit -n 1024",
             stage=stage,
         )
+    elif isinstance(error, RuntimeError) and str(error) == NO_THREAD:
+        found = DhError("env.limits", f"A thread could not be started: {error}.", hint=MORE_THREADS, stage=stage)
     elif isinstance(error, ImportError) and UNMAPPED.search(str(error)):
         found = DhError("env.limits", f"A library does not fit into the memory: {error}", hint=MORE_MEMORY, stage=stage)
     else:

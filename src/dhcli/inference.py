@@ -20,6 +20,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from dhcli.disk.regular import read_regular
 from dhcli.errors import DhError
 from dhcli.runtime.threads import cores
 from dhcli.runtime_errors import OUT_OF_MEMORY, first_line, load_error, run_error
@@ -34,6 +35,8 @@ FATAL_ONLY = 4
 MOST_THREADS = 4
 """Unless more are asked for: 1 to 4 threads give the same bits, 7 round elsewhere, which eight-bit networks turn into
 up to 8 levels of a pixel. Decoder and encoder have a use for the other cores."""
+MOST_BYTES = (2 << 30) - 1
+"""Of a file of a model: Protocol Buffers, the format of ONNX, reads no larger message."""
 CONSTANT_SIZE = 16
 """Outputs with fewer numbers (a presence logit, one code) may well hold a single value."""
 
@@ -212,7 +215,7 @@ def open_network(data: bytes | Path, name: str, *, device: Device, threads: int 
 
 def _read(path: Path, name: str) -> bytes:
     try:
-        return path.read_bytes()
+        return read_regular(path, MOST_BYTES, "network")
     except OSError as error:
         raise DhError(
             "model.missing",

@@ -9,18 +9,21 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO
 
 from dhcli import strict_yaml
-from dhcli.conflicts import find_conflicts, find_strays, with_ids
+from dhcli.conflicts import STDIN, Conflict, find_conflicts, find_strays, with_ids
+from dhcli.disk.names import result_path
 from dhcli.errors import ManifestError
 from dhcli.job_reader import ID_PATTERN, OPTIONS, PATHS, VERSION, JobReader, Problems
 from dhcli.options import Job
+from dhcli.runtime.disk_calls import DiskCalls
 
 NO_OVERRIDES: Mapping[str, str] = MappingProxyType({})
 
@@ -42,29 +45,36 @@ def load_manifest(
     stdin: BinaryIO | None = None,
     overrides: Mapping[str, str] = NO_OVERRIDES,
     root: Path | None = None,
+    results_dir: Path | None = None,
+    stall_timeout_s: float | None = None,
 ) -> Manifest:
     """Read and check a manifest. None and `-` are standard input, whose paths are relative to the current folder.
 
-    `overrides` are job options as text; they win over the jobs and the defaults. No path may leave `root`.
+    `overrides` are job options as text; they win over the jobs and the defaults. No path may leave `root`. Results are
+    to lie in `results_dir`, without it beside the outputs.
 
-    Raises ManifestError, `.unreadable`, `.syntax`, `.limit`, `.invalid` or `.conflict`, with every problem of the file.
+    Raises ManifestError, `.unreadable`, `.syntax`, `.limit`, `.invalid` or `.conflict`, with every problem of the file;
+    DhError stalled where a disk gives no answer for `stall_timeout_s`. A pipe or a terminal may take its time.
     """
     from_stdin = source is None or str(source) == "-"
     name = "<stdin>" if from_stdin else str(source)
-    path, folder, data = _read(None if from_stdin else source, stdin, name)
+    on_disk = DiskCalls(stall_timeout_s)
+    path, folder, data = _read(None if from_stdin else source, stdin, name, on_disk)
     try:
         document = strict_yaml.load(data, name)
     except strict_yaml.StrictYamlError as error:
         raise ManifestError(f"manifest.{error.kind}", error.problems) from error
     problems = Problems(name)
     reader = JobReader(folder, problems, overrides)
-    jobs = reader.read(document)
-    for job, key, text in find_conflicts(jobs):
-        problems.add(reader.lines[job.index, key], f"jobs[{job.index}].{key}", text, conflict=True)
-    for job, key, text in find_strays(jobs, root) if root is not None else ():
+    jobs = with_ids(reader.read(document))
+    conflicts, strays = _in_the_way(jobs, path or STDIN, root, results_dir, on_disk)
+    for job, key, text in conflicts:
+        at = key if (job.index, key) in reader.lines else "save_path"  # which the id was made of
+        problems.add(reader.lines[job.index, at], f"jobs[{job.index}].{at}", text, conflict=True)
+    for job, key, text in strays:
         problems.add(reader.lines.get((job.index, key), job.line), f"jobs[{job.index}].{key}", text)
     problems.raise_any()
-    return Manifest(path, hashlib.sha256(data).hexdigest(), with_ids(jobs))
+    return Manifest(path, hashlib.sha256(data).hexdigest(), jobs)
 
 
 def single_job(
@@ -73,18 +83,21 @@ def single_job(
     save_path: str | Path,
     overrides: Mapping[str, str] = NO_OVERRIDES,
     root: Path | None = None,
+    results_dir: Path | None = None,
+    stall_timeout_s: float | None = None,
 ) -> Manifest:
-    """The manifest of one job given on the command line, checked as if it stood in a file. Raises ManifestError."""
+    """The manifest of one job given on the command line, checked as if it stood in a file. Raises as the above."""
     texts = {"audio": str(audio), "video": str(video), "save_path": str(save_path)}
     problems = Problems("dh")
-    jobs = JobReader(_current_folder("dh"), problems, overrides).single(texts)
-    for _, key, text in find_conflicts(jobs):
-        problems.add(None, f"--{key.replace('_', '-')}", text, conflict=True)
-    for _, key, text in find_strays(jobs, root) if root is not None else ():
+    jobs = with_ids(JobReader(_current_folder("dh"), problems, overrides).single(texts))
+    conflicts, strays = _in_the_way(jobs, None, root, results_dir, DiskCalls(stall_timeout_s))
+    for _, _, text in conflicts:
+        problems.add(None, "--save-path", text, conflict=True)
+    for _, key, text in strays:
         problems.add(None, f"--{key.replace('_', '-')}", text)
     problems.raise_any()
     content = json.dumps([texts, dict(overrides)], sort_keys=True).encode()
-    return Manifest(None, hashlib.sha256(content).hexdigest(), with_ids(jobs))
+    return Manifest(None, hashlib.sha256(content).hexdigest(), jobs)
 
 
 def check_overrides(overrides: Mapping[str, str]) -> None:
@@ -122,6 +135,36 @@ def manifest_schema() -> dict[str, Any]:
     }
 
 
+class _LookedAt(list[Job]):
+    """Jobs, and how far whoever goes through them has come: each may take a while on a slow network disk."""
+
+    at = ""
+    steps = 0
+
+    def __iter__(self) -> Iterator[Job]:
+        for job in super().__iter__():
+            self.steps += 1
+            self.at = f"one of {job.video}, {job.audio}, {job.save_path}"
+            yield job
+
+
+def _in_the_way(
+    jobs: Iterable[Job], manifest: Path | None, root: Path | None, results_dir: Path | None, on_disk: DiskCalls
+) -> tuple[list[Conflict], list[Conflict]]:
+    """What is in a job's way, and which paths leave `root`. Raises DhError stalled."""
+    looked_at = _LookedAt(jobs)
+
+    def look() -> tuple[list[Conflict], list[Conflict]]:
+        conflicts = list(find_conflicts(looked_at, _result_in(results_dir), manifest, results_dir))
+        return conflicts, list(find_strays(looked_at, root)) if root is not None else []
+
+    return on_disk(lambda: looked_at.at, look, lambda: looked_at.steps)
+
+
+def _result_in(folder: Path | None) -> Callable[[Job], Path]:
+    return lambda job: result_path(job.save_path, job.id, folder)
+
+
 def _current_folder(name: str) -> Path:
     try:
         return Path.cwd()
@@ -131,19 +174,25 @@ def _current_folder(name: str) -> Path:
         ) from error
 
 
-def _read(source: Path | None, stdin: BinaryIO | None, name: str) -> tuple[Path | None, Path, bytes]:
+def _read(
+    source: Path | None, stdin: BinaryIO | None, name: str, on_disk: DiskCalls
+) -> tuple[Path | None, Path, bytes]:
     """Absolute path, base folder and content; one byte more than the limit, so that the limit is noticed."""
     limit = strict_yaml.MAX_BYTES + 1
     base = _current_folder(name)
+
+    def read(path: Path) -> bytes:
+        with path.open("rb") as file:
+            return file.read(limit)
+
     try:
         if source is None:
             stream = stdin or (sys.stdin.buffer if sys.stdin else None)
             if stream is None:
                 raise ManifestError("manifest.unreadable", [f"{name}: standard input is closed; give a file"])
             return None, base, stream.read(limit)
-        with source.open("rb") as file:
-            path = Path(os.path.normpath(base / source))
-            return path, path.parent, file.read(limit)
+        waits = _waits_for_somebody(on_disk(name, source.stat).st_mode)
+        data = read(source) if waits else on_disk(name, lambda: read(source))
     except FileNotFoundError as error:
         text = "no such file; give the path of a manifest, or - for standard input"
         raise ManifestError("manifest.unreadable", [f"{name}: {text}"]) from error
@@ -153,3 +202,10 @@ def _read(source: Path | None, stdin: BinaryIO | None, name: str) -> tuple[Path 
         reason = error.strerror if isinstance(error, OSError) else str(error)
         text = f"cannot be read by user {os.geteuid()}: {reason}"
         raise ManifestError("manifest.unreadable", [f"{name}: {text}"]) from error
+    path = Path(os.path.normpath(base / source))
+    return path, path.parent, data
+
+
+def _waits_for_somebody(mode: int) -> bool:
+    """A pipe, as of `dh render <(make-manifest)`, or a terminal: whoever writes there may take as long as he likes."""
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)

@@ -9,6 +9,7 @@ failure.
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -33,10 +34,17 @@ from dhcli.stages.listen import ConditionTrack
 from dhcli.stages.speak import Shot
 from dhcli.types import Frame
 
+SLOW_DISK_BYTES_S = 5 << 20
+"""A file that is put on the disk shows no progress; slower than this it counts as stuck, not as slow."""
 CHANNEL_FRAMES = 4
 """Bound of each channel, unless a batch is larger; with 8 a video has no more frames a second."""
 CHANNEL_BYTES = 24 << 20
 """Bound of each channel, and of a batch: fewer frames where those would be larger than this, 2 at 2160p."""
+
+
+def channel_frames(frame_bytes: int, batch: int) -> int:
+    """Frames that may wait in a channel: at least a batch, except where `CHANNEL_BYTES` allows fewer."""
+    return max(1, min(max(CHANNEL_FRAMES, batch), CHANNEL_BYTES // frame_bytes))
 
 
 def render_job(
@@ -70,6 +78,8 @@ def render_job(
         thumbnails = _Render(
             plan, family, scope, trace, part, track, conditions, notify, batch or family.batch, keep_free_bytes
         ).run()
+    with scope.stage("commit", limit_s=os.fstat(part.fd).st_size / SLOW_DISK_BYTES_S):
+        part.flush()  # it may take minutes; what is read back afterwards is what will be renamed
     with trace.timed("verify"), scope.stage("verify"), unchanged(scope, "verify", *inputs):
         with scope.waiting("verify"):
             notify("verify", 0, None)
@@ -117,7 +127,7 @@ class _Render:
         self._scope, self._trace, self._part, self._notify = scope, trace, part, notify
         self._track, self._conditions = track, conditions
         self._yuv: YuvMatrix = yuv_matrix(plan.format.colour, plan.format.height)
-        capacity = max(1, min(max(CHANNEL_FRAMES, batch), CHANNEL_BYTES // plan.format.frame_bytes))
+        capacity = channel_frames(plan.format.frame_bytes, batch)
         self._batch = min(batch, capacity)
         self._decoded: Channel[Frame] = Channel(capacity, scope)
         self._rendered: Channel[Frame] = Channel(capacity, scope)
@@ -191,7 +201,6 @@ class _Render:
                     break
                 case _:
                     assert_never(item)
-        self._expect(self._trace.rendered, self._plan.frames, "speak")
         self._rendered.end("speak")
 
     def _shot(self, index: int, frame: Frame) -> Shot | None:

@@ -224,7 +224,7 @@ class Record:
             dh=__version__,
             render_version=RENDER_VERSION,
             host=platform.node(),
-            ffmpeg=_ffmpeg_version(),
+            ffmpeg=installed_ffmpeg(),
             onnxruntime=self.onnxruntime,
             provider=self.family.provider if self.family is not None else None,
             device=self.family.device if self.family is not None else None,
@@ -233,7 +233,8 @@ class Record:
         )
 
 
-def _ffmpeg_version() -> str | None:
+def installed_ffmpeg() -> str | None:
+    """The version of ffmpeg; None where there is none that works."""
     try:
         return ffmpeg_version(find_ffmpeg())
     except DhError:  # then that is the job's error, and its result is written all the same

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Literal
 
 from dhcli.disk.hashes import HashCache
+from dhcli.disk.names import result_path
 from dhcli.families.models import Models
 from dhcli.media.fence import MAX_DURATION_S
 from dhcli.options import Job
 from dhcli.probes import Probes
-from dhcli.results.result import result_path
 
 IfExists = Literal["skip", "overwrite", "fail"]
 

@@ -91,7 +91,7 @@ class Frame:
         return Frame(self.index, self.data.copy())
 
     def sealed(self) -> Frame:
-        """The frame itself, its memory read-only from now on: it is shown again, or on its way to the encoder."""
+        """The frame itself, its memory read-only from now on, because it is shown again."""
         self.data.flags.writeable = False
         return self
 

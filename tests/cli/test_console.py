@@ -7,9 +7,9 @@ import io
 import pytest
 
 from dhcli.command.console import People
-from dhcli.command.streams import printable
 from dhcli.command.wording import count, duration, summary_text
 from dhcli.events import JobFinished, JobStarted, Progress, Summary, Warned
+from dhcli.printable import printable
 
 
 def _summary(**counts: int) -> Summary:

@@ -15,6 +15,7 @@ import pytest
 from dhcli.command import preview
 from dhcli.disk.lock import output_lock
 from dhcli.errors import EXIT_CODES
+from dhcli.media.ffmpeg import find_ffmpeg
 
 WRONG = [
     (["rendr"], "dh: No such command 'rendr'"),
@@ -216,9 +217,19 @@ def test_75_locked_by_another_run(dh: Any, good: list[str], tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_128_n_a_signal_ends_the_run_after_clean_up(number: int, good: list[str], tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "dhcli", "render", *good[:6], "--set", "preset=placebo", "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+def test_128_n_a_signal_ends_the_run_after_clean_up(
+    number: int, good: list[str], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    ffmpeg = tmp_path_factory.mktemp("bin") / "ffmpeg"  # its encoder takes frames and never ends
+    ffmpeg.write_text(
+        f'#!/bin/sh\ncase " $* " in *" pipe:0 "*) cat > /dev/null; exec sleep 600;; esac\nexec {find_ffmpeg()} "$@"\n'
+    )
+    ffmpeg.chmod(0o755)
+    command = [sys.executable, "-m", "dhcli", "render", *good[:6], "--json"]
+    environment = os.environ | {"DH_FFMPEG": str(ffmpeg)}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if json.loads(line).get("stage") == "render":

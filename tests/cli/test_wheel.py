@@ -29,7 +29,7 @@ def test_the_wheel_holds_the_whole_model_the_texts_and_the_command(wheel: Path, 
             assert archive.read(f"dhcli/models/dh-base/{path.name}") == path.read_bytes(), path.name
         for path in (repository / "examples" / "media").iterdir():  # with the licence of the sample
             assert archive.read(f"dhcli/sample/{path.name}") == path.read_bytes(), path.name
-    assert "dh = dhcli.cli:main" in scripts
+    assert "dh = dhcli.__main__:main" in scripts
     assert {"LICENSE", "NOTICE"} <= {Path(name).name for name in names}
     assert "dhcli/py.typed" in names
     assert {name.split("/")[0].split("-")[0] for name in names} == {"dhcli"}
@@ -56,5 +56,5 @@ def test_dh_from_the_wheel_renders_outside_the_repository(
     dh("render", *inputs, "--device", "cpu", "--limit-frames", "3", "--set", "preset=ultrafast")
     assert json.loads((work / "hello.mp4.json").read_text())["status"] == "succeeded"
     assert (work / "hello.mp4").stat().st_size > 0
-    sample = json.loads(dh("bench", "--frames", "3", "--device", "cpu", "--json"))
-    assert [run["spoken_frames"] for run in sample["runs"]] == [3]
+    sample = json.loads(dh("bench", "--limit-frames", "3", "--device", "cpu", "--json"))
+    assert [run["frames"] for run in sample["runs"]] == [3]

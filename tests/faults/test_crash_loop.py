@@ -121,7 +121,7 @@ def check_pair(out: Path, whole: str, sha256: Callable[[Path], str]) -> str | No
 KILL_AT = """
 import os, signal, types
 import dhcli.disk.part as part
-real, count = os.{call}, 0
+real, count = {owner}.{call}, 0
 def killer(*args, **options):
     global count
     count += 1
@@ -130,7 +130,7 @@ def killer(*args, **options):
     {after}
     return answer
 part.os = types.SimpleNamespace(**vars(os))  # what caches do with their files does not count
-part.os.{call} = killer
+{owner}.{call} = killer
 """
 KILL = "if count == {at}: os.kill(os.getpid(), signal.SIGKILL)"
 
@@ -142,12 +142,14 @@ KILL = "if count == {at}: os.kill(os.getpid(), signal.SIGKILL)"
         ("replace", 1, "after", "running", False),
         ("fsync", 2, "after", "running", False),  # the folder of `running`
         ("fsync", 3, "before", "running", False),  # the video
-        ("replace", 2, "before", "running", False),
-        ("replace", 2, "after", "running", True),
-        ("fsync", 5, "before", "running", True),  # the folder of the video
+        ("replace", 2, "before", "running", False),  # `running` with the video's hash
+        ("replace", 2, "after", "running", False),
+        ("rename_new", 1, "before", "running", False),
+        ("rename_new", 1, "after", "running", True),
+        ("fsync", 7, "before", "running", True),  # the folder of the video
         ("replace", 3, "before", "running", True),
         ("replace", 3, "after", "succeeded", True),
-        ("fsync", 7, "after", "succeeded", True),  # the folder of the result
+        ("fsync", 9, "after", "succeeded", True),  # the folder of the result
     ],
 )
 def test_kill_around_every_step_of_the_commit(
@@ -163,7 +165,8 @@ def test_kill_around_every_step_of_the_commit(
 ) -> None:
     """`running` is renamed first, then the video, then `succeeded`; each is flushed with its folder."""
     steps = {"before": "pass", "after": "pass"} | {when: KILL.format(at=at)}
-    assert dh(program=KILL_AT.format(call=call, **steps)).wait(60) == -9
+    owner = "part.rename" if call == "rename_new" else "part.os"
+    assert dh(program=KILL_AT.format(owner=owner, call=call, **steps)).wait(60) == -9
     result = read_result(out / "out.mp4.json")
     assert (result.status if result is not None else None) == status
     assert (out / "out.mp4").exists() == new

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import socket
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from dhcli.disk.lock import lock_path
 from dhcli.results.result import JobResult, read_result
 
 Start = Callable[..., subprocess.Popen[str]]
@@ -103,7 +105,7 @@ def test_the_other_jobs_are_rendered(holder: Start, start: Start, tmp_path: Path
 
 
 GATED = """
-gate = os.environ["GATE"]
+gate = os.environ["DH_GATE"]
 with open(gate, "ab") as count:
     count.write(b"x")
 gate += str(os.path.getsize(gate))
@@ -121,7 +123,7 @@ def gated(
     fake_ffmpeg("encode", GATED.strip(), 0)
 
     def run(name: str, *flags: str) -> subprocess.Popen[str]:
-        monkeypatch.setenv("GATE", str(tmp_path / name))
+        monkeypatch.setenv("DH_GATE", str(tmp_path / name))
         return start(*flags)
 
     return run
@@ -225,7 +227,7 @@ def test_waiting_for_the_run(holder: Start, start: Start, tmp_path: Path) -> Non
     assert [result(tmp_path, name).pid for name in "abc"] == [second.pid] * 3
 
 
-@pytest.mark.parametrize("there", ["a manifest", "a missing folder", "a folder", "a link"])
+@pytest.mark.parametrize("there", ["a manifest", "a missing folder", "a folder", "a link", "a pipe", "a device"])
 def test_what_is_no_run_lock_is_left_alone(start: Start, tmp_path: Path, there: str) -> None:
     lock = tmp_path / "dh.lock"
     other = tmp_path / "other.yaml"
@@ -239,11 +241,28 @@ def test_what_is_no_run_lock_is_left_alone(start: Start, tmp_path: Path, there: 
             lock.mkdir()
         case "a link":
             lock.symlink_to(other)
+        case "a pipe":
+            os.mkfifo(lock)
+        case "a device":
+            lock = Path("/dev/null")
     before = other.read_bytes()
     code, said = ended(start("--run-lock", str(lock)))
     assert (code, "[env.lock_unusable]" in said, "Traceback" in said) == (69, True, False), said
     assert other.read_bytes() == before
     assert list(tmp_path.glob("*.mp4")) == []
+
+
+def test_a_pipe_in_the_place_of_an_outputs_lock_fails_its_job_alone(start: Start, tmp_path: Path) -> None:
+    """It is left as it is: dh did not make it."""
+    pipe = lock_path(tmp_path / "a.mp4")
+    os.mkfifo(pipe)
+    code, said = ended(start())
+    assert (code, "[output.not_writable]" in said, str(pipe) in said) == (1, True, True), said
+    assert "it is a pipe, not a regular file" in said
+    assert [(tmp_path / f"{name}.mp4").exists() for name in "abc"] == [False, True, True]
+    assert pipe.is_fifo()
+    code, said = ended(start("--dry-run", "--job", "a"))
+    assert (code, "[output.not_writable]" in said) == (1, True), said
 
 
 def test_flock_of_the_shell_is_the_same_lock(start: Start, tmp_path: Path) -> None:

@@ -295,3 +295,116 @@ def test_a_system_without_a_shell(render: Render, monkeypatch: pytest.MonkeyPatc
     error = render().result.error
     assert error.code == "env.ffmpeg_unusable"
     assert "there is no /nowhere/sh" in error.message
+
+
+def _may_mount() -> bool:
+    try:
+        return subprocess.run([*NO_PROC, "true"], capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+NO_PROC = (
+    "unshare",
+    "--user",
+    "--map-root-user",
+    "--mount",
+    "sh",
+    "-c",
+    'mount -t tmpfs none /proc && exec "$@"',
+    "sh",
+)
+"""A mount namespace in which /proc is empty, as in a chroot where nobody has mounted it."""
+PROC = pytest.mark.skipif(not _may_mount(), reason="no mount namespace can be made here")
+
+
+@PROC
+@pytest.mark.parametrize("flags", [(), ("--root", "/")], ids=["", "root"])
+def test_a_system_without_proc(dh: Start, content: Callable[[], list[str]], flags: tuple[str, ...]) -> None:
+    """Files reach ffmpeg by it: that is said, instead of something about a good file."""
+    process = dh(*flags, under=NO_PROC)
+    stderr = ended(process)
+    assert process.returncode == 69, stderr
+    assert stderr.splitlines()[-1] == "dh: nothing was done: 1 problem [env.no_proc]"
+    assert "mount -t proc" in stderr
+    assert content() == []
+
+
+def _examine(*under: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    argv = [*under, sys.executable, "-m", "dhcli", "doctor", "--device", "cpu"]
+    return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=LIMIT_S, **options)
+
+
+@PROC
+def test_doctor_without_proc() -> None:
+    done = _examine(*NO_PROC)
+    assert done.returncode == 69
+    assert "FAIL /proc: env.no_proc" in done.stdout
+    assert "all is well" not in done.stderr
+
+
+STRANGER = 54321
+"""A user id that nobody has, and so no processes; a limit of them does not hold for root."""
+READ_ALL = "-all,+dac_override,+dac_read_search"
+AS_STRANGER = (
+    *("setpriv", f"--reuid={STRANGER}", f"--regid={STRANGER}", "--clear-groups", f"--bounding-set={READ_ALL}"),
+    *(f"--inh-caps={READ_ALL}", f"--ambient-caps={READ_ALL}"),
+)
+"""Who may read what belongs to others, as the folder of a test, and may not exceed limits."""
+
+
+def _may_be_stranger() -> bool:
+    try:
+        return subprocess.run([*AS_STRANGER, "true"], capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+LIMITED = pytest.mark.skipif(not _may_be_stranger(), reason="only root can become another user")
+
+
+@LIMITED
+@pytest.mark.parametrize("processes", [1, 4, 6, 8, 11, 15])
+def test_too_few_processes(dh: Start, content: Callable[[], list[str]], processes: int) -> None:
+    """`ulimit -u`: whether dh gets no thread, ffmpeg or its guard are not started, or ffmpeg gets no thread."""
+    process = dh("--no-cache", under=(*AS_STRANGER, "prlimit", f"--nproc={processes}"))
+    stderr = ended(process)
+    assert process.returncode == 69, stderr
+    assert "[env.limits]" in stderr
+    assert "ulimit" in stderr
+    assert "out.mp4" not in content()
+
+
+@LIMITED
+@pytest.mark.parametrize("here_as_well", [True, False])
+def test_an_encoder_without_threads(
+    render: Render, fake_ffmpeg: Fake, no_thread: Limit, content: Callable[[], list[str]], here_as_well: bool
+) -> None:
+    """libx264 says only that it could not be opened. The machine is to blame where it gives dh no threads either."""
+    limited = [*AS_STRANGER, "prlimit", "--nproc=1"]
+    fake_ffmpeg("encode", f"os.execvp({limited[0]!r}, [*{limited!r}, REAL, *argv])")
+    if here_as_well:
+        no_thread("trial", spared=3)
+    error = render().result.error
+    assert error.code == ("env.limits" if here_as_well else "encode.failed")
+    assert error.stderr_tail
+    assert content() == ["out.mp4.json"]
+
+
+def test_an_ffmpeg_that_claims_a_shortage_is_not_believed(fake_ffmpeg: Fake, render: Render) -> None:
+    """A damaged file can make it say so; the run goes on, since this process gets its threads."""
+    fake_ffmpeg(
+        "decode", "os.write(2, b'[error] pthread_create() failed: Resource temporarily unavailable\\n')\nsys.exit(1)", 2
+    )
+    run = render(copies=2)
+    assert run.result.error.code == "decode.failed"
+    assert run.summary.succeeded == 1
+
+
+@LIMITED
+@pytest.mark.parametrize("processes", [1, 6])
+def test_doctor_with_too_few_processes(processes: int) -> None:
+    done = _examine(*AS_STRANGER, "prlimit", f"--nproc={processes}")
+    assert done.returncode == 69
+    assert "FAIL threads: env.limits" in done.stdout
+    assert "ffmpeg_missing" not in done.stdout

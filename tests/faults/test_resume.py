@@ -325,11 +325,27 @@ def test_verify_reads_the_output(night: Night) -> None:
     night.run()
     output = night.folder / "b.mp4"
     content = output.read_bytes()
-    output.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    output.write_bytes(damaged(content))
     assert night.run()["b"] == "skipped", "the size is all that is looked at"
-    assert night.run(verify=True) == {"a": "skipped", "b": "succeeded", "c": "skipped"}
-    assert night.reasons["b"] == "stale: the output's content is not what was rendered"
-    assert output.read_bytes() == content
+    assert night.run(verify=True) == {"a": "skipped", "b": "failed", "c": "skipped"}
+    assert night.refusal("b") == "output.exists"
+    assert output.read_bytes() == damaged(content)
+    output.write_bytes(content)
+    assert night.run(verify=True)["b"] == "skipped"
+
+
+def test_an_ffmpeg_of_another_major_version_is_told_before_a_run(night: Night) -> None:
+    night.jobs = {"a": {}}
+    night.run()
+    path = night.folder / "a.mp4.json"
+    result = json.loads(path.read_bytes())
+    result["environment"]["ffmpeg"] = "4.4"
+    path.write_text(json.dumps(result))
+    dry = [*RUN, "--limit-frames", "2", "--dry-run", "--json"]
+    done = subprocess.run(dry, cwd=night.folder, capture_output=True, text=True, check=True)
+    planned = json.loads(done.stdout.splitlines()[0])
+    assert planned["action"] == "skip"
+    assert planned["reason"].startswith("up to date; made with ffmpeg 4.4, and ")
 
 
 def test_force_renders_everything(night: Night) -> None:
@@ -413,27 +429,49 @@ def test_a_precision_in_so_many_words_is_rendered_once(night: Night) -> None:
     assert night.run() == {"a": "skipped"}, "near enough for whoever does not insist"
 
 
-@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99])
-def test_an_output_that_was_cut_is_rendered_again(night: Night, share: float) -> None:
+def damaged(content: bytes) -> bytes:
+    """As long, with one other byte."""
+    return content[:-1] + bytes([content[-1] ^ 1])
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda _: b"",
+        lambda whole: whole[: len(whole) // 100],
+        lambda whole: whole[:-1],
+        damaged,
+        lambda _: b"a note in the place of the film",
+        lambda whole: bytes(len(whole)),
+    ],
+    ids=["empty", "a copy that has just begun", "all but a byte", "one other byte", "a note", "as long"],
+)
+def test_what_is_not_byte_for_byte_dhs_is_somebodys_work(night: Night, other: Callable[[bytes], bytes]) -> None:
     night.jobs = {"a": {}}
     night.run()
     output = night.folder / "a.mp4"
     whole = output.read_bytes()
-    os.truncate(output, int(len(whole) * share))
-    assert night.run() == {"a": "succeeded"}
-    assert output.stat().st_size == len(whole)
-    assert night.run() == {"a": "skipped"}
+    output.write_bytes(other(whole))
+    night.jobs = {"a": {"crf": "30"}}
+    for _ in range(2):
+        assert night.run() == {"a": "failed"}
+        assert night.refusal("a") == "output.exists"
+        assert output.read_bytes() == other(whole)
+    output.write_bytes(whole)
+    assert night.run() == {"a": "succeeded"}, "back again, it is dh's"
 
 
-@pytest.mark.parametrize("other", [b"a note in the place of the film", bytes(800), b"x"])
-def test_what_is_no_cut_film_is_somebodys_work(night: Night, other: bytes) -> None:
+def test_a_file_with_the_number_of_a_killed_runs_part_is_somebodys(night: Night, kill: Callable[..., None]) -> None:
+    """A stale part is removed, as the manual says; the file system gives its inode to the next file."""
     night.jobs = {"a": {}}
-    night.run()
+    kill(1)
+    (part,) = night.folder.glob(".*.dh-part")
     output = night.folder / "a.mp4"
-    output.write_bytes(other)
+    part.write_bytes(b"precious")
+    part.rename(output)
     assert night.run() == {"a": "failed"}
     assert night.refusal("a") == "output.exists"
-    assert output.read_bytes() == other
+    assert output.read_bytes() == b"precious"
 
 
 def test_a_shorter_film_of_somebody_is_kept(night: Night) -> None:
@@ -499,13 +537,12 @@ def test_a_quick_look_does_not_replace_a_whole_output(night: Night) -> None:
 
 KILLED_AFTER_THE_RENAME = """
 import os, signal
-import dhcli.disk.part as part
-real = os.replace
-def killer(source, target, **folders):
-    real(source, target, **folders)
-    if str(target).endswith(".mp4"):
-        os.kill(os.getpid(), signal.SIGKILL)
-part.os.replace = killer
+import dhcli.disk.rename as rename
+real = rename.rename_new
+def killer(source, target, folder):
+    real(source, target, folder)
+    os.kill(os.getpid(), signal.SIGKILL)
+rename.rename_new = killer
 from dhcli.cli import main
 main()
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -152,6 +153,28 @@ def test_names_and_messages_cannot_command_a_terminal_or_forge_a_line(
     assert "\u202e" not in done.stderr.decode()
     assert b"\x1b" not in (tmp_path / "out.mp4.json").read_bytes()
     assert result_of(tmp_path / "out.mp4")["inputs"]["video"]["path"] == str(video)
+
+
+def test_nothing_that_people_read_holds_what_commands_reorders_or_hides(
+    run: Callable[..., Any], words: Path, tmp_path: Path, result_of: Callable[[Path], Any]
+) -> None:
+    evil = "\x7f\x85\x9b\xad\u034f\u061c\u115f\u200b\u2028\u202e\u2066\u3164\ufe0f\ufeff\U000e0041"
+    video, output = tmp_path / f"ж{evil}.mp4", tmp_path / f"out{evil}.mp4"
+    reports = ("--log-file", "log", "--junit", "xml")
+    done = run("--audio", words, "--video", video, "--save-path", output, "-v", *reports)
+    assert done.returncode == 1
+    files = (tmp_path / "log", tmp_path / "xml", Path(f"{output}.json"))
+    written = {path.name: path.read_bytes() for path in files}
+    for name, data in {"stderr": done.stderr, **written}.items():
+        text = data.decode()
+        assert not set(text) & set(evil), name
+        assert all(line.isprintable() for line in text.split("\n")), name
+        assert "ж" in text, f"{name}: letters stay as they are"
+    # A program finds the same names; people find them in the escapes of the terminal.
+    assert str(video) in result_of(output)["error"]["message"]
+    log = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert next(line for line in log if line["event"] == "job_started")["paths"]["video"] == str(video)
+    assert r"ж\x7f\x85\x9b" in (tmp_path / "xml").read_text()
 
 
 def test_a_file_that_may_not_be_read(open_folder: Path, clip: Path, request: pytest.FixtureRequest) -> None:

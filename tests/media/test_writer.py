@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
-import signal
 import subprocess
 import sys
 import threading
@@ -13,7 +12,7 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +24,6 @@ from dhcli.media.probe import probe_audio
 from dhcli.media.verify import VerifiedOutput, verify_output
 from dhcli.media.writer import AAC_RATES, CPU_PER_MEGAPIXEL_S, VideoWriter, audio_argv, encode_cpu_s
 from dhcli.options import Trim
-from dhcli.runtime.feed import Feed
 from dhcli.runtime.scope import Scope, Stopped
 from dhcli.timing import frame_count
 from dhcli.types import Colour, Frame, FrameFormat
@@ -356,41 +354,6 @@ def test_full_disk(scope: Scope, tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert caught.value.code == "output.disk_full"
-
-
-def test_an_encoder_that_is_late_gets_the_frames_as_they_were(scope: Scope, tmp_path: Path, decode: Decode) -> None:
-    fmt = FrameFormat(320, 240, Fraction(25))
-    sent = [frame.data.copy() for frame in noise(8, fmt)]
-    with writing(scope, tmp_path / "out.part", fmt, **LOSSLESS) as writer:
-        os.kill(writer._child.pid, signal.SIGSTOP)  # eight frames fit into the pipe
-        for frame in noise(8, fmt):
-            writer.write(frame)
-            with pytest.raises(ValueError, match="read-only"):
-                frame.data[:] = 0
-        del frame
-        rubbish = [np.zeros_like(data) for data in sent * 4]  # takes the memory of what is not kept
-        os.kill(writer._child.pid, signal.SIGCONT)
-        writer.finish()
-        del rubbish
-    np.testing.assert_array_equal([frame.data for frame in decode(tmp_path / "out.part").frames], sent)
-
-
-@pytest.mark.parametrize(("set_", "lent"), [(False, True), (True, False)])
-def test_frames_are_lent_to_the_bundled_ffmpeg_alone(
-    scope: Scope, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, set_: bool, lent: bool
-) -> None:
-    asked = []
-
-    def feed(pipe: IO[bytes], *, lend: bool) -> Feed:
-        asked.append(lend)
-        return Feed(pipe, lend=lend)
-
-    monkeypatch.delenv("DH_FFMPEG", raising=False)
-    monkeypatch.setattr("dhcli.media.writer.Feed", feed)
-    if set_:
-        monkeypatch.setenv("DH_FFMPEG", fake_ffmpeg(tmp_path, f'exec {find_ffmpeg()} "$@"'))
-    encode(scope, tmp_path / "out.part", FrameFormat(320, 240, Fraction(25)), 3)
-    assert asked == [lent]
 
 
 def test_an_error_elsewhere_frees_a_writer_that_waits(

@@ -18,13 +18,15 @@ import numpy as np
 import pytest
 
 from dhcli.batch import Batch
+from dhcli.disk import store
+from dhcli.disk.folder import CacheFolder
 from dhcli.disk.hashes import HashCache
 from dhcli.disk.store import Body, Entry, Store
 from dhcli.errors import DhError
 from dhcli.events import Event, JobFinished, Progress
 from dhcli.faces import avatar as faces_avatar
 from dhcli.faces.avatar import KIND, face_track, track_key
-from dhcli.faces.facetrack import RECORD, FaceTrack, unpack
+from dhcli.faces.facetrack import PERSON, RECORD, FaceTrack, unpack
 from dhcli.families.dh_base import DhBase
 from dhcli.families.models import Models
 from dhcli.manifest import single_job
@@ -291,42 +293,150 @@ def test_a_damaged_track_is_made_anew(run: Run, cache: Path, damage: str) -> Non
         {"missing_ranges": [[3, 2]]},
         {"missing_ranges": [[1, 2], [3, 4]]},
         {"missing_ranges": [[15, 20]]},
+        {"missing_ranges": []},
+        {"missing_ranges": [[15, 18]]},
+        {"frames": 10**12},
+        {"cuts": [5, 5]},
+        {"cuts": list(range(1, 20)) * 1000},
+        {"searched": 21},
         {"searched": -1},
         {"more": 1},
         {"record": ("state", 3)},
         {"record": ("person", 1)},
         {"record": ("scale", np.nan)},
         {"record": ("scale", -1)},
+        {"record": ("scale", 1e-300)},
+        {"record": ("scale", 1e9)},
+        {"record": ("rotation", 0)},
+        {"record": ("rotation", -np.eye(3))},
+        {"record": ("rotation", np.nan)},
+        {"record": ("translation", 1e30)},
+        {"record": ("weight", -1)},
+        {"record": ("weight", 1e6)},
+        {"record": ("opening", np.nan)},
         {"record": ("mouth", np.inf)},
+        {"record": ("mouth", 2000)},
+        {"person": ("rest", np.nan)},
+        {"person": ("rest", 1e30)},
     ],
-    ids=str,
+    ids=lambda change: str(change)[:60],
 )
 def test_only_what_the_analysis_can_have_written_is_a_track(
-    change: dict[str, Any], kept: Path, cache: Path, dh_base: DhBase
+    change: dict[str, Any], kept: Path, cache: Path, plan: Plan, dh_base: DhBase
 ) -> None:
     """Whoever can write to the folder can also make a checksum."""
     key = the_track(kept).name
-    entry = Store(kept).get(KIND, key)
-    assert entry is not None
-    with entry:
-        head, body = json.loads(entry.head), bytearray(entry.body())
+    head, body = content_of(kept)
+    records, persons = parts_of(body)
     if (record := change.get("record")) is not None:
-        at = np.frombuffer(body, RECORD, offset=len(body) - FRAMES * RECORD.itemsize)
-        at[record[0]][2] = record[1]
+        records[record[0]][2] = record[1]
+    elif (person := change.get("person")) is not None:
+        persons[person[0]] = person[1]
     else:
         head |= change
     Store(cache).put(KIND, key, json.dumps(head).encode(), lambda: [bytes(body)])
     forged = Store(cache).get(KIND, key)
     assert forged is not None, "its checksum is right"
-    assert unpack(forged, dh_base.geometry, cache / "out.mp4", lambda: None) is None
+    assert unpack(forged, dh_base.geometry, plan.format, FRAMES, cache / "out.mp4", lambda: None) is None
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(forged.fd)
 
 
-def test_a_track_from_the_store_is_the_track(kept: Path, dh_base: DhBase, tmp_path: Path) -> None:
+def content_of(cache: Path) -> tuple[dict[str, Any], bytearray]:
+    """Head and body of the one track in a cache."""
+    entry = Store(cache).get(KIND, the_track(cache).name)
+    assert entry is not None
+    with entry:
+        return json.loads(entry.head), bytearray(entry.body())
+
+
+def parts_of(body: bytearray) -> tuple[np.typing.NDArray[np.void], np.typing.NDArray[np.void]]:
+    """Records and persons in a body; what is written to them is written there."""
+    at = len(body) - FRAMES * RECORD.itemsize
+    return np.frombuffer(body, RECORD, offset=at), np.frombuffer(body, PERSON, count=at // PERSON.itemsize)
+
+
+def shorter(head: dict[str, Any], body: bytearray) -> None:
+    head |= {"frames": 12, "searched": 0, "missing_ranges": []}
+    del body[-8 * RECORD.itemsize :]
+
+
+def present(head: dict[str, Any], _: bytearray) -> None:
+    head["missing_ranges"] = []
+
+
+def absent(_: dict[str, Any], body: bytearray) -> None:
+    parts_of(body)[0]["state"][:] = 0
+
+
+def tiny(_: dict[str, Any], body: bytearray) -> None:
+    parts_of(body)[0]["scale"][:] = 1e-300
+
+
+def nowhere(_: dict[str, Any], body: bytearray) -> None:
+    parts_of(body)[0]["translation"][:] = 1e30
+
+
+def flat(_: dict[str, Any], body: bytearray) -> None:
+    parts_of(body)[0]["rotation"][:] = 0
+
+
+def wide(_: dict[str, Any], body: bytearray) -> None:
+    parts_of(body)[1]["rest"][:] = 1e30
+
+
+@pytest.mark.parametrize("forge", [shorter, present, absent, tiny, nowhere, flat, wide])
+def test_a_forged_track_is_made_anew(run: Run, cache: Path, forge: Callable[[dict[str, Any], bytearray], None]) -> None:
+    """Its checksum is right, and what it says is not."""
+    cold = run()
+    key, original = the_track(cache).name, the_track(cache).read_bytes()
+    head, body = content_of(cache)
+    forge(head, body)
+    Store(cache).put(KIND, key, json.dumps(head).encode(), lambda: [bytes(body)])
+    again = run()
+    assert (again.result.status, again.result.analysis) == ("succeeded", "made"), again.result.error
+    assert again.content == cold.content
+    assert the_track(cache).read_bytes() == original, "it is replaced"
+
+
+NUMBERS = (0, -1, 1, 3, 0.5, 100, 5000, -5000, 1e-300, 1e9, 1e30, 1e300, np.nan, np.inf, -np.inf)
+
+
+def test_whatever_is_believed_of_a_track_can_be_rendered(kept: Path, cache: Path, plan: Plan, dh_base: DhBase) -> None:
+    """Any number in any field, once, for a frame, or for all of them: refused, or what follows from it is a number."""
+    chance = np.random.default_rng(1)
+    key, (head, original) = the_track(kept).name, content_of(kept)
+    believed = 0
+    for _ in range(400):
+        body = bytearray(original)
+        records, persons = parts_of(body)
+        frame = int(chance.integers(15))
+        where = (persons, records[:15], records[frame : frame + 1])[chance.integers(3)]
+        names = [name for name in where.dtype.names or () if name != "reference"]
+        field = where[names[chance.integers(len(names))]]
+        number, times = NUMBERS[chance.integers(len(NUMBERS))], chance.random() < 0.5
+        with np.errstate(all="ignore"):
+            field[...] = ((field if times else 1.0) * np.full(field.shape, float(number))).astype(field.dtype)
+        forged = bytes(body)
+        Store(cache).put(KIND, key, json.dumps(head).encode(), lambda forged=forged: [forged])  # type: ignore[misc]
+        entry = Store(cache).get(KIND, key)
+        assert entry is not None
+        track = unpack(entry, dh_base.geometry, plan.format, FRAMES, cache / "out.mp4", lambda: None)
+        if track is None:
+            continue
+        believed += 1
+        with track:
+            rows = [row for row in map(track.row, range(FRAMES)) if row is not None]
+            assert len(rows) == 15
+            numbers = np.concatenate([np.ravel(part) for row in rows for part in (row.mouth, row.code, row.weight)])
+            assert (np.abs(numbers) < 1e4).all()
+    assert 20 < believed < 200
+
+
+def test_a_track_from_the_store_is_the_track(kept: Path, plan: Plan, dh_base: DhBase, tmp_path: Path) -> None:
     entry = Store(kept).get(KIND, the_track(kept).name)
     assert entry is not None
-    track = unpack(entry, dh_base.geometry, tmp_path / "out.mp4", lambda: None)
+    track = unpack(entry, dh_base.geometry, plan.format, FRAMES, tmp_path / "out.mp4", lambda: None)
     assert isinstance(track, FaceTrack)
     with track:
         again = Store(tmp_path / "again")
@@ -344,9 +454,9 @@ def replaced_by(monkeypatch: pytest.MonkeyPatch, change: Callable[[Path, Entry],
 
     def get(store: Store, kind: str, key: str, *alive: Any) -> Entry | None:
         entry = real(store, kind, key, *alive)
-        if entry is None or kind != KIND or store._folder is None:
+        if entry is None or kind != KIND or store._folder.path is None:
             return entry
-        return change(store._folder / kind / key, entry)
+        return change(store._folder.path / "store" / kind / key, entry)
 
     monkeypatch.setattr(Store, "get", get)
 
@@ -374,6 +484,7 @@ def test_a_track_that_cannot_be_read_any_more_is_made_anew(
     cold = run()
     before = len([*Path("/proc/self/fd").iterdir()])
     with monkeypatch.context() as patch:
+        patch.setattr(store, "BLOCK_BYTES", 4096)  # else so short a track is read in one go
         replaced_by(patch, change)
         again = run()
     assert len([*Path("/proc/self/fd").iterdir()]) == before
@@ -427,7 +538,7 @@ def test_an_input_that_changes_during_the_analysis_leaves_no_track(
     assert changed.error is not None
     assert (changed.error.code, changed.error.stage) == ("input.changed", "analyse")
     assert str(path) in changed.error.message
-    assert KIND not in Store(cache).shares()
+    assert KIND not in CacheFolder(cache).shares()
     path.write_bytes(original)
     again = run(video=video, face=f"like:{photo}")
     assert again.result.analysis == "made"

@@ -115,6 +115,14 @@ def test_a_pose_is_found_again(scale: float, move: list[float], angles: list[flo
     assert np.allclose(pose.translation, move, atol=1e-5)
 
 
+def test_a_pose_is_no_mirror_image() -> None:
+    """Points that a mirror image fits best: the answer is a rotation all the same."""
+    canonical = np.random.default_rng(3).normal(size=(20, 3))
+    pose = align.fit_pose(canonical, canonical * [-1.0, 1.0, 1.0])
+    assert np.linalg.det(pose.rotation) == pytest.approx(1)
+    assert np.allclose(pose.rotation @ pose.rotation.T, np.eye(3))
+
+
 def test_a_crop_is_upright_and_centred() -> None:
     angle = 0.3
     turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])

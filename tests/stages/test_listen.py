@@ -18,6 +18,7 @@ from dhcli.inference import Device
 from dhcli.stages.listen import (
     CODE_RATE,
     HOP,
+    PAUSE,
     SAMPLE_RATE,
     SAMPLES,
     SPEECH_RMS,
@@ -129,8 +130,10 @@ def test_a_silent_recording_keeps_the_mouth_closed(dh_base: DhBase, level: float
 
 def test_short_stops_are_speech() -> None:
     levels = np.full(40, SPEECH_RMS, np.float32)
-    levels[10:15] = 0  # 0.2 s
+    levels[10 : 10 + PAUSE - 1] = 0
     assert (speaking(levels) == 1).all()
+    levels[10 : 10 + PAUSE] = 0
+    assert speaking(levels)[10 : 10 + PAUSE] == pytest.approx([3 / 4, 2 / 4, 1 / 4, 0, 1 / 3, 2 / 3])
     levels[10:30] = 0
     assert (speaking(levels)[15:26] == 0).all()
 

@@ -48,6 +48,10 @@ def media(tmp_path: Path) -> Path:
     return path
 
 
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
 def filled(folder: Path, *files: Path) -> None:
     reader = _Reader(folder)
     for file in files:
@@ -62,7 +66,7 @@ def test_a_file_is_read_once_for_all_runs(folder: Path, media: Path) -> None:
     second.sha256(media)
     assert second.reads == 0
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert [path.name for path in folder.iterdir()] == ["hashes"]
+    assert names(folder) == ["CACHEDIR.TAG", "hashes"]
 
 
 def test_without_a_folder_it_lives_as_long_as_the_process(media: Path) -> None:
@@ -139,9 +143,12 @@ NO_HASHES = b"1 2 3 nonsense\n"
 OTHERS = b"dh-hashes 1 " + hashlib.sha256(NO_HASHES).hexdigest().encode() + b"\n" + NO_HASHES
 
 
+FOREIGN = ("garbage", "folder", "fifo", "endless", "link")
+
+
 @pytest.mark.parametrize(
     "damage",
-    ["empty", "cut", "one bit", "garbage", "other version", "not ours", "folder", "fifo", "endless", "link"],
+    ["empty", "cut", "one bit", "zeros", "other version", "not ours", *FOREIGN],
 )
 def test_a_damaged_cache_is_no_cache(folder: Path, media: Path, damage: str) -> None:
     filled(folder, media)
@@ -165,18 +172,23 @@ def test_a_damaged_cache_is_no_cache(folder: Path, media: Path, damage: str) -> 
                     "empty": b"",
                     "cut": content[:-20],
                     "one bit": content[:-5] + bytes([content[-5] ^ 1]) + content[-4:],
+                    "zeros": bytes(len(content)),
                     "garbage": b"\xff\x00" * 99,
                     "other version": content.replace(b"dh-hashes 1", b"dh-hashes 2"),
                     "not ours": OTHERS,
                 }[damage]
             )
+    foreign = path.lstat()
     reader = _Reader(folder)
     reader.sha256(media)
     assert reader.reads == 1
     reader.cache.save()
     again = _Reader(folder)
     again.sha256(media)
-    assert again.reads == (1 if damage == "folder" else 0)
+    assert again.reads == (1 if damage in FOREIGN else 0), "what dh may not have made is not replaced"
+    assert (reader.cache.take_trouble() is not None) == (damage in FOREIGN), "and that is told"
+    if damage in FOREIGN:
+        assert (path.lstat().st_ino, path.lstat().st_mtime_ns) == (foreign.st_ino, foreign.st_mtime_ns)
 
 
 @pytest.mark.usefixtures("nobody")
@@ -197,14 +209,14 @@ def test_a_full_disk_leaves_the_old_cache_whole(folder: Path, media: Path, monke
     reader = _Reader(folder)
     reader.sha256(other)
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", full)
+        patch.setattr(os, "replace", full)
         reader.cache.save()
     assert (folder / "hashes").read_bytes() == before
-    assert [path.name for path in folder.iterdir()] == ["hashes"]
+    assert names(folder) == ["CACHEDIR.TAG", "hashes"]
 
 
 def test_two_processes_keep_what_both_know(folder: Path, media: Path) -> None:
@@ -243,7 +255,7 @@ def test_many_processes_never_leave_a_damaged_cache(folder: Path, tmp_path: Path
         if (folder / "hashes").exists():
             assert HashCache(folder)._load(), "at every moment the cache is whole"
     assert [saver.returncode for saver in savers] == [0, 0, 0]
-    assert [path.name for path in folder.iterdir()] == ["hashes"]
+    assert names(folder) == ["CACHEDIR.TAG", "hashes"]
 
 
 def test_the_cache_stays_small_and_keeps_what_was_used_last(
@@ -267,12 +279,14 @@ def test_the_cache_stays_small_and_keeps_what_was_used_last(
 
 def test_what_a_killed_process_left_is_removed_in_time(folder: Path, media: Path) -> None:
     folder.mkdir(parents=True)
-    old, new = folder / ".hashes-old", folder / ".hashes-new"
+    old, new, foreign = (folder / f".hashes-{name}" for name in ("old", "new", "foreign"))
     for stray in (old, new):
-        stray.write_bytes(b"torn")
-    os.utime(old, (0, 0))
+        stray.write_bytes(b"dh-hashes 1 torn")
+    foreign.write_bytes(b"somebody's")
+    for stray in (old, foreign):
+        os.utime(stray, (0, 0))
     filled(folder, media)
-    assert sorted(path.name for path in folder.iterdir()) == [".hashes-new", "hashes"]
+    assert names(folder) == [".hashes-foreign", ".hashes-new", "CACHEDIR.TAG", "hashes"]
 
 
 def test_a_long_run_saves_on_its_way(folder: Path, media: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -289,19 +303,3 @@ def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     assert cache_folder() == tmp_path / "xdg" / "dh"
     monkeypatch.setattr(platformdirs, "user_cache_path", lambda _: Path("~/.cache/dh"))
     assert cache_folder() is None, "no home: no folder named ~ in the current one"
-
-
-def test_a_file_that_another_process_just_put_in_place_is_no_trouble(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It was there when the folder was listed, under the name that it has on its way."""
-    glob = Path.glob
-    passing = folder / ".hashes-new"
-
-    def listed(path: Path, pattern: str) -> list[Path]:
-        return [*glob(path, pattern), *([passing] if pattern.startswith(".") else [])]
-
-    monkeypatch.setattr(Path, "glob", listed)
-    folder.mkdir(parents=True)
-    (folder / hashes.FILE).write_text("x")
-    assert [path.name for path, _ in hashes.hash_files(folder)] == [hashes.FILE]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import string
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dhcli.disk.case_folding import FS_CASEFOLD_FL, FS_IOC_GETFLAGS, folds_case
 from dhcli.errors import ManifestError
 from dhcli.manifest import Manifest, load_manifest, single_job
 from dhcli.options import FaceChoice, Job, JobOptions, Trim, parse_face, parse_fps, parse_trim
@@ -378,17 +380,80 @@ def test_the_same_output_however_it_is_spelled(fail: Fail, tmp_path: Path) -> No
     same_output("old.mp4", "point.mp4", fail)
 
 
-def test_the_same_output_where_names_ignore_case(load: Load, fail: Fail, monkeypatch: pytest.MonkeyPatch) -> None:
-    Path("Out").mkdir()
-    assert len(load(manifest(job("Out/a.mp4"), job("Out/A.mp4"))).jobs) == 2
-    exact = Path.stat
+@pytest.fixture
+def ignoring_case(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Below a folder, names that differ in case alone are the same file from now on."""
 
-    def stat(path: Path, **kwargs: Any) -> os.stat_result:
-        return exact(path.with_name("Out") if path.name == "oUT" else path, **kwargs)
+    def ignore(root: Path) -> None:
+        found_by = {"stat": os.stat, "lstat": os.lstat}
 
-    monkeypatch.setattr(Path, "stat", stat)
-    same_output("Out/a.mp4", "Out/A.mp4", fail)
-    same_output("Out/neu/ä.mp4", "Out/NEU/Ä.mp4", fail)
+        def real(path: Any) -> Any:
+            if not isinstance(path, (str, os.PathLike)) or not os.fspath(path).startswith(f"{root}/"):
+                return path
+            at = str(root)
+            for name in os.fspath(path)[len(str(root)) + 1 :].split("/"):
+                names = os.listdir(at) if os.path.isdir(at) else []  # noqa: PTH112, PTH208 - Path calls what is replaced
+                at += "/" + next((there for there in names if there.casefold() == name.casefold()), name)
+            return at
+
+        for name, found in found_by.items():
+            monkeypatch.setattr(os, name, lambda path, found=found, **how: found(real(path), **how))
+
+    return ignore
+
+
+@pytest.mark.parametrize(
+    "there", ["a name with letters", "names without letters", "an empty folder", "a folder that may not be listed"]
+)
+def test_the_same_output_where_names_ignore_case(
+    load: Load, fail: Fail, tmp_path: Path, ignoring_case: Callable[[Path], None], there: str
+) -> None:
+    """Whatever there is in the folder to find it out by; without any letter in its own name, or in its parent's."""
+    folder = tmp_path / "disk/2026/11/30"
+    folder.mkdir(parents=True)
+    if there == "a name with letters":
+        (folder / "Old.mp4").touch()
+    elif there == "names without letters":
+        (folder / "1.2").touch()
+    assert len(load(manifest(job(f"{folder}/a.mp4"), job(f"{folder}/A.mp4"))).jobs) == 2
+    ignoring_case(tmp_path)
+    if there == "a folder that may not be listed":
+        folder.chmod(0o300)
+    same_output(f"{folder}/a.mp4", f"{folder}/A.mp4", fail)
+    same_output(f"{folder}/neu/ä.mp4", f"{folder}/NEU/Ä.mp4", fail)
+    same_output(f"{folder}/\u00e9.mp4", f"{folder}/E\u0301.mp4", fail)
+
+
+def test_two_ids_with_one_result_where_names_ignore_case(
+    load: Load, tmp_path: Path, ignoring_case: Callable[[Path], None]
+) -> None:
+    load(manifest(job("a.mp4", "id: x"), job("b.mp4", "id: X")))
+    (tmp_path / "2026").mkdir()
+    load_manifest(Path("m.yaml"), results_dir=tmp_path / "2026")
+    ignoring_case(tmp_path)
+    with pytest.raises(ManifestError, match=r"jobs\[1\]\.id: .*/X\.json is already written by jobs\[0\]"):
+        load_manifest(Path("m.yaml"), results_dir=tmp_path / "2026")
+
+
+def test_names_of_hard_links_do_not_say_that_a_folder_ignores_case(load: Load, tmp_path: Path) -> None:
+    (tmp_path / "2026").mkdir()
+    (tmp_path / "2026/old").touch()
+    os.link(tmp_path / "2026/old", tmp_path / "2026/OLD")
+    assert len(load(manifest(job("2026/a.mp4"), job("2026/A.mp4"))).jobs) == 2
+
+
+def test_a_folder_of_ext4_says_itself_whether_it_ignores_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There each folder has an attribute, which new folders inherit."""
+    flagged, inside = tmp_path / "1", tmp_path / "1/2"
+    inside.mkdir(parents=True)
+
+    def ioctl(fd: int, request: int, _: bytes) -> bytes:
+        assert request == FS_IOC_GETFLAGS
+        there = os.path.samestat(os.fstat(fd), flagged.stat())
+        return (FS_CASEFOLD_FL if there else 0x80000).to_bytes(8, "little")
+
+    monkeypatch.setattr(fcntl, "ioctl", ioctl)
+    assert [folds_case(folder) for folder in (tmp_path, flagged, inside)] == [False, True, False]
 
 
 @pytest.mark.parametrize("kind", ["itself", "hard link", "symbolic link", "not there yet", "result file"])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
+
+import pytest
 
 from dhcli.events import Summary
 from dhcli.reports.metrics_file import KINDS, Samples, ended, metrics_text, read_metrics, started
@@ -68,3 +71,16 @@ def test_a_damaged_file_is_no_history(tmp_path: Path) -> None:
     assert read_metrics(path) == {}
     path.write_text("dh_frames_total 1e\nnode_load1 4\ndh_frames_total\ndh_run_exit_code 7\n")
     assert read_metrics(path) == {"dh_run_exit_code": 7}
+
+
+@pytest.mark.parametrize("kind", ["pipe", "large"])
+def test_what_cannot_be_a_metrics_file_is_not_read(tmp_path: Path, kind: str) -> None:
+    """A pipe without a writer would be waited for, a large file would fill the memory."""
+    path = tmp_path / "dh.prom"
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        with path.open("wb") as file:
+            file.truncate(1 << 40)
+    with pytest.raises(OSError, match=r"not a regular file|no metrics file is so large"):
+        read_metrics(path)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from dhcli import probes
+from dhcli.disk.folder import CacheFolder
 from dhcli.disk.store import Store
 from dhcli.errors import DhError
 from dhcli.media.ffmpeg import InputFile
@@ -37,14 +38,14 @@ VIDEO = VideoInfo(
     rotation=90,
     sar=Fraction(4, 3),
     colour=Colour("tv", "bt709"),
-    source_colour=Colour("pc"),
+    source_colour=Colour("tv", "bt709"),
     pix_fmt="yuv420p",
     interlaced=False,
     alpha=False,
     is_image=False,
     packets_are_frames=True,
     audio_streams=1,
-    warnings=(("input.vfr", "The frame rate varies."),),
+    warnings=(("input.vfr", "The frame rate varies; it becomes 29.97 fps."),),
     pts=np.array([0, 1001, 2003]),
     time_base=Fraction(1, 30000),
 )
@@ -106,17 +107,18 @@ def test_real_files_give_the_same_from_the_cache(scope: Scope, avatar: Path, spe
 def test_a_file_of_unknown_content_is_asked_once_a_run_while_it_stays_as_it_is(
     asked: list[str], tmp_path: Path
 ) -> None:
-    known, path = Probes(Store(tmp_path)), tmp_path / "film"
+    cache, path = tmp_path / "cache", tmp_path / "film"
+    known = Probes(Store(cache))
     path.write_bytes(b"one")
     for _ in range(3):
         look(known, path, sha256=None)
     assert asked == ["video", "audio"]
     path.write_bytes(b"other")
     look(known, path, sha256=None)
-    look(Probes(Store(tmp_path)), path, sha256=None)
+    look(Probes(Store(cache)), path, sha256=None)
     assert asked == ["video", "audio"] * 3
     assert not known.knows(None, None, LIMIT_S)
-    assert Store(tmp_path).shares() == {}
+    assert CacheFolder(cache).shares() == {}
 
 
 @pytest.mark.parametrize("what", ["content", "limit", "kind", "ffmpeg", "dh", "format"])
@@ -139,7 +141,7 @@ def test_refusals_are_found_anew(scope: Scope, tmp_path: Path) -> None:
     known = Probes(Store(tmp_path / "cache"))
     with InputFile(text, "video") as file, pytest.raises(DhError, match=r"a\.mp4"):
         known.video(scope, file, "aa", LIMIT_S)
-    assert Store(tmp_path / "cache").shares() == {}
+    assert CacheFolder(tmp_path / "cache").shares() == {}
 
 
 @pytest.mark.parametrize("kind", ["video", "audio"])
@@ -170,7 +172,7 @@ def test_what_changes_while_it_is_looked_at_is_not_kept(
         with pytest.raises(DhError, match=r"in\..* changed while it was read") as raised:
             getattr(known, kind)(scope, opened, "aa", LIMIT_S)
         assert raised.value.code == "input.changed"
-    assert Store(tmp_path / "cache").shares() == {}
+    assert CacheFolder(tmp_path / "cache").shares() == {}
     with InputFile(original, kind) as opened:
         assert getattr(known, kind)(scope, opened, "aa", LIMIT_S) == real(scope, opened, max_duration_s=LIMIT_S)
 
@@ -179,6 +181,9 @@ def entry(info: VideoInfo | AudioInfo) -> tuple[dict[str, Any], bytes]:
     """Head, as JSON, and body."""
     body = info.pts.astype("<i8").tobytes() if isinstance(info, VideoInfo) else b""
     return json.loads(probes._head(info)), body
+
+
+NO_COLOUR = {"range": "tv", "matrix": "bt709,movie=/etc/passwd", "primaries": "unknown", "transfer": "unknown"}
 
 
 @pytest.mark.parametrize(
@@ -200,8 +205,35 @@ def entry(info: VideoInfo | AudioInfo) -> tuple[dict[str, Any], bytes]:
         {"pts": [0]},
         {"warnings": [["only one"]]},
         {"time_base": "__import__('os')"},
+        {"width": 2**31},
+        {"width": 64_000, "height": 48_000},
+        {"height": 0},
+        {"index": 10**6},
+        {"audio_streams": -1},
+        {"rotation": 360},
+        {"frames": 4},
+        {"frames": 10**12},
+        {"frames": 10**400},
+        {"fps": "1000"},
+        {"fps": "1/1000"},
+        {"vfr": False, "warnings": []},
+        {"is_image": True},
+        {"duration": "1/100"},
+        {"duration": "1000"},
+        {"duration": f"1/{10**29}"},
+        {"time_base": f"{10**29}"},
+        {"sar": f"{2**31}/{2**31 - 1}"},
+        {"source_colour": {"range": "tv", "matrix": "fcc", "primaries": "unknown", "transfer": "unknown"}},
+        {"colour": NO_COLOUR, "source_colour": NO_COLOUR},
+        {"pix_fmt": "yuva420p"},
+        {"pix_fmt": "yuv420p10le"},
+        {"pix_fmt": "yuv420p,movie=/etc/passwd"},
+        {"codec": "h264\n\x1b[2J"},
+        {"container": "x" * 100_000},
+        {"warnings": []},
+        {"warnings": [["input.vfr", "Everything is fine."]]},
     ],
-    ids=str,
+    ids=lambda change: str(change)[:60],
 )
 def test_only_what_a_probe_can_have_said_is_believed(
     change: dict[str, object], asked: list[str], tmp_path: Path
@@ -216,6 +248,32 @@ def test_only_what_a_probe_can_have_said_is_believed(
     assert asked == ["video", "audio"], "it was replaced"
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"index": -1},
+        {"codec": "aac -f null"},
+        {"sample_rate": 0},
+        {"sample_rate": 2**31},
+        {"channels": -1},
+        {"channels": 10**9},
+        {"samples": 0},
+        {"samples": 10**18},
+        {"samples": 10**400},
+        {"warnings": [["input.vfr", "It is no video."]]},
+    ],
+    ids=lambda change: str(change)[:60],
+)
+def test_only_what_a_probe_can_have_said_of_a_sound_is_believed(
+    change: dict[str, object], asked: list[str], tmp_path: Path
+) -> None:
+    head, _ = entry(AUDIO)
+    store, key = Store(tmp_path), probe_key(AudioInfo, "aa", LIMIT_S)
+    store.put(KIND, key, json.dumps(head | change).encode())
+    look(Probes(store))
+    assert asked == ["video", "audio"]
+
+
 @pytest.mark.parametrize("head", [b"", b"{", b"[]", b"\x80\x04N.", b"null", b"[" * 5000], ids=str)
 def test_a_head_that_is_no_json(head: bytes, asked: list[str], tmp_path: Path) -> None:
     store = Store(tmp_path)
@@ -224,12 +282,33 @@ def test_a_head_that_is_no_json(head: bytes, asked: list[str], tmp_path: Path) -
     assert asked == ["video", "audio"]
 
 
-@pytest.mark.parametrize("body", [b"", b"1234567", np.array([5, 4], "<i8").tobytes()], ids=["none", "cut", "order"])
-def test_times_that_cannot_be(body: bytes, asked: list[str], tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    store.put(KIND, probe_key(VideoInfo, "aa", LIMIT_S), probes._head(VIDEO), lambda: [body])
+@pytest.mark.parametrize(
+    "times",
+    [
+        *([], [0], [0, 0, 0], [5, 4, 6], [0, 1001, 2**62], [-(2**62), 0, 2**62], [-(2**63), 0, 2**63 - 1]),
+        [0, 1001, 30_000],
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("cut", [0, 1])
+def test_times_that_cannot_be(times: list[int], cut: int, asked: list[str], tmp_path: Path) -> None:
+    store, body = Store(tmp_path), np.array(times, "<i8").tobytes()
+    store.put(KIND, probe_key(VideoInfo, "aa", LIMIT_S), probes._head(VIDEO), lambda: [body[: len(body) - cut]])
     look(Probes(store))
     assert asked == ["video", "audio"]
+
+
+@pytest.mark.usefixtures("asked")
+def test_an_entry_that_is_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is it kept, where it is an honest one: the memory of a run has a limit."""
+    with monkeypatch.context() as small:
+        small.setattr(probes, "BODY_BYTES", 16)
+        look(Probes(Store(tmp_path)))
+        assert CacheFolder(tmp_path).shares()[KIND].entries == 1, "that of the sound"
+    look(Probes(Store(tmp_path)))
+    assert Probes(Store(tmp_path)).knows("aa", "aa", LIMIT_S)
+    monkeypatch.setattr(probes, "BODY_BYTES", 16)
+    assert not Probes(Store(tmp_path)).knows("aa", "aa", LIMIT_S)
 
 
 @pytest.mark.usefixtures("asked")

@@ -11,6 +11,7 @@ import jsonschema
 import pytest
 from pydantic import ValidationError
 
+from dhcli.disk.names import result_path
 from dhcli.errors import CODES, DhError, as_dh_error
 from dhcli.results.parts import (
     AudioInput,
@@ -23,7 +24,7 @@ from dhcli.results.parts import (
     VideoInput,
     WarningInfo,
 )
-from dhcli.results.result import JobResult, UnreadableResultError, read_result, result_path, result_schema, write_result
+from dhcli.results.result import JobResult, UnreadableResultError, read_result, result_schema, write_result
 
 NOW = dt.datetime(2026, 11, 22, 1, 30, tzinfo=dt.UTC)
 OUTPUT = OutputInfo(
@@ -199,29 +200,90 @@ def test_no_result_is_none(tmp_path: Path) -> None:
     assert read_result(tmp_path / "r.json") is None
 
 
+def kept(path: Path) -> str:
+    """Why a file is not replaced by a result, whether one is read before or not."""
+    with pytest.raises(DhError) as caught:
+        read_result(path)
+    assert (caught.value.code, caught.value.stage) == ("output.exists", "result")
+    assert str(path) in caught.value.message
+    with pytest.raises(DhError) as again:
+        write_result(path, _result())
+    assert again.value.message == caught.value.message
+    return caught.value.message
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "JSONDecodeError"),
-        (b'{"schema_version": 1', "JSONDecodeError"),
-        (b"\xff\xfe", "Decode"),
-        (b"[" * 100_000, "Recursion"),
-        (b"[]", "the whole"),
-        (b"{}", "job_id"),
-        (b'{"schema_version": 2}', "newer dh"),
+        (b"", "is not a result of dh"),
+        (b'{"schema_version": 1', "is not a result of dh"),
+        (b"\xff\xfe", "is not a result of dh"),
+        (b"[" * 100_000, "is not a result of dh"),
+        (b"[]", "is not a result of dh"),
+        (b"{}", "is not a result of dh"),
+        (b'{"schema_version": "1", "job_id": "a", "status": "failed", "run_id": "r"}', "is not a result of dh"),
+        (b'{"schema_version": 2, "job_id": "a", "status": "merged", "run_id": "r"}', "newer dh"),
+        (b'{"schema_version": 2, "job_id": "a", "sta', "newer dh"),
     ],
 )
-def test_unreadable_result_says_why(tmp_path: Path, content: bytes, reason: str) -> None:
+def test_what_is_no_result_stays(tmp_path: Path, content: bytes, reason: str) -> None:
+    path = tmp_path / "r.json"
+    path.write_bytes(content)
+    assert reason in kept(path)
+    assert path.read_bytes() == content
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b'{\n  "schema_version": 1,\n  "job_id": "a', "JSONDecodeError"),
+        (b'{"schema_version": 1, "job_id": "\xff', "Decode"),
+        (b'{"schema_version": 1, "job_id": "a", "x": ' + b"[" * 100_000, "Recursion"),
+        (b'{"job_id": "a", "status": "failed", "run_id": "r", "schema_version": 1}', "environment"),
+    ],
+)
+def test_damaged_result_says_why_and_is_replaced(tmp_path: Path, content: bytes, reason: str) -> None:
     path = tmp_path / "r.json"
     path.write_bytes(content)
     with pytest.raises(UnreadableResultError, match=reason) as caught:
         read_result(path)
     assert str(path) in str(caught.value)
+    write_result(path, _result())
+    assert read_result(path) == _result()
 
 
 def test_folder_in_the_place_of_a_result(tmp_path: Path) -> None:
-    with pytest.raises(UnreadableResultError, match="IsADirectoryError"):
-        read_result(tmp_path)
+    (tmp_path / "r.json").mkdir()
+    assert "Is a directory" in kept(tmp_path / "r.json")
+
+
+def test_what_comes_while_a_result_is_written_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "r.json"
+    known = write_result(path, _result("running"))
+    real = os.write
+
+    def write(*args: Any) -> int:
+        path.unlink(missing_ok=True)
+        path.write_text("somebody's")
+        return real(*args)
+
+    monkeypatch.setattr(os, "write", write)
+    with pytest.raises(DhError, match="is not a result of dh"):
+        write_result(path, _result(), known=known)
+    assert path.read_text() == "somebody's"
+
+
+def test_surrogates_of_an_old_result_are_written_as_text(tmp_path: Path) -> None:
+    path = tmp_path / "r.json"
+    write_result(path, _full())
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | {"job_id": "\ud800", "options": {"\udc80": ["\udfff"]}}))
+    result = read_result(path)
+    assert result is not None
+    assert (result.job_id, result.options) == ("\\ud800", {"\\udc80": ["\\udfff"]})
+    path.write_bytes(path.read_bytes().replace(b"\\ud800", b"\xed\xa0\x80"))
+    with pytest.raises(UnreadableResultError, match="Decode"):
+        read_result(path)
 
 
 def test_fields_of_a_newer_dh_are_left_out(tmp_path: Path) -> None:
@@ -254,13 +316,11 @@ def test_an_id_too_long_for_a_file_name_is_cut_and_stays_its_own(letter: str, tm
 def test_a_pipe_in_place_of_a_result_is_not_waited_for(tmp_path: Path) -> None:
     path = tmp_path / "x.mp4.json"
     os.mkfifo(path)
-    with pytest.raises(UnreadableResultError, match="not a regular file"):
-        read_result(path)
+    assert "not a regular file" in kept(path)
 
 
 def test_a_file_that_is_too_large_for_a_result_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "huge.json"
     with path.open("wb") as file:
         file.truncate(1 << 40)
-    with pytest.raises(UnreadableResultError, match="no result is so large"):
-        read_result(path)
+    assert "is not a result of dh" in kept(path)

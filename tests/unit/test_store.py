@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 
 from dhcli.disk import store
-from dhcli.disk.store import DISK_BLOCK_BYTES, Store, key_of
+from dhcli.disk.folder import CacheFolder
+from dhcli.disk.rooms import DISK_BLOCK_BYTES
+from dhcli.disk.store import Store, key_of
 
 KEY, OTHER = key_of({"content": 1}), key_of({"content": 2})
 HEAD, BODY = b"what it is", b"0123456789" * 1000
@@ -131,8 +133,8 @@ def test_a_long_run_stays_within_the_limit(folder: Path) -> None:
     kept = Store(folder, 8 * DISK_BLOCK_BYTES)
     for number in range(40):
         kept.put("track" if number % 2 else "probe", key_of({"number": number}), b"", lambda: [bytes(5000)])
-        assert sum(share.bytes for share in kept.shares().values()) <= 8 * DISK_BLOCK_BYTES
-    assert sum(share.entries for share in kept.shares().values()) == 4, "as many as there is room for"
+        assert sum(share.bytes for share in CacheFolder(folder).shares().values()) <= 8 * DISK_BLOCK_BYTES
+    assert sum(share.entries for share in CacheFolder(folder).shares().values()) == 4, "as many as there is room for"
 
 
 def test_what_is_larger_than_the_limit_does_not_drive_out_the_rest(folder: Path) -> None:
@@ -162,7 +164,7 @@ def test_without_a_folder_there_is_nothing_and_that_is_said_once() -> None:
     none = Store(None)
     for _ in range(2):
         none.put("track", KEY, HEAD)
-    assert (none.shares(), none.clear().entries) == ({}, 0)
+    assert (CacheFolder(None).shares(), CacheFolder(None).clear().entries) == ({}, 0)
     assert "no home" in (none.take_trouble() or "")
     assert none.take_trouble() is None
 
@@ -188,7 +190,7 @@ def test_several_processes_over_one_folder_stay_near_the_limit(folder: Path) -> 
     most = 0
     for number in range(200):
         stores[number % 4].put("track", key_of({"number": number}), HEAD, lambda: [bytes(3000)])
-        most = max(most, sum(share.bytes for share in Store(folder).shares().values()))
+        most = max(most, sum(share.bytes for share in CacheFolder(folder).shares().values()))
     assert limit / 2 < most <= limit * 1.25
 
 
@@ -269,7 +271,7 @@ def test_an_entry_may_leave_while_it_is_read(folder: Path) -> None:
     kept = filled(folder)
     entry = kept.get("track", KEY)
     assert entry is not None
-    kept.clear()
+    CacheFolder(folder).clear()
     with entry:
         assert entry.body() == BODY
 
@@ -304,7 +306,8 @@ WRITER = """
 import sys
 from pathlib import Path
 from dhcli.disk import store
-from dhcli.disk.store import DISK_BLOCK_BYTES, Store, key_of
+from dhcli.disk.rooms import DISK_BLOCK_BYTES
+from dhcli.disk.store import Store, key_of
 store.RESERVE_BYTES = 1 << 20
 kept = Store(Path(sys.argv[1]), 12 * DISK_BLOCK_BYTES)
 for turn in range(150):
@@ -324,7 +327,7 @@ def test_many_processes_share_a_folder(folder: Path) -> None:
     assert {path.name.partition("-")[0] for path in path_of(folder).parent.iterdir()} & {".new"} == set()
     last = Store(folder, 12 * DISK_BLOCK_BYTES)
     last.put("track", KEY, HEAD)
-    assert 0 < last.shares()["track"].bytes <= last.limit_bytes
+    assert 0 < CacheFolder(folder).shares()["track"].bytes <= last.limit_bytes
 
 
 def test_clear_leaves_what_is_not_ours(folder: Path) -> None:
@@ -333,9 +336,9 @@ def test_clear_leaves_what_is_not_ours(folder: Path) -> None:
     foreign = [folder / "notes.txt", folder / "store" / "readme", path_of(folder).parent / "mine.txt"]
     for path in foreign:
         path.write_text("precious")
-    cleared = kept.clear()
+    cleared = CacheFolder(folder).clear()
     assert (cleared.entries, cleared.bytes) == (2, 4 * DISK_BLOCK_BYTES)
-    assert kept.shares() == {}
+    assert CacheFolder(folder).shares() == {}
     assert all(path.exists() for path in foreign)
 
 
@@ -344,11 +347,15 @@ def test_a_disk_that_cannot_read_an_entry_has_none(folder: Path, monkeypatch: py
     real: Callable[[int, int, int], bytes] = os.pread
 
     def pread(fd: int, count: int, at: int) -> bytes:
-        if at >= store.CHECKED_FROM:
+        if at == unreadable:
             raise OSError(errno.EIO, "Input/output error")
         return real(fd, count, at)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "pread", pread)
-        assert read(kept) is None
+    for unreadable in (0, 4096):  # noqa: B007 - the function reads it
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "BLOCK_BYTES", 4096)
+            patch.setattr(os, "pread", pread)
+            before = len([*Path("/proc/self/fd").iterdir()])
+            assert read(kept) is None
+            assert len([*Path("/proc/self/fd").iterdir()]) == before
     assert read(kept) == (HEAD, BODY)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from dhcli.results.parts import (
     AudioInput,
     Environment,
     ErrorInfo,
+    FileContent,
     Inputs,
     LastSuccess,
     ModelInfo,
@@ -20,7 +22,7 @@ from dhcli.results.parts import (
     VideoInput,
 )
 from dhcli.results.result import RENDER_VERSION, JobResult
-from dhcli.results.uptodate import Ingredients, killed_in_a_row, legacy, why_render
+from dhcli.results.uptodate import Ingredients, killed_in_a_row, legacy, made_by_another_ffmpeg, why_render
 
 NOW = dt.datetime(2026, 11, 22, 1, 30, tzinfo=dt.UTC)
 OUTPUT = OutputInfo(
@@ -146,12 +148,18 @@ def test_kills_are_counted_until_a_job_ends_or_changes() -> None:
     assert count(earlier("running", killed_before=1), ingredients(options={"crf": 20})) == 0
 
 
+SHA256 = hashlib.sha256(b"mp4").hexdigest()
+
+
 def owned(previous: JobResult | None, output: Path, *, beside: bool = False) -> bool:
-    return legacy(previous, output, beside=beside).owns_output
+    left, content = legacy(previous, output, beside=beside), output.read_bytes()
+    owns = left.owns(len(content), hashlib.sha256(content).hexdigest())
+    assert left.may_own(len(content)) or not owns
+    return owns
 
 
 def at(output: Path, **changes: Any) -> OutputInfo:
-    return OUTPUT.model_copy(update={"path": str(output), **changes})
+    return OUTPUT.model_copy(update={"path": str(output), "sha256": SHA256, **changes})
 
 
 def test_only_what_dh_made_is_dhs(output: Path) -> None:
@@ -162,12 +170,13 @@ def test_only_what_dh_made_is_dhs(output: Path) -> None:
     assert not owned(earlier("cancelled", owns_output=True), output)
     assert not owned(earlier("running"), output)
     assert not owned(earlier(output=at(output, bytes=4)), output), "edited since"
+    assert not owned(earlier(output=at(output, sha256="0" * 64)), output), "edited since, with as many bytes"
     assert owned(earlier("failed", last_success=LastSuccess(output=at(output))), output)
 
 
 def test_another_file_of_the_same_job_is_not_dhs(output: Path, tmp_path: Path) -> None:
     other = tmp_path / "b.mp4"
-    other.write_bytes(b"MP4")
+    other.write_bytes(b"mp4")
     made = earlier(output=at(output), fingerprint="sha256:1")
     assert not owned(made, other)
     assert not owned(made, other, beside=True)
@@ -183,17 +192,39 @@ def test_output_moved_with_its_result_is_dhs(output: Path) -> None:
 
 @pytest.mark.parametrize("status", ["running", "failed"])
 def test_output_put_in_place_before_a_kill_is_dhs(output: Path, status: str) -> None:
-    inode = output.stat().st_ino
     before = LastSuccess(fingerprint=SAME.fingerprint, output=at(output, bytes=99))
+    new, other = FileContent(bytes=3, sha256=SHA256), FileContent(bytes=3, sha256="0" * 64)
 
-    def killed(*inodes: int, path: Path = output) -> JobResult:
-        return earlier(status, last_success=before, put_in_place=PutInPlace(path=str(path), inodes=inodes))
+    def killed(*contents: FileContent, path: Path = output) -> JobResult:
+        put = PutInPlace(path=str(path), contents=contents)
+        return earlier(status, last_success=before, put_in_place=put)
 
-    left = legacy(killed(inode + 1, inode), output, beside=False)
-    assert (left.owns_output, left.last_success) == (True, None), "the earlier output is gone"
-    assert left.put_in_place is not None
-    assert not owned(killed(inode + 1), output)
-    assert not owned(killed(inode, path=Path("/before/b.mp4")), output)
+    assert owned(killed(other, new), output)
+    assert not owned(killed(other), output)
+    assert not owned(killed(new, path=Path("/before/b.mp4")), output)
+
+
+def test_a_success_before_a_kill_around_the_rename_says_nothing_of_the_file_there(output: Path) -> None:
+    success = LastSuccess(fingerprint=SAME.fingerprint, output=at(output))
+    put = PutInPlace(path=str(output), contents=(FileContent(bytes=3, sha256=SHA256),))
+    before = earlier("failed", last_success=success, put_in_place=put)
+    assert why_render(before, SAME, output) == "the last attempt failed (face.lost)"
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "told"),
+    [
+        ("7.0.2-static", "7.1.1", None),
+        ("n7.1", "7.0", None),
+        ("6.1.1-3ubuntu5", "7.0.2-static", "6.1.1-3ubuntu5"),
+        ("N-109468-gd39b34123d", "7.0", "N-109468-gd39b34123d"),
+        (None, "7.0", None),
+        ("7.0", None, None),
+    ],
+)
+def test_an_ffmpeg_of_another_major_version_is_told(before: str | None, now: str | None, told: str | None) -> None:
+    environment = Environment(dh="0.1.0", ffmpeg=before)
+    assert made_by_another_ffmpeg(earlier(environment=environment), now) == told
 
 
 def test_attempt_that_rendered_nothing_leaves_the_output_up_to_date(output: Path) -> None:

@@ -1,53 +1,34 @@
-"""What is rendered for a measurement: the sample that comes with dh, or a clip of the user's, at a wanted size.
-
-It owns the sizes' names and the one command that makes a clip larger. It knows nothing of clocks.
-"""
+"""What is rendered for a measurement: the sample that comes with dh, or a clip, in the size that is asked for."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
-from dhcli.bench.alone import run_alone
 from dhcli.bundle import shipped
 from dhcli.errors import DhError
-from dhcli.media.ffmpeg import base_argv, input_argv
-from dhcli.plan import Plan
-from dhcli.timing import rate_text
+from dhcli.media.ffmpeg import InputFile, base_argv, input_argv, start
+from dhcli.runtime.child import exit_text
+from dhcli.runtime.scope import Scope
 
 SIZE = re.compile(r"(?P<width>[0-9]{2,4})x(?P<height>[0-9]{2,4})|(?P<lines>[0-9]{2,4})p")
-LEAST_SIDE, MOST_WIDTH, MOST_HEIGHT = 64, 7680, 4320
-SHARE = 3 / 4
-"""Of the new picture's height, for the clip in it: the sample's face is a third of its own height, then a quarter."""
+LEAST, WIDEST, HIGHEST = 64, 7680, 4320
 GRAIN = 5
-"""Strength of the noise filter. Upscaled pictures are smooth and would flatter the encoder: with this, 720p25 takes 5.5
-Mbit/s and 1080p25 15, like a phone's recordings; with 4 it is 1.4 and 4, with 7 it is 19 and 46."""
-THREADS = 2
-"""Of the encoder: its choices depend on their number, and the clip should be the same on every machine."""
-
-
-@dataclass(frozen=True, slots=True)
-class Size:
-    """Width and height in px, both even."""
-
-    width: int
-    height: int
-
-    def __str__(self) -> str:
-        return f"{self.width}x{self.height}"
+"""Strength of the noise: 720p takes 5.5 Mbit/s with it, as a phone's recording does. A smooth picture is no test."""
+CODING = "-c:v libx264 -preset veryfast -crf 20 -threads 2 -bitexact -f mp4 -y"
+"""Two threads on every machine: libx264 makes another file with another number of them."""
+Size = tuple[int, int]
+"""Width and height, px."""
 
 
 def parse_size(text: str) -> Size:
     """The size that "1280x720" or "720p" means; lines alone are 16:9. Raises ValueError."""
-    found = SIZE.fullmatch(text)
-    if found:
+    if found := SIZE.fullmatch(text):
         height = int(found["height"] or found["lines"])
         width = int(found["width"]) if found["width"] else round(height * 8 / 9) * 2
-        fits = LEAST_SIDE <= width <= MOST_WIDTH and LEAST_SIDE <= height <= MOST_HEIGHT
-        if fits and not width % 2 and not height % 2:
-            return Size(width, height)
-    raise ValueError(f"WIDTHxHEIGHT or LINESp, even, from {LEAST_SIDE} px to {MOST_WIDTH}x{MOST_HEIGHT}")
+        if LEAST <= width <= WIDEST and LEAST <= height <= HIGHEST and not width % 2 and not height % 2:
+            return width, height
+    raise ValueError(f"{text}: expected WIDTHxHEIGHT or LINESp, even, from {LEAST} px to {WIDEST}x{HIGHEST}")
 
 
 def sample() -> tuple[Path, Path]:
@@ -56,34 +37,27 @@ def sample() -> tuple[Path, Path]:
     for place in places:
         if (place / "avatar.mp4").is_file():
             return place / "speech.wav", place / "avatar.mp4"
-    raise DhError(
-        "input.missing",
-        f"The sample is not in {places[0]}.",
-        hint="Give a clip by --video and --audio, or install dh again.",
-    )
+    raise DhError("input.missing", f"No sample in {places[0]}.", hint="Give --video and --audio, or install dh again.")
 
 
-def enlarge(plan: Plan, size: Size, target: Path) -> Path:
-    """The frames that the job shows in a picture of another size, as the video `target`.
-
-    The clip stands at the bottom, `SHARE` of the height, before an enlarged, blurred, swaying copy of itself, with
-    grain over all. Raises DhError env.*, decode.failed.
+def resize(scope: Scope, video: Path, size: Size, target: Path) -> Path:
+    """The first 30 s of the video, as the file `target`: in three quarters of the height of a picture of another size,
+    before a blurred, swaying copy of itself, with grain over all. Raises DhError input.*, env.*, decode.*, Stopped.
     """
-    file = plan.video_file
-    argv = [*base_argv("error"), *input_argv(file), "-filter_complex", _filters(plan, size)]
-    argv += ["-frames:v", str(plan.source_frames), "-c:v", "libx264", "-preset", "veryfast", "-crf", "20"]
-    argv += ["-threads", str(THREADS), "-bitexact", "-f", "mp4", "-y", str(target)]
-    run_alone(argv, f"{file.label}: a copy of {size} px could not be made", "decode.failed", pass_fds=file.pass_fds)
-    return target
-
-
-def _filters(plan: Plan, size: Size) -> str:
-    wide, high = (round(side * 0.55) * 2 for side in (size.width, size.height))
-    inside = f"{size.width}:{round(size.height * SHARE / 2) * 2}"
-    return (
-        f"[0:{plan.video.index}]fps={rate_text(plan.format.fps)},split[a][b];"
-        f"[b]scale=160:-2,gblur=3,scale={wide}:{high}:force_original_aspect_ratio=increase,"
-        f"crop={size.width}:{size.height}:x='(iw-ow)/2*(1+sin(t))':y='(ih-oh)/2'[behind];"
-        f"[a]scale={inside}:force_original_aspect_ratio=decrease:force_divisible_by=2:flags=lanczos[front];"
+    (width, height), (wide, high) = size, (round(side * 0.55) * 2 for side in size)
+    fit = "force_original_aspect_ratio=decrease:force_divisible_by=2:flags=lanczos"
+    filters = (
+        f"[0:V:0]split[a][b];[b]scale=160:-2,gblur=3,scale={wide}:{high}:force_original_aspect_ratio=increase,"
+        f"crop={width}:{height}:x='(iw-ow)/2*(1+sin(t))':y='(ih-oh)/2'[behind];"
+        f"[a]scale={width}:{round(height * 0.375) * 2}:{fit}[front];"
         f"[behind][front]overlay=(W-w)/2:H-h,noise=alls={GRAIN}:allf=t:all_seed=7,format=yuv420p"
     )
+    with InputFile(video, "video") as file:
+        argv = [*base_argv("error"), *input_argv(file, "-t", "30"), "-filter_complex", filters, *CODING.split()]
+        child = start(scope, "ffmpeg", [*argv, str(target)], pass_fds=file.pass_fds)
+        code = child.wait()
+        scope.check()
+        if code:
+            finding = f"no copy of {width}x{height} px could be made: ffmpeg ended with {exit_text(code)}"
+            raise file.error("input.corrupt", finding, hint="`dh check` may say more.", stderr_tail=child.tail())
+    return target

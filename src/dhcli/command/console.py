@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 from tqdm import tqdm
 
-from dhcli.command.streams import PatientStream, printable, tolerant
+from dhcli.command.streams import PatientStream, tolerant
 from dhcli.command.wording import (
     STAGES,
     deferral,
@@ -46,6 +46,7 @@ from dhcli.events import (
     Warned,
     as_json,
 )
+from dhcli.printable import printable
 
 PLAIN_EVERY_S = 10.0
 """A log gets a line this often while a job runs."""
@@ -230,10 +231,10 @@ class People:
 class Audience:
     """Everybody who listens: people on stderr and, with --json, a program on stdout."""
 
-    def __init__(self, *, as_json: bool, progress: str, verbosity: int) -> None:
-        """`progress` is auto, bar, plain or none; `verbosity` as for People."""
+    def __init__(self, *, as_json: bool, progress: str, verbosity: int, stall_timeout_s: float | None = None) -> None:
+        """`progress` is auto, bar, plain or none; `verbosity` as for People; `stall_timeout_s` for files on a disk."""
         stderr = tolerant(sys.stderr)
-        self._stdout, self._stderr = PatientStream(sys.stdout), PatientStream(stderr)
+        self._stdout, self._stderr = (PatientStream(stream, stall_timeout_s) for stream in (sys.stdout, stderr))
         self._lines = JsonLines(cast("TextIO", self._stdout)) if as_json else None
         # With --json, what the reader of stdout prints often lands on the same terminal and would tear the bar.
         terminal = stderr.isatty() and os.environ.get("TERM") != "dumb" and not as_json

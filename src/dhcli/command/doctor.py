@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dhcli.bundle import available_models, load_bundle
+from dhcli.bundle import available_models, load_bundle, search_path
+from dhcli.disk.descriptor import check_descriptors
+from dhcli.disk.folder import CacheFolder
 from dhcli.disk.hashes import cache_folder
 from dhcli.errors import DhError, describe
 from dhcli.families.models import Models
 from dhcli.inference import parse_device, runtime_version
 from dhcli.media.ffmpeg import ffmpeg_encoders, ffmpeg_version, find_ffmpeg
+from dhcli.runtime.disk_calls import DiskCalls
 from dhcli.runtime.monitor import open_files_allowed
+from dhcli.runtime.threads import check_threads
 
+Told = Callable[[str], None]
+"""Takes what is looked at."""
 ENCODERS = ("libx264", "libx265", "aac")
 
 
@@ -30,14 +35,31 @@ class Finding:
 
 def examine(device: str, models_dirs: tuple[Path, ...]) -> Iterator[Finding]:
     """Every check in turn; one that fails does not stop the others."""
-    yield _try("ffmpeg", _ffmpeg)
-    yield _try("encoders", _encoders)
-    for name in available_models(models_dirs):
-        yield _try(f"model {name}", lambda name=name: _model(name, models_dirs))  # type: ignore[misc]
-    yield _try(f"device {device}", lambda: _device(device, models_dirs))
-    yield _try("disk", _disk)
-    yield _try("cache", _cache)
+    on_disk, places = DiskCalls(), ", ".join(map(str, search_path(models_dirs)))
+
+    def tried(what: str, look: Callable[[Told], str], place: str) -> Finding:
+        at = [place]
+        return _try(what, lambda: on_disk(lambda: at[-1], lambda: look(at.append)))
+
+    yield tried("ffmpeg", lambda _: _ffmpeg(), "ffmpeg")
+    yield tried("encoders", lambda _: _encoders(), "ffmpeg")
+    names: list[str] = []
+
+    def list_models(_: Told) -> str:
+        names.extend(available_models(models_dirs))
+        return ", ".join(names)
+
+    listed = tried("models", list_models, places)
+    if listed.error is not None:
+        yield listed
+    for name in names:
+        yield tried(f"model {name}", lambda told, name=name: _model(name, models_dirs, told), places)  # type: ignore[misc]
+    yield tried(f"device {device}", lambda _: _device(device, models_dirs), f"the models in {places}")
+    yield tried("disk", lambda _: _disk(), "the current folder")
+    yield tried("cache", lambda _: _cache(), f"the cache in {cache_folder()}")
     yield _try("open files", _open_files)
+    yield _try("threads", _threads)
+    yield _try("/proc", _proc)
 
 
 def _try(what: str, look: Callable[[], str]) -> Finding:
@@ -65,9 +87,11 @@ def _cache() -> str:
     folder = cache_folder()
     if folder is None:
         return "none: there is no home, and DH_CACHE_DIR names no folder"
-    place = next((place for place in (folder, *folder.parents) if os.path.lexists(place)), folder)
-    usable = os.path.isdir(place) and os.access(place, os.W_OK | os.X_OK)  # noqa: PTH112 - Path.is_dir may raise
-    return f"{folder}" if usable else f"{folder} cannot be written: what is not in it yet is done anew in every run"
+    try:
+        CacheFolder(folder).try_out()
+    except OSError as error:
+        return f"{folder} cannot be used ({describe(error)}): what is not in it yet is done anew in every run"
+    return f"{folder}"
 
 
 def _ffmpeg() -> str:
@@ -86,10 +110,9 @@ def _encoders() -> str:
     return ", ".join(ENCODERS)
 
 
-def _model(name: str, models_dirs: tuple[Path, ...]) -> str:
+def _model(name: str, models_dirs: tuple[Path, ...], told: Told) -> str:
     bundle = load_bundle(name, models_dirs)
-    for role in bundle.files:
-        bundle.read(role)
+    bundle.check_all(told)
     return f"version {bundle.version}, {len(bundle.files)} files as they should be, in {bundle.folder}"
 
 
@@ -101,3 +124,12 @@ def _device(device: str, models_dirs: tuple[Path, ...]) -> str:
 
 def _open_files() -> str:
     return f"up to {open_files_allowed()}"
+
+
+def _threads() -> str:
+    return f"{check_threads()} more can be started"
+
+
+def _proc() -> str:
+    check_descriptors()
+    return "leads to open files"

@@ -9,15 +9,18 @@ import contextlib
 import io
 import signal
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import typer
 
 from dhcli import __version__
 from dhcli.command.streams import StdoutLostError, answer, discard_stdout, flush_stdout, open_standard_streams, say
 from dhcli.command.wording import refusal
-from dhcli.errors import BUG, CODES, FAILED, OK, RESULTS_LOST, DhError, ManifestError, as_dh_error, describe
+from dhcli.errors import BUG, CODES, FAILED, OK, RESULTS_LOST, TRY_LATER, DhError, ManifestError, as_dh_error, describe
 from dhcli.events import Refused
+from dhcli.runtime.early import end_now
+from dhcli.runtime.environment import given_library_path
+from dhcli.runtime.signals import obey_in_long_calls
 from dhcli.runtime.threads import spare_blas_threads
 
 HELP = frozenset({"-h", "--help"})
@@ -31,6 +34,8 @@ def run(app: typer.Typer, arguments: Sequence[str]) -> int:
     spare_blas_threads()
     # Whoever started us may ignore it, which is inherited: the kernel would then keep the exit codes of our children.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    obey_in_long_calls()
+    given_library_path()  # before OpenCV changes it
     code = _run(app, arguments)
     lost = flush_stdout()
     return _lost(lost) if lost is not None and code in {OK, FAILED} else code
@@ -39,7 +44,18 @@ def run(app: typer.Typer, arguments: Sequence[str]) -> int:
 def refused(error: DhError) -> Refused:
     """The error as the event of a run that cannot start."""
     problems = error.problems if isinstance(error, ManifestError) else (error.message,)
-    return Refused(error.code, problems, error.hint, error.info.exit_code)
+    return Refused(error.code, problems, error.hint, exit_code_of(error))
+
+
+def exit_code_of(error: DhError) -> int:
+    """Of a call that ends with it: what another attempt may find mended is a reason to try again later."""
+    return TRY_LATER if error.info.transient else error.info.exit_code
+
+
+def as_bug(error: Exception) -> DhError:
+    """What nobody foresaw as `internal.bug`; too few descriptors to load dh are `env.limits`."""
+    known = as_dh_error(error, "start")
+    return known if known.code == "env.limits" else DhError("internal.bug", describe(error), stage="start")
 
 
 def _run(app: typer.Typer, arguments: Sequence[str]) -> int:
@@ -47,12 +63,13 @@ def _run(app: typer.Typer, arguments: Sequence[str]) -> int:
         if arguments[:1] == ["--version"]:  # before typer builds its parser
             answer([f"dh {__version__}"])
             return OK
-        return int(app(arguments, prog_name="dh", standalone_mode=False) or OK)
+        with _interrupts_raised():
+            return int(app(arguments, prog_name="dh", standalone_mode=False) or OK)
     except typer.TyperException as error:
         return _wrong_usage(error)
     except DhError as error:
         say(refusal(refused(error)))
-        return error.info.exit_code
+        return exit_code_of(error)
     except StdoutLostError as error:
         return _lost(error.reason)
     except SystemExit:  # typer's own way out when the reader of its help has gone
@@ -63,11 +80,24 @@ def _run(app: typer.Typer, arguments: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001 - the last place that can turn a bug into an exit code
         if isinstance(error, OSError) and HELP & set(arguments):  # the help is written by typer
             return _lost(error)
-        known = as_dh_error(error, "start")
-        if known.code == "env.limits":  # too few descriptors to load dh
+        known = as_bug(error)
+        if known.code == "env.limits":
             say(refusal(refused(known)))
             return known.info.exit_code
         return _bug(error)
+
+
+@contextlib.contextmanager
+def _interrupts_raised() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt while the block lasts, so that a verb can say what was done."""
+    early = signal.getsignal(signal.SIGINT) is end_now
+    if early:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        if early:
+            signal.signal(signal.SIGINT, end_now)
 
 
 def _wrong_usage(error: typer.TyperException) -> int:

@@ -16,6 +16,8 @@ from dhcli.errors import OK, DhError
 if TYPE_CHECKING:
     from dhcli.bundle import Bundle
 
+Told = Callable[[str], None]
+"""Takes which file is looked at, and how much of it is read."""
 models_app = typer.Typer(help="The models that are installed.")
 
 
@@ -23,8 +25,8 @@ models_app = typer.Typer(help="The models that are installed.")
 def models_list(models_dir: ModelsDirs = None) -> None:
     """The models that can be named in a manifest."""
 
-    def one(bundle: Bundle) -> None:
-        answer([f"{bundle.name}  {bundle.version}  {bundle.licence}  {bundle.description}"])
+    def one(bundle: Bundle, _: Told) -> list[str]:
+        return [f"{bundle.name}  {bundle.version}  {bundle.licence}  {bundle.description}"]
 
     _each_model((), models_dir, one)
 
@@ -33,14 +35,17 @@ def models_list(models_dir: ModelsDirs = None) -> None:
 def models_info(name: ModelName, models_dir: ModelsDirs = None) -> None:
     """Where a model lies, its files and its networks."""
 
-    def one(bundle: Bundle) -> None:
-        answer([f"{bundle.name} {bundle.version}, family {bundle.family}, {bundle.licence}", bundle.description])
-        answer([f"folder  {bundle.folder}", f"sha256  {bundle.sha256}"])
-        for role, file in bundle.files.items():
-            answer([f"{role:10} {file.path.name:16} {file.bytes:>10} bytes  {file.sha256}"])
+    def one(bundle: Bundle, _: Told) -> list[str]:
+        lines = [f"{bundle.name} {bundle.version}, family {bundle.family}, {bundle.licence}", bundle.description]
+        lines += [f"folder  {bundle.folder}", f"sha256  {bundle.sha256}"]
+        lines += [
+            f"{role:10} {file.path.name:16} {file.bytes:>10} bytes  {file.sha256}"
+            for role, file in bundle.files.items()
+        ]
         for role, network in bundle.networks.items():
-            answer([f"{role:10} takes {'; '.join(map(str, network.inputs))}"])
-            answer([f"{'':10} gives {'; '.join(map(str, network.outputs))}"])
+            lines.append(f"{role:10} takes {'; '.join(map(str, network.inputs))}")
+            lines.append(f"{'':10} gives {'; '.join(map(str, network.outputs))}")
+        return lines
 
     _each_model((name,), models_dir, one)
 
@@ -49,23 +54,32 @@ def models_info(name: ModelName, models_dir: ModelsDirs = None) -> None:
 def models_verify(names: ModelNames = None, models_dir: ModelsDirs = None) -> None:
     """Read every file of the models and compare it with its hash."""
 
-    def one(bundle: Bundle) -> None:
-        for role in bundle.files:
-            bundle.read(role)
-        answer([f"{bundle.name}: {len(bundle.files)} files are as they should be"])
+    def one(bundle: Bundle, told: Told) -> list[str]:
+        bundle.check_all(told)
+        return [f"{bundle.name}: {len(bundle.files)} files are as they should be"]
 
     _each_model(tuple(names or ()), models_dir, one)
 
 
-def _each_model(names: Sequence[str], models_dirs: Sequence[Path] | None, do: Callable[[Bundle], None]) -> None:
-    """Every named model, or all; one that is damaged does not hide the others, and decides the exit code."""
-    from dhcli.bundle import available_models, load_bundle
+def _each_model(
+    names: Sequence[str], models_dirs: Sequence[Path] | None, look: Callable[[Bundle, Told], list[str]]
+) -> None:
+    """Every named model, or all; one that is damaged does not hide the others, and decides the exit code.
 
-    exit_code = OK
-    for name in names or available_models(models_dirs or ()):
+    `look` tells how far it has come, and what there is to say. A disk that gives no answer ends the verb.
+    """
+    from dhcli.bundle import available_models, load_bundle, search_path
+    from dhcli.runtime.disk_calls import DiskCalls
+
+    folders, on_disk, exit_code = models_dirs or (), DiskCalls(), OK
+    places = ", ".join(map(str, search_path(folders)))
+    for name in names or on_disk(places, lambda: available_models(folders)):
+        at = [f"the model {name} in one of {places}"]
         try:
-            do(load_bundle(name, models_dirs or ()))
+            answer(on_disk(lambda at=at: at[-1], lambda name=name, at=at: look(load_bundle(name, folders), at.append)))  # type: ignore[misc]
         except DhError as error:
+            if error.code == "stalled":
+                raise
             say(error_lines(error))
             exit_code = exit_code or error.info.exit_code
     raise typer.Exit(exit_code)

@@ -10,7 +10,9 @@ import collections
 import dataclasses
 import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeAlias
 
 from dhcli.attempt import Attempt, Preview
 from dhcli.errors import CODES, FAILED, OK, TRY_LATER, DhError
@@ -18,12 +20,22 @@ from dhcli.events import JobPlanned, Listener, PlanSummary
 from dhcli.options import Job
 from dhcli.probes import Probes
 from dhcli.record import Record
+from dhcli.runtime.disk_calls import DiskCalls
 from dhcli.settings import Settings
 from dhcli.timing import rate_text
 
+GRACE_S = 5.0
+"""A job's own watchdog, which knows more, tells of a stall first."""
+Order: TypeAlias = Callable[[Sequence[Job], Callable[[Job], Path]], Sequence[Job]]
+"""Which jobs, in which order, once their earlier results are looked at."""
 
-def preview(settings: Settings, jobs: Sequence[Job], emit: Listener) -> int:
-    """Emit a JobPlanned for each job and a PlanSummary; the exit code, which is what a run would refuse with."""
+
+def preview(settings: Settings, jobs: Sequence[Job], emit: Listener, order: Order | None = None) -> int:
+    """Emit a JobPlanned for each job and a PlanSummary; the exit code, which is what a run would refuse with.
+
+    A disk that gives no answer ends the tour: what is left is said to be left. Raises DhError stalled where earlier
+    results lie on one, which `order` asks for.
+    """
     began_s = time.monotonic()
     actions: collections.Counter[str] = collections.Counter()
     codes: collections.Counter[str] = collections.Counter()
@@ -31,18 +43,21 @@ def preview(settings: Settings, jobs: Sequence[Job], emit: Listener) -> int:
     device = settings.models.device
     settings = dataclasses.replace(settings, probes=Probes(settings.probes.store.reader()))
 
+    on_disk = DiskCalls(settings.stall_timeout_s + GRACE_S)
+
     @functools.cache
     def unusable(model: str) -> DhError | None:
         """Why a GPU that was asked for cannot run the model: found out by opening it, once."""
         try:
-            settings.models.family(model)
+            on_disk(f"the model {model}", lambda: settings.models.family(model))
         except DhError as error:
             return error
         return None
 
+    if order is not None:
+        jobs = _ordered(order, jobs, settings, on_disk)
     for job in jobs:
-        record = Record(job, "preview", settings.manifest, 1, 0.0, settings.limit_frames)
-        found = Attempt(job, settings, record, lambda *_: None).preview()
+        found, answered = _looked_at(job, settings, on_disk)
         if found.action == "render" and device.kind == "cuda" and device.required:
             error = unusable(job.options.model)
             found = Preview(job, "fail", error.message, error=error) if error is not None else found
@@ -54,6 +69,8 @@ def preview(settings: Settings, jobs: Sequence[Job], emit: Listener) -> int:
             stops_run = found.error.info.stops == "run"
             exit_code = found.error.info.exit_code if stops_run and exit_code in {OK, FAILED} else exit_code or FAILED
         emit(_planned(found))
+        if not answered:
+            break
     if exit_code == FAILED and all(CODES[code].transient for code in codes):
         exit_code = TRY_LATER
     emit(
@@ -69,6 +86,27 @@ def preview(settings: Settings, jobs: Sequence[Job], emit: Listener) -> int:
         )
     )
     return exit_code
+
+
+def _ordered(order: Order, jobs: Sequence[Job], settings: Settings, on_disk: DiskCalls) -> Sequence[Job]:
+    looked_at: list[Path] = []
+
+    def result_path(job: Job) -> Path:
+        looked_at.append(settings.result_path(job))
+        return looked_at[-1]
+
+    return on_disk(lambda: str(looked_at[-1]) if looked_at else "earlier results", lambda: order(jobs, result_path))
+
+
+def _looked_at(job: Job, settings: Settings, on_disk: DiskCalls) -> tuple[Preview, bool]:
+    """What a run would do with the job; False: a disk gave no answer, and nobody knows."""
+    record = Record(job, "preview", settings.manifest, 1, 0.0, settings.limit_frames)
+    attempt = Attempt(job, settings, record, lambda *_: None)
+    what = f"one of {job.video}, {job.audio}, {job.save_path}"
+    try:
+        return on_disk(what, attempt.preview, lambda: attempt.scope and attempt.scope.moved_s), True
+    except DhError as error:
+        return Preview(job, "fail", error.message, error=error), False
 
 
 def _planned(found: Preview) -> JobPlanned:

@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import functools
 import hashlib
 import itertools
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
-from dhcli.conflicts import find_overwritten
+from dhcli.conflicts import STDIN, find_overwritten, inputs_of
 from dhcli.errors import DhError, ManifestError
 from dhcli.manifest import check_overrides, load_manifest, single_job
-from dhcli.options import Job, parse_face
+from dhcli.options import Job
+from dhcli.runtime.disk_calls import DiskCalls
 
 if TYPE_CHECKING:
     from dhcli.families.family import Precision
@@ -29,6 +33,17 @@ MOST_TOLD = 5
 """Of files that would be overwritten: a wrong folder is understood by then."""
 
 
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What a call is about."""
+
+    manifest: Path | None
+    jobs: tuple[Job, ...]
+    """Those that were chosen."""
+    all_jobs: tuple[Job, ...]
+    """Those of the manifest: the files of the others are not to be overwritten, either."""
+
+
 def chosen_jobs(
     manifest: str | None,
     single: tuple[str | None, str | None, str | None],
@@ -37,7 +52,9 @@ def chosen_jobs(
     model: str | None,
     sets: Sequence[str] | None,
     root: Path | None = None,
-) -> tuple[Path | None, tuple[Job, ...]]:
+    results_dir: Path | None = None,
+    stall_timeout_s: float | None = None,
+) -> Selection:
     overrides = {"model": model} if model is not None else {}
     for text in sets or ():
         key, separator, value = text.partition("=")
@@ -53,11 +70,15 @@ def chosen_jobs(
         if ids or shard is not None:
             usage("--job and --shard choose among the jobs of a manifest; there is none")
         with _usage_where_invalid():
-            return None, single_job(audio, video, save_path, overrides, root).jobs
+            jobs = single_job(audio, video, save_path, overrides, root, results_dir, stall_timeout_s).jobs
+            return Selection(None, jobs, jobs)
     if any(path is not None for path in single):
         usage("give a manifest or --audio, --video and --save-path, not both")
-    loaded = load_manifest(None if manifest == "-" else Path(manifest), overrides=overrides, root=root)
-    return loaded.path, _selected(loaded.jobs, ids, shard)
+    source = None if manifest == "-" else Path(manifest)
+    loaded = load_manifest(
+        source, overrides=overrides, root=root, results_dir=results_dir, stall_timeout_s=stall_timeout_s
+    )
+    return Selection(loaded.path, _selected(loaded.jobs, ids, shard), loaded.jobs)
 
 
 def _selected(jobs: tuple[Job, ...], ids: Sequence[str] | None, shard: str | None) -> tuple[Job, ...]:
@@ -79,20 +100,73 @@ def _shard_of(job_id: str, shards: int) -> int:
     return int.from_bytes(hashlib.sha256(job_id.encode("utf-8", "surrogateescape")).digest()[:8], "big") % shards
 
 
-def refuse_overwriting(files: Mapping[str, Path | None], others: Iterable[tuple[str, Path]]) -> None:
-    """Usage, where one of the files that flags name would be written over another one of them, or over `others`."""
-    named = [(flag, path) for flag, path in files.items() if path is not None]
-    if named and (found := list(itertools.islice(find_overwritten(named, others), MOST_TOLD))):
+def unanswered(paths: Iterable[Path | None], stall_timeout_s: float) -> dict[Path, DhError]:
+    """Those of the paths whose disk gives no answer, with the error that says so."""
+    on_disk, found = DiskCalls(stall_timeout_s), dict[Path, DhError]()
+    for path in filter(None, paths):
+        try:
+            on_disk(str(path), functools.partial(os.path.lexists, path))
+        except DhError as error:
+            found[path] = error
+    return found
+
+
+def refuse_reports_over_manifest(
+    reports: Mapping[str, Path | None], manifest: str | None, stall_timeout_s: float | None = None
+) -> None:
+    """Usage, where two reports have one file, or one of them that of the manifest.
+
+    Raises DhError stalled where one of their disks gives no answer for `stall_timeout_s`.
+    """
+    path = STDIN if manifest == "-" else Path(manifest) if manifest is not None else None
+    _refuse(reports, [("the manifest", path)] if path is not None else [], (), stall_timeout_s)
+
+
+def refuse_reports_over_jobs(
+    reports: Mapping[str, Path | None],
+    jobs: Sequence[Job],
+    result_path: Callable[[Job], Path],
+    results_dir: Path | None,
+    stall_timeout_s: float | None = None,
+) -> None:
+    """Usage, where a report has the file of a job, or the name of the folder for results. Raises as the above."""
+    folders = (results_dir, *results_dir.absolute().parents) if results_dir is not None else ()
+    read = (*_read(jobs), *(("the folder for results", at) for at in folders))
+    _refuse(reports, read, _written(jobs, result_path), stall_timeout_s)
+
+
+def _refuse(
+    reports: Mapping[str, Path | None],
+    read: Iterable[tuple[str, Path]],
+    written: Iterable[tuple[str, Path]],
+    stall_timeout_s: float | None,
+) -> None:
+    named = [(flag, path) for flag, path in reports.items() if path is not None]
+    at = ", ".join(f"{flag} {path}" for flag, path in named)
+
+    def told(files: Iterable[tuple[str, Path]]) -> Iterator[tuple[str, Path]]:
+        nonlocal at
+        for what, path in files:
+            at = f"{what} {path}"
+            yield what, path
+
+    def look() -> list[str]:
+        return list(itertools.islice(find_overwritten(named, told(read), told(written)), MOST_TOLD))
+
+    if named and (found := DiskCalls(stall_timeout_s)(lambda: at, look)):
         usage("; ".join(found))
 
 
-def files_of(jobs: Sequence[Job], result_path: Callable[[Job], Path]) -> Iterator[tuple[str, Path]]:
-    """Everything that jobs read and write."""
+def _read(jobs: Sequence[Job]) -> Iterator[tuple[str, Path]]:
     for job in jobs:
-        photo = parse_face(job.options.face).photo
-        inputs = [("the video", job.video), ("the audio", job.audio), *([("the photo", photo)] if photo else [])]
-        for what, path in (*inputs, ("the output", job.save_path), ("the result", result_path(job))):
-            yield f"{what} of the job {job.id},", path
+        for what, path in inputs_of(job):
+            yield f"the {what} of the job {job.id},", path
+
+
+def _written(jobs: Sequence[Job], result_path: Callable[[Job], Path]) -> Iterator[tuple[str, Path]]:
+    for job in jobs:
+        yield f"the output of the job {job.id},", job.save_path
+        yield f"the result of the job {job.id},", result_path(job)
 
 
 def chosen_device(text: str, precision: Precision) -> Device:

@@ -10,11 +10,16 @@ import contextlib
 import errno
 import os
 import select
+import stat
 import sys
 import threading
 import time
 from collections.abc import Iterable
 from typing import Any, TextIO
+
+from dhcli.errors import DhError
+from dhcli.printable import printable
+from dhcli.runtime.disk_calls import DiskCalls
 
 CHUNK = 400
 """Characters at a time: 4000 bytes at most, written as \\U0001f642. A pipe that is ready takes 4096 without waiting."""
@@ -69,21 +74,18 @@ def discard_stdout() -> None:
     os.close(null)
 
 
-def printable(text: str) -> str:
-    """The text in one line, without anything that a terminal would obey: names and messages come from strangers."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 class PatientStream:
     """A stream whose reader may pause: `ready` tells it, and once `hurry` was called no write waits for long.
 
     A terminal after Ctrl-S and a pipe that nobody reads block the writer for ever, deep in the kernel where nothing
-    reaches it. So nothing is written before there is room for it.
+    reaches it. So nothing is written before there is room for it. A file has no reader: it is waited for as long as for
+    any disk, `stall_timeout_s`.
     """
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, stall_timeout_s: float | None = None) -> None:
         self._stream = stream
-        self._known = False
+        self._on_disk = DiskCalls(stall_timeout_s) if _is_file(stream) else None
+        self._known = self._stalled = False
         self._until_s: float | None = None
         self._poll = select.poll()
         self._lock = threading.Lock()  # one poll at a time, and no line of one thread inside a line of another
@@ -104,10 +106,15 @@ class PatientStream:
         """From now on, give the reader `HURRY_S` in all."""
         if self._until_s is None:
             self._until_s = time.monotonic() + HURRY_S
+        if self._on_disk is not None:
+            self._on_disk.hurry()
 
     def write(self, text: str) -> int:
         """The whole text, when there is room for it. Raises OSError, and TimeoutError where nobody reads in time."""
         with self._lock:
+            if self._on_disk is not None:
+                self._write_file(self._on_disk, text)
+                return len(text)
             for start in range(0, len(text), CHUNK):
                 while not self._room(POLL_MS):
                     if self._until_s is not None and time.monotonic() > self._until_s:
@@ -119,11 +126,34 @@ class PatientStream:
     def flush(self) -> None:
         """Nothing is ever held back."""
 
+    def _write_file(self, on_disk: DiskCalls, text: str) -> None:
+        """By its descriptor: a call that is left behind would keep the stream's own lock, and Python waits for that."""
+        data, fd = text.encode(self._stream.encoding, self._stream.errors or "strict"), self._stream.fileno()
+        if self._stalled:
+            raise TimeoutError(errno.ETIMEDOUT, "its disk does not answer")
+        try:
+            on_disk("what dh prints", lambda: _write_all(fd, data))
+        except DhError as error:
+            self._stalled = True
+            raise TimeoutError(errno.ETIMEDOUT, "its disk does not answer") from error
+
     def _room(self, wait_ms: int) -> bool:
         return not self._known or bool(self._poll.poll(wait_ms))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+def _is_file(stream: TextIO) -> bool:
+    try:
+        return stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
+    except (OSError, ValueError):  # no file of the system's
+        return False
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(fd, data) :]
 
 
 def tolerant(stream: TextIO) -> TextIO:

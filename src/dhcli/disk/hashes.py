@@ -6,22 +6,21 @@ It knows nothing of jobs, and what a hash is good for is not known here.
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import hashlib
 import itertools
 import os
 import re
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
 import platformdirs
 
-from dhcli.disk.regular import read_regular
+from dhcli.disk.folder import CacheFolder
+from dhcli.disk.rooms import HASHES, HASHES_FILE
 
-FILE = "hashes"
 HEAD = "dh-hashes 1"
 MAX_FILES = 100_000
 """About 13 MB on the disk, read in 0.1 s; the files that were asked for longest ago are forgotten first."""
@@ -31,8 +30,8 @@ SETTLED_NS = 2_000_000_000
 """A younger file may change again within the same tick of its time stamps: FAT counts in 2 s, ext4 in up to 10 ms."""
 SAVE_EVERY_S = 60.0
 """A killed run loses the hashes of so long; one save of the whole cache takes 0.2 s."""
-STRAY_S = 3600.0
-"""A temporary file that old belongs to a process that was killed while it saved."""
+WRITTEN_BYTES = 1 << 20
+"""At once: a slow disk has to take so much within the limit of a call."""
 
 Key: TypeAlias = tuple[int, int, int, int, int]
 """Device, inode, bytes, times of the last change of content and of status, ns. No `touch` can set the latter back."""
@@ -46,19 +45,12 @@ def cache_folder(wanted: Path | None = None) -> Path | None:
     return folder if folder.is_absolute() else None  # without a home it is a folder named ~ in the current one
 
 
-def hash_files(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """The file of hashes in a cache folder, where there is one, and others on their way there or left on it."""
-    for path in (*folder.glob(FILE), *folder.glob(f".{FILE}-*")):
-        with contextlib.suppress(FileNotFoundError):  # another process put it in place
-            yield path, path.stat()
-
-
 class HashCache:
     """SHA-256 of open files. For one thread; several processes may share a folder."""
 
-    def __init__(self, folder: Path | None = None, *, clock_ns: Callable[[], int] = time.time_ns) -> None:
+    def __init__(self, folder: Path | CacheFolder | None = None, *, clock_ns: Callable[[], int] = time.time_ns) -> None:
         """Without a folder the hashes are kept for the life of the process."""
-        self._path = folder / FILE if folder is not None else None
+        self._folder = CacheFolder.at(folder)
         self._clock_ns = clock_ns
         self._loaded: dict[Key, str] | None = None
         self._forgotten: set[Key] = set()
@@ -101,7 +93,7 @@ class HashCache:
 
     def save(self) -> None:
         """Put what is new into the folder, together with what other processes put there meanwhile."""
-        if self._path is None or not self._unsaved:
+        if self._folder.path is None or not self._unsaved:
             return
         self._unsaved, self._saved_s = False, time.monotonic()
         merged = self._load()
@@ -114,18 +106,32 @@ class HashCache:
             f"{' '.join(map(str, key))} {value}\n"
             for key, value in itertools.islice(merged.items(), max(0, len(merged) - MAX_FILES), None)
         ).encode()
-        with contextlib.suppress(OSError):  # a full or read-only disk: the next run hashes again
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _replace(self._path, f"{HEAD} {hashlib.sha256(lines).hexdigest()}\n".encode() + lines)
-            _remove_strays(self._path)
+        try:
+            self._write(f"{HEAD} {hashlib.sha256(lines).hexdigest()}\n".encode() + lines)
+        except OSError as error:  # a full or read-only disk, for instance: the next run hashes again
+            self._folder.note(HASHES, error)
+
+    def take_trouble(self) -> str | None:
+        """Why something could not be kept, or read; said once in the life of the folder."""
+        return self._folder.take_trouble()
+
+    def _write(self, content: bytes) -> None:
+        if not self._folder.replaceable(HASHES, HASHES_FILE):
+            raise FileExistsError(errno.EEXIST, "there is another file that dh did not make", HASHES_FILE)
+        with self._folder.new_file(HASHES) as file:
+            for at in range(0, len(content), WRITTEN_BYTES):
+                file.write(content[at : at + WRITTEN_BYTES])
+            file.put(HASHES_FILE)
+        self._folder.sweep(HASHES)
 
     def _load(self) -> dict[Key, str]:
         """What is in the folder; nothing where one bit of it is not as it was written."""
-        if self._path is None:
-            return {}
         try:
-            head, _, lines = read_regular(self._path, MAX_BYTES, "file of hashes", follow=False).partition(b"\n")
-        except OSError:
+            head, _, lines = self._folder.read(HASHES, HASHES_FILE, MAX_BYTES).partition(b"\n")
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            self._folder.note(HASHES, error)
             return {}
         if head.decode("ascii", "replace") != f"{HEAD} {hashlib.sha256(lines).hexdigest()}":
             return {}
@@ -151,20 +157,3 @@ def _entry(line: str) -> tuple[Key, str]:
 def _key(descriptor: int) -> Key:
     found = os.fstat(descriptor)
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
-
-
-def _replace(path: Path, content: bytes) -> None:
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        Path(name).replace(path)
-    except OSError:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
-def _remove_strays(path: Path) -> None:
-    for stray, found in hash_files(path.parent):
-        if stray != path and time.time() - found.st_mtime > STRAY_S:
-            stray.unlink(missing_ok=True)

@@ -11,18 +11,32 @@ import fcntl
 import json
 import os
 import socket
+import stat
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from dhcli.disk.part import FULL, part_path
+from dhcli.disk.regular import open_regular
 from dhcli.errors import TOO_MANY_FILES, DhError, as_dh_error
 
 POLL_S = 0.1
 """How often a waiting process tries again; flock itself cannot wait for a limited time."""
 HOLDER_BYTES = 1024
 """The holder's process id, host and run take about 100."""
+HEAD = b'{"pid": '
+"""How each lock file of dh begins."""
+SPECIAL = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISLNK, "a symbolic link"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+)
 NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP})
+
+
+class NoLockFileError(OSError):
+    """What is at a lock's path is no lock file. A pipe would wait for its other end, a device is everybody's."""
 
 
 def lock_path(save_path: Path) -> Path:
@@ -37,11 +51,14 @@ def output_lock(
     """Hold the only right to write `save_path`; the lock file beside it is gone afterwards.
 
     `check` is called while waiting, and ends the wait by raising. Raises DhError env.locked where another process has
-    the lock for longer than `wait_s`, and output.not_writable or output.disk_full where its folder does not take it.
+    the lock for longer than `wait_s`, and output.not_writable or output.disk_full where its folder does not take it, or
+    where a file with the name of the lock file has another content.
     """
     path = lock_path(save_path)
     try:
         descriptor = _wait(path, run_id, wait_s, check, temporary=True)
+    except NoLockFileError as error:
+        raise _in_the_way(path, save_path, error) from error
     except OSError as error:
         raise _not_writable(save_path, error) from error
     if descriptor is None:
@@ -73,7 +90,10 @@ def refuse_locked(save_path: Path) -> None:
     """Raise env.locked where another process has the lock at this moment; nothing is written for it."""
     path = lock_path(save_path)
     try:
+        _refuse_special(path.lstat())
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except NoLockFileError as error:
+        raise _in_the_way(path, save_path, error) from error
     except OSError:  # mostly: nobody has ever locked it
         return
     try:
@@ -103,6 +123,8 @@ def run_lock(
     `check` as for an output. Raises DhError env.locked, and env.lock_unusable where the file cannot be a lock.
     """
     try:
+        with contextlib.suppress(FileNotFoundError):
+            _refuse_special(path.lstat())
         _refuse_other_content(path)
         descriptor = _wait(path, run_id, wait_s, check, temporary=False)
     except OSError as error:
@@ -134,11 +156,13 @@ def _wait(path: Path, run_id: str, wait_s: float, check: Callable[[], None], *, 
 def _try_lock(path: Path, run_id: str, *, temporary: bool) -> int | None:
     """An open descriptor that holds the lock, or None where another one does. Raises OSError.
 
-    A `temporary` lock file that turns out to be useless is removed.
+    A `temporary` lock file that turns out to be useless is removed; NoLockFileError: it is somebody's, and stays.
     """
     while True:
         descriptor, ours = _opened(path)
         try:
+            if temporary:
+                _refuse_content(descriptor)
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_at(descriptor, path):
                 if ours:
@@ -147,6 +171,9 @@ def _try_lock(path: Path, run_id: str, *, temporary: bool) -> int | None:
         except BlockingIOError:
             os.close(descriptor)
             return None
+        except NoLockFileError:
+            os.close(descriptor)
+            raise
         except OSError:
             if temporary:
                 path.unlink(missing_ok=True)
@@ -156,9 +183,22 @@ def _try_lock(path: Path, run_id: str, *, temporary: bool) -> int | None:
 
 
 def _opened(path: Path) -> tuple[int, bool]:
-    """The lock file, and whether it may be written: another user's cannot, but it can be locked, and found locked."""
+    """The lock file, and whether it may be written. Raises OSError; NoLockFileError, if it can, before opening."""
+    with contextlib.suppress(FileNotFoundError):
+        _refuse_special(path.lstat())
+    descriptor, ours = _open(path)
+    try:
+        _refuse_special(os.fstat(descriptor))  # what was put there between the two calls
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor, ours
+
+
+def _open(path: Path) -> tuple[int, bool]:
+    """Another user's lock file cannot be written, but it can be locked, and found locked."""
     # Close-on-exec: a child that inherits the descriptor would hold the lock after our death.
-    flags = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    flags = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o666), True
     except PermissionError:
@@ -167,6 +207,22 @@ def _opened(path: Path) -> tuple[int, bool]:
         except FileNotFoundError:
             pass
         raise
+
+
+def _refuse_special(found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        kind = next((what for is_one, what in SPECIAL if is_one(found.st_mode)), "a device")
+        raise NoLockFileError(errno.EINVAL, f"it is {kind}, not a regular file")
+
+
+def _refuse_content(descriptor: int) -> None:
+    """Refuse a file of somebody else, which locking would overwrite and remove.
+
+    A power cut may leave a part of a lock file's content, or zeros in place of it.
+    """
+    head = os.pread(descriptor, len(HEAD), 0)
+    if not HEAD.startswith(head) and head.strip(b"\0"):
+        raise NoLockFileError(errno.EEXIST, "it is a file with a content of its own")
 
 
 def _introduce(descriptor: int, run_id: str) -> None:
@@ -189,7 +245,8 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 def _holder(path: Path) -> str:
     try:
-        written = json.loads(path.read_bytes()[:HOLDER_BYTES])
+        with os.fdopen(open_regular(path, follow=False), "rb") as file:
+            written = json.loads(file.read(HOLDER_BYTES))
         run = f", run {written['run_id']}" if written["run_id"] else ""
         return f"process {int(written['pid'])} on {written['host']}{run}"
     except (OSError, ValueError, KeyError, TypeError):  # it just left, has not written yet, or is not dh but flock(1)
@@ -199,16 +256,25 @@ def _holder(path: Path) -> str:
 def _refuse_other_content(path: Path) -> None:
     """A run lock is overwritten; a manifest that was named by mistake must not be."""
     try:
-        with path.open("rb") as file:
+        with os.fdopen(open_regular(path), "rb") as file:
             content = file.read(HOLDER_BYTES)
     except FileNotFoundError:
         return
-    if content and not content.startswith(b'{"pid": '):
+    if content and not content.startswith(HEAD):
         raise DhError(
             "env.lock_unusable",
             f"{path} is no lock file: it has a content of its own.",
             hint="Name a file that does not exist yet, or an empty one.",
         )
+
+
+def _in_the_way(path: Path, save_path: Path, error: OSError) -> DhError:
+    return DhError(
+        "output.not_writable",
+        f"{save_path} cannot be locked: at the place of its lock file {path} is something else: {error.strerror}.",
+        hint="Move it away; dh makes the lock file itself.",
+        stage="output",
+    )
 
 
 def _not_writable(save_path: Path, error: OSError) -> DhError:

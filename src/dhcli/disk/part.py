@@ -7,11 +7,13 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self, TypeAlias
 
+from dhcli.disk import rename
 from dhcli.disk.boundary import open_file_strays, strays
+from dhcli.disk.regular import FileStamp
 from dhcli.errors import TOO_MANY_FILES, DhError, as_dh_error
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -21,12 +23,22 @@ NO_TMPFILE = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOE
 """What file systems (NFS) and kernels that know no files without a name say to O_TMPFILE."""
 
 
+Replaceable: TypeAlias = FileStamp | Literal["anything"] | None
+"""What a rename may replace: the file with this stamp, whatever is there, or nothing."""
+
+
 def part_path(save_path: Path) -> Path:
     """Where the part of `save_path` lies: the same folder, hidden, short enough for any file system's 255 bytes."""
     name = os.fsencode(save_path.name)
     digest = hashlib.sha256(name).hexdigest()[:8]
     readable = name[:40].decode("utf-8", "ignore")
     return save_path.parent / f".{readable}.{digest}.dh-part"
+
+
+def scratch_path(save_path: Path) -> Path:
+    """The name that scratch data has for a moment, where the file system has no files without a name."""
+    path = part_path(save_path)
+    return path.with_name(f"{path.name}-scratch")
 
 
 def open_scratch(save_path: Path) -> int:
@@ -43,8 +55,7 @@ def open_scratch(save_path: Path) -> int:
             except OSError as error:
                 if error.errno not in NO_TMPFILE:
                     raise
-        path = part_path(save_path)
-        path = path.with_name(f"{path.name}-scratch")
+        path = scratch_path(save_path)
         path.unlink(missing_ok=True)  # a run was killed between the next two calls
         fd = os.open(path, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         path.unlink()
@@ -77,10 +88,13 @@ class PartFile:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        os.close(self.fd)
         if not self._committed:
             with contextlib.suppress(OSError):  # the error that brought us here is the one to report
-                self._unlink()
+                if FileStamp.of(self.fd).same_content(
+                    self._stamp(self.path.name)
+                ):  # else somebody else's file has that name
+                    self._unlink()
+        os.close(self.fd)
         os.close(self.folder)
 
     def write(self, data: bytes) -> None:
@@ -98,15 +112,47 @@ class PartFile:
         """The file is at `save_path` now, under no other name."""
         return self._committed
 
-    def commit(self) -> None:
-        """Flush to the disk, then rename. The old file, if any, stays whole until this moment."""
+    def commit(self, *, over: Replaceable = "anything", whole: Callable[[], object] = lambda: None) -> None:
+        """Flush to the disk, then rename. The old file, if any, stays whole until this moment.
+
+        Replaces only what `over` says. `whole` is called between the flush and the rename, and raises where it must not
+        come to that. Raises DhError output.*; with output.exists another file has come to the path, and stays.
+        """
         self.flush()
+        whole()
         self._refuse_stray()
         with translated(self.save_path, "be put in place"):
             self._refuse_swapped()
-            os.replace(self.path.name, self.save_path.name, src_dir_fd=self.folder, dst_dir_fd=self.folder)
+            try:
+                self._rename(over)
+            except FileExistsError as error:
+                raise newcomer(self.save_path) from error
             self._committed = True
             _sync(self.folder)
+
+    def _rename(self, over: Replaceable) -> None:
+        """Raises FileExistsError where something else than `over` is in the way, and OSError."""
+        part, output = self.path.name, self.save_path.name
+        if over == "anything":
+            os.replace(part, output, src_dir_fd=self.folder, dst_dir_fd=self.folder)
+        elif (found := self._stamp(output)) is None:
+            rename.rename_new(part, output, self.folder)
+        elif not found.same_content(over):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), output)
+        elif not rename.exchange(part, output, self.folder):
+            os.replace(part, output, src_dir_fd=self.folder, dst_dir_fd=self.folder)
+        elif found.same_content(self._stamp(part)):
+            os.unlink(part, dir_fd=self.folder)
+        else:  # it came after the look at it: back to its place
+            rename.exchange(part, output, self.folder)
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), output)
+
+    def _stamp(self, name: str) -> FileStamp | None:
+        """Of a name in the folder; None where nothing has it."""
+        try:
+            return FileStamp.of_stat(os.stat(name, dir_fd=self.folder, follow_symlinks=False))
+        except FileNotFoundError:
+            return None
 
     def _open(self) -> int:
         flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -147,6 +193,16 @@ class PartFile:
                 f"{self.save_path}: {self.path.name} beside it was replaced while it was written.",
                 "Let nobody but dh write these files.",
             )
+
+
+def newcomer(save_path: Path) -> DhError:
+    """The error that says that a file of somebody else came to `save_path`."""
+    return DhError(
+        "output.exists",
+        f"{save_path} was made or changed by somebody else while dh worked on it.",
+        hint="Move it away, or name another save_path; --force (--if-exists overwrite) replaces an output.",
+        stage="output",
+    )
 
 
 def refuse_stray(save_path: Path, root: Path | None) -> None:

@@ -5,61 +5,65 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
+
+NOT_REGULAR = "not a regular file"
 
 
 @dataclass(frozen=True, slots=True)
 class FileStamp:
-    """Which file it is, and when it changed last: another file, or another content, has another stamp.
-
-    `touch` sets `mtime_ns` to any time. `ctime_ns` is set by the kernel alone, but a `chmod`, a new hard link and a
-    rename move it, too.
-    """
+    """Which file it is and when it changed last: any write gives it another stamp."""
 
     device: int
     inode: int
-    bytes: int
+    size: int
     mtime_ns: int
     ctime_ns: int
+    """Time of the last change of content, owner, rights, name or links; no program can set it back."""
 
     @classmethod
-    def of(cls, file: int | Path, *, folder: int | None = None) -> Self:
-        """The stamp of an open file, or of what a path names; a link counts as itself.
+    def of(cls, file: int | Path) -> Self:
+        """The stamp of an open file, or of what stands at a path, links not followed. Raises OSError."""
+        return cls.of_stat(os.fstat(file) if isinstance(file, int) else os.lstat(file))
 
-        `folder`, an open one, is where to look the name up. Raises OSError.
-        """
-        if isinstance(file, int):
-            found = os.fstat(file)
-        else:
-            found = os.stat(file if folder is None else file.name, dir_fd=folder, follow_symlinks=False)
+    @classmethod
+    def of_stat(cls, found: os.stat_result) -> Self:
+        """The stamp in what the system told of a file."""
         return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
-    def but_for_ctime(self, other: FileStamp) -> bool:
-        """Whether the two differ in nothing but the time that `chmod`, links and renames move."""
-        return replace(self, ctime_ns=other.ctime_ns) == other
+    def same_content(self, other: FileStamp | None) -> bool:
+        """Whether `other` is the same file, not written to; a rename, a link or a chmod in between does not count."""
+        mine = (self.device, self.inode, self.size, self.mtime_ns)
+        return other is not None and mine == (other.device, other.inode, other.size, other.mtime_ns)
 
 
-def open_regular(path: Path, *, follow: bool = True) -> int:
+def open_regular(path: Path | str, *, follow: bool = True, within: int | None = None) -> int:
     """A descriptor to read the file with; whoever asks closes it.
 
-    `follow`: a link leads to it. Raises OSError, also for what is no file: a FIFO would wait for its writer for ever,
-    and /dev/zero has no end.
+    `follow`: a link leads to it. `within`: the descriptor of the folder that a relative path begins in. Raises OSError,
+    also for what is no file: a FIFO would wait for its writer for ever, and /dev/zero has no end.
     """
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW))
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)
+    try:
+        fd = os.open(path, flags, dir_fd=within)
+    except OSError as error:
+        if error.errno in {errno.ENXIO, errno.ENODEV}:  # a socket, or a device that is not there
+            raise OSError(errno.EINVAL, NOT_REGULAR) from error
+        raise
     mode = os.fstat(fd).st_mode
     if stat.S_ISREG(mode):
         return fd
     os.close(fd)
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-    raise OSError(errno.EINVAL, "not a regular file")
+    raise OSError(errno.EINVAL, NOT_REGULAR)
 
 
-def read_regular(path: Path, most: int, what: str, *, follow: bool = True) -> bytes:
+def read_regular(path: Path, most: int, what: str) -> bytes:
     """What is in the file. Raises OSError as `open_regular` does, and above `most` bytes, which no `what` has."""
-    with os.fdopen(open_regular(path, follow=follow), "rb") as file:
+    with os.fdopen(open_regular(path), "rb") as file:
         size = os.fstat(file.fileno()).st_size
         if size > most:
             raise OSError(errno.EFBIG, f"{size} bytes, no {what} is so large")

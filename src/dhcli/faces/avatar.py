@@ -25,7 +25,6 @@ from dhcli.media.probe import probe_video
 from dhcli.media.reader import read_frames
 from dhcli.options import LIKE, parse_face
 from dhcli.plan import Plan, Trace
-from dhcli.runtime.heap import give_back
 from dhcli.runtime.scope import Scope
 from dhcli.stages.likeness import View
 from dhcli.timing import rate_text
@@ -96,7 +95,9 @@ def track_key(plan: Plan, family: Family) -> str | None:
 
 def _kept(plan: Plan, family: Family, store: Store, key: str, alive: Callable[[], None]) -> FaceTrack | None:
     entry = store.get(KIND, key, alive)
-    return unpack(entry, family.geometry, plan.job.save_path, alive) if entry is not None else None
+    if entry is None:
+        return None
+    return unpack(entry, family.geometry, plan.format, plan.analysed_frames, plan.job.save_path, alive)
 
 
 def _keep(plan: Plan, track: FaceTrack, store: Store, key: str, alive: Callable[[], None]) -> None:
@@ -125,7 +126,6 @@ def _made(plan: Plan, family: Family, scope: Scope, notify: Notify, alive: Calla
         raise
     finally:
         family.close_finders()
-        give_back()  # what they had, 45 MiB at 720p: the encoder needs as much next
 
 
 def _wanted_face(plan: Plan, family: Family, scope: Scope) -> View | None:

@@ -20,7 +20,7 @@ from dhcli.disk.part import open_scratch, translated, write_all
 from dhcli.disk.store import Body, Entry
 from dhcli.errors import DhError
 from dhcli.stages.geometry import CROP_SIDE, Geometry, pose_free
-from dhcli.types import F64, U8, FaceRow, Pose
+from dhcli.types import F64, U8, FaceRow, FrameFormat, Pose
 
 FORMAT = 1
 """Of a track in the store; another number makes other keys."""
@@ -43,6 +43,14 @@ BLOCK = 64
 """Records read at once: 90 kB, two seconds of a video that is played forward and backward."""
 CHECKED_BLOCK = 1024
 """Records looked at at once where the whole track is: 1.4 MB."""
+HEAD_BYTES, HEAD_BYTES_A_FRAME = 1 << 12, 32
+"""Most that an entry says of itself: two numbers for each frame at which a shot or a stretch begins."""
+FAR = 2
+"""A face is no larger, and no farther away, than so many times the picture's longer side;"""
+NEAR = 3
+"""its mouth is no farther from the usual place than so many canonical units, two thirds of the height of a head."""
+UPRIGHT = 1e-3
+"""How exact a rotation is; the analysis computes it to 1e-15."""
 REST_SHAPE, REFERENCE_SHAPE = (106, 3), (CROP_SIDE, CROP_SIDE, 3)
 PERSON = np.dtype([("rest", "<f8", REST_SHAPE), ("reference", "u1", REFERENCE_SHAPE)])
 
@@ -165,40 +173,49 @@ class _Head(BaseModel):
     missing_ranges: tuple[tuple[Count, Count], ...]
 
 
-def unpack(entry: Entry, geometry: Geometry, save_path: Path, alive: Callable[[], None]) -> FaceTrack | None:
-    """The track in an entry, which is closed afterwards; None where it is no sound track, or cannot be read any more.
+def unpack(
+    entry: Entry, geometry: Geometry, fmt: FrameFormat, frames: int, save_path: Path, alive: Callable[[], None]
+) -> FaceTrack | None:
+    """The track of `frames` frames in an entry, which is closed afterwards; None where it is no sound track of a video
+    of this format, or cannot be read any more.
 
     It is copied beside the output `save_path`. `alive` is called now and then, and may raise. Raises DhError
     output.disk_full, output.not_writable.
     """
     with entry:
         try:
-            return _unpacked(entry, geometry, save_path, alive)
+            return _unpacked(entry, geometry, fmt, frames, save_path, alive)
         except (EOFError, OSError):  # cut, or over a network removed by another machine: it is as good as absent
             return None
 
 
-def _unpacked(entry: Entry, geometry: Geometry, save_path: Path, alive: Callable[[], None]) -> FaceTrack | None:
-    try:
-        head = _Head.model_validate_json(entry.head)
-    except ValidationError:
+def _unpacked(
+    entry: Entry, geometry: Geometry, fmt: FrameFormat, frames: int, save_path: Path, alive: Callable[[], None]
+) -> FaceTrack | None:
+    head = _head_of(entry, frames)
+    if head is None:
         return None
     persons_bytes = head.persons * PERSON.itemsize
-    if entry.size != persons_bytes + head.frames * RECORD.itemsize or not _in_order(head):
-        return None
     people = np.frombuffer(entry.body(persons_bytes), PERSON)
-    if not np.isfinite(people["rest"]).all():
+    usual = geometry.canonical[geometry.mouth]
+    if not _within(people["rest"] - usual, NEAR):
         return None
     persons = tuple(Person(one["rest"].astype(np.float64), one["reference"].copy()) for one in people)
     totals = Totals(head.searched, head.most_faces, head.cuts, head.missing_ranges)
+    missing = np.zeros(frames, bool)
+    for first, last in head.missing_ranges:
+        missing[first : last + 1] = True
     file = TrackFile(save_path)
     try:
-        for first in range(0, head.frames, CHECKED_BLOCK):
+        for first in range(0, frames, CHECKED_BLOCK):
             alive()
-            count = min(CHECKED_BLOCK, head.frames - first)
+            count = min(CHECKED_BLOCK, frames - first)
             data = entry.body(count * RECORD.itemsize, persons_bytes + first * RECORD.itemsize)
             records = np.frombuffer(data, RECORD)
-            if not _sound(records, head.persons):
+            lacking = records["state"] == MISSING
+            if (lacking != missing[first : first + count]).any() or not _sound(
+                records[~lacking], head.persons, fmt, usual
+            ):
                 return None
             file.append(records)
         return file.seal(persons, totals, geometry)
@@ -206,23 +223,49 @@ def _unpacked(entry: Entry, geometry: Geometry, save_path: Path, alive: Callable
         file.discard()
 
 
+def _head_of(entry: Entry, frames: int) -> _Head | None:
+    """What the entry says of itself, where that holds for a video of `frames` frames."""
+    if len(entry.head) > HEAD_BYTES + frames * HEAD_BYTES_A_FRAME:
+        return None
+    try:
+        head = _Head.model_validate_json(entry.head)
+    except ValidationError:
+        return None
+    right_size = entry.size == head.persons * PERSON.itemsize + frames * RECORD.itemsize
+    return head if right_size and head.frames == frames >= head.searched and _in_order(head) else None
+
+
 def _in_order(head: _Head) -> bool:
     """Cuts and stretches lie one behind the other within the video."""
     at = [frame for stretch in head.missing_ranges for frame in stretch]
     apart = all(after > before + 1 for before, after in zip(at[1::2], at[2::2], strict=False))
-    return at == sorted(at) and apart and max((*at, *head.cuts), default=0) < head.frames
+    cuts = list(head.cuts)
+    return at == sorted(at) and apart and cuts == sorted(set(cuts)) and max((*at, *cuts), default=0) < head.frames
 
 
-def _sound(records: np.typing.NDArray[np.void], persons: int) -> bool:
-    """Only what the analysis can have written."""
-    seen = records[records["state"] != MISSING]
-    numbers = ("weight", "opening", "scale", "rotation", "translation", "mouth")
+def _sound(seen: np.typing.NDArray[np.void], persons: int, fmt: FrameFormat, usual: F64) -> bool:
+    """Whether records with a face are such as the analysis can have written: of a face in or near the picture."""
+    far = FAR * max(fmt.width, fmt.height)
+    scale, rotation, mouth = seen["scale"][:, None, None], seen["rotation"], seen["mouth"]
+    if not (_within(seen["translation"], far) and _within(mouth, far) and _within(rotation, 1 + UPRIGHT)):
+        return False
+    if not (
+        (seen["state"] <= BRIDGED) & (seen["person"] < persons) & (seen["scale"] > 0) & (seen["scale"] < far)
+    ).all():
+        return False
+    face = (mouth - seen["translation"][:, None]) @ rotation / scale
     return bool(
-        (records["state"] <= BRIDGED).all()
-        and (seen["person"] < persons).all()
-        and (seen["scale"] > 0).all()
-        and all(np.isfinite(seen[name]).all() for name in numbers)
+        _within(rotation @ rotation.swapaxes(1, 2) - np.eye(3), UPRIGHT)
+        and (np.linalg.det(rotation) > 0).all()
+        and _within(face - usual, NEAR)
+        and ((seen["weight"] >= 0) & (seen["weight"] <= 1)).all()
+        and ((seen["opening"] >= 0) & (seen["opening"] <= 2 * NEAR)).all()
     )
+
+
+def _within(numbers: np.typing.NDArray[np.floating], most: float) -> bool:
+    """Whether all are numbers, and none is larger, with or without its sign."""
+    return bool((np.abs(numbers) <= most).all())
 
 
 def record_pose(record: np.void) -> Pose:

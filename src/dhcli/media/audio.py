@@ -72,7 +72,7 @@ def read_waveform(
 ) -> Iterator[F32]:
     """Blocks of (n,) float32 samples at `rate` Hz, about -1..1, each of at most `chunk_s` s; all of them not empty.
 
-    Raises audio.too_short, audio.invalid, input.truncated, input.corrupt, decode.failed, env.*, Stopped.
+    Raises audio.too_short, audio.invalid, input.truncated, .corrupt, .unsupported; decode.failed; env.*; Stopped.
     """
     promised = info.used(trim) * rate
     block = max(1, round(chunk_s * rate))
@@ -87,7 +87,7 @@ def read_waveform(
             )
             if not np.isfinite(samples).all():
                 at = (got + int(np.argmin(np.isfinite(samples)))) / rate
-                finding = f"a sample at {at:.3f} s is not a number"
+                finding = f"a sample at {at:.3f} s is not a number, or larger than 3.4e38 (full scale is 1)"
                 raise file.error("audio.invalid", finding, hint="Export the sound again, as 16-bit WAV for instance.")
             got += len(samples)
             if len(samples):

@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Sequence
+from pathlib import Path
 
 from dhcli.errors import DhError
+from dhcli.media.fence import MAX_PIXELS
 from dhcli.media.ffmpeg import InputFile
 from dhcli.media.riff import open_ended_wav
 from dhcli.runtime.child import Child, exit_text
@@ -37,7 +39,14 @@ DAMAGED_CONTAINER = re.compile(
 )
 """Matroska and AVI without a piece: the demuxer goes on behind it, and what stood there is missing without a word."""
 NO_DECODER = re.compile(r"no decoder found|decoder not found", re.IGNORECASE)
-TOO_LARGE = re.compile(r"exceeds specified max pixel count")
+PICTURE_SIZE = re.compile(r"picture size (\d+)x(\d+) (?:exceeds|is invalid)", re.IGNORECASE)
+"""Above some 16,000 x 16,000 px ffmpeg calls a size invalid, whatever the limit is; 0x0 as well."""
+UNMIXED = re.compile(r"rematrix is needed between (.+?) and|channel layout \"(.+?)\" is invalid", re.IGNORECASE)
+"""Nobody says where each channel belongs, or there are more than the 64 that ffmpeg mixes."""
+INTERRUPTED = re.compile(r"\[info\] Exiting normally, received signal (\d+)\.")
+SIGNALLED = 255
+"""ffmpeg's exit code after a signal that it takes as a wish to end: it reads no further and writes what it has."""
+CRASHES = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE})
 REFUSED_CODEC = re.compile(r"Codec \((\w+)\) not on whitelist")
 NOT_OPENED = re.compile(r"opening decoder|could not open codec|decoder.*failed to open", re.IGNORECASE)
 """A refused codec of a stream that nobody asked for (subtitles) is only looked at, not opened."""
@@ -51,15 +60,16 @@ UNFIT = re.compile(
     r"no such filter|unknown encoder|unrecognized option|option not found|error (?:while )?loading shared",
     re.IGNORECASE,
 )
-LEVEL = re.compile(r"\[(?:info|verbose|warning|error|fatal|panic)\] ")
+LEVEL = re.compile(r"\[(?:debug|verbose|info|warning|error|fatal|panic)\] ")
 COMPLAINT = re.compile(r"(\[[^\]]+ @ 0x[0-9a-f]+\] )*\[(warning|error|fatal|panic)\] ")
 """Begins what ffmpeg itself finds wrong. All else tells of the file, and the later lines of a tag have no level at all:
 "the premature end of the truncated broadcast" may be what a video is about."""
 ERROR = re.compile(r"\[(error|fatal|panic)\]")
 CONTEXT = re.compile(r"\[[^\]]+ @ 0x[0-9a-f]+\] ")
 AFTERMATH = re.compile(
-    r"conversion failed|error opening (?:input|output) files|task finished|terminating|nothing was written"
-    r"|clamping to max",
+    r"conversion failed|error opening (?:input|output) files?\b|task finished|terminating|nothing was written"
+    r"|clamping to max|empty output stream|could not open encoder before eof|error reinitializing filters"
+    r"|failed to configure output pad|error encoding a frame|error submitting \w+ frame",
     re.IGNORECASE,
 )
 """That it failed, not why; the last one is what the AAC encoder says of many a sound that it goes on to encode."""
@@ -67,6 +77,7 @@ AFTERMATH = re.compile(
 NOT_CLOSED = (
     "The recording was not closed; a repair program such as untrunc can rebuild it from a good file of the same camera."
 )
+RENDER_AGAIN = "Render again; if it happens twice, please report it with the result file."
 COPY_AGAIN = "Copy or download it again; if it still plays, convert it with another program."
 
 
@@ -121,17 +132,42 @@ def shortened(tail: Sequence[str]) -> list[str]:
     return [WHITELIST.sub(r"\1", line) for line in tail[-20:]]
 
 
-def open_failure(file: InputFile, code: int | None, tail: Sequence[str]) -> DhError:
+def whole_answer(file: InputFile, code: int | None, tail: Sequence[str]) -> None:
+    """Raise decode.failed where a signal ended the ffmpeg that looks at a file: what it said so far is not all."""
+    interrupted = next((found for line in tail if (found := INTERRUPTED.fullmatch(line))), None)
+    if code is None or code < 0 or interrupted:
+        number = -int(interrupted[1]) if interrupted else code
+        raise _died("decode.failed", f"{file.label}: it could not be looked at", number, tail[-20:])
+
+
+def too_large(file: InputFile, tail: Sequence[str]) -> DhError | None:
+    """That a picture has more pixels than the limit, where ffmpeg says so."""
+    sizes = [(int(found[1]), int(found[2])) for line in complaints(tail) if (found := PICTURE_SIZE.search(line))]
+    large = [(width, height) for width, height in sizes if width * height > MAX_PIXELS]
+    if not large:
+        return None
+    finding = f"has {large[0][0]}x{large[0][1]} px (limit {MAX_PIXELS} px)"
+    return file.error("input.too_large", finding, hint="Scale it down first.", stderr_tail=shortened(tail))
+
+
+def _unmixed(file: InputFile, tail: Sequence[str]) -> DhError | None:
+    """That the sound's channels cannot be mixed, where ffmpeg says so."""
+    found = next((found for line in complaints(tail) if (found := UNMIXED.search(line))), None)
+    if found is None:
+        return None
+    finding = f"has {found[1] or found[2]}, of which nobody says how they are to be mixed"
+    return file.error("input.unsupported", finding, hint="Mix it down to mono or stereo.", stderr_tail=shortened(tail))
+
+
+def open_failure(file: InputFile, tail: Sequence[str]) -> DhError:
     """Why ffmpeg could not make sense of an input at all."""
     text, why = "\n".join(complaints(tail)), reason(tail)
-    if code is not None and code < 0:
-        return _died("decode.failed", file.label, code, tail)
     if "moov atom not found" in text:
         return file.error(
             "input.corrupt", "its index is missing (moov atom not found)", hint=NOT_CLOSED, stderr_tail=tail
         )
-    if large := damage(tail, TOO_LARGE):
-        return file.error("input.too_large", large.rstrip("."), hint="Scale it down first.", stderr_tail=tail)
+    if large := too_large(file, tail):
+        return large
     if "not on whitelist" in text or "not in whitelist" in text:
         hint = (
             "Playlists and exotic containers are not opened; give an MP4, MOV, MKV, WebM, AVI, WAV, MP3 or FLAC file."
@@ -140,9 +176,8 @@ def open_failure(file: InputFile, code: int | None, tail: Sequence[str]) -> DhEr
     if _unfit_said(tail):
         return _unfit(why, tail)
     hint = f"It begins with {_beginning(file)}; give a media file."
-    return file.error(
-        "input.not_media", f"is no audio, video or image that ffmpeg reads ({why})", hint=hint, stderr_tail=tail
-    )
+    finding = "is no audio, video or image that ffmpeg reads" + (f" ({why})" if why else "")
+    return file.error("input.not_media", finding, hint=hint, stderr_tail=tail)
 
 
 def decode_failure(file: InputFile, child: Child, code: int | None, finding: str) -> DhError:
@@ -154,6 +189,8 @@ def decode_failure(file: InputFile, child: Child, code: int | None, finding: str
         return _unfit(reason(tail), tail[-20:])
     if code and refused_codec(tail):
         return refusal(file, tail)
+    if code and (unmixed := _unmixed(file, tail)):
+        return unmixed
     if what := damage(tail, TRUNCATION):
         return file.error("input.truncated", f"ends early: {finding} ({what})", hint=COPY_AGAIN, stderr_tail=tail[-20:])
     if what := damage(tail):
@@ -187,16 +224,36 @@ def encode_failure(child: Child, code: int | None, finding: str, *, excess_bytes
     return _died("encode.failed", finding, code, tail[-20:])
 
 
+def read_back_failure(path: Path, child: Child, code: int | None) -> DhError:
+    """Why the finished output could not be read: of a reader that was killed that says nothing about the file."""
+    what, tail = f"output {path}", child.tail()
+    if code is None or code < 0:
+        return _died("decode.failed", f"{what}: it could not be read back", code, tail)
+    found = ", ".join(filter(None, [exit_text(code), _last_words(code, tail)]))
+    return DhError("output.mismatch", f"{what}: it cannot be read back ({found}).", hint=RENDER_AGAIN, stderr_tail=tail)
+
+
 def _died(kind: str, what: str, code: int | None, tail: Sequence[str]) -> DhError:
-    # Who was killed says nothing any more; its last warning is about something else.
-    why = reason(tail if code is None or code >= 0 else [line for line in tail if ERROR.search(line)])
-    message = f"{what}; ffmpeg: {exit_text(code)}" + (f", {why}" if why else "")
-    hint = "The last lines of ffmpeg say why."
+    ended, why = exit_text(code), _last_words(code, tail)
+    hint = "The last lines of ffmpeg say why." if why else RENDER_AGAIN
     if code == -signal.SIGXCPU:
         hint = "It took more processor time than an honest file needs; convert the input with another program."
+    elif code and -code in CRASHES:
+        hint = "It crashed; convert the input with another program, or let DH_FFMPEG name another ffmpeg."
     elif code and code < 0:
         hint = "It was killed from outside; too little memory is the usual cause."
-    return DhError(kind, f"{message}.", hint=hint, stderr_tail=tail)
+    elif code == SIGNALLED and not why:
+        ended, hint = f"{ended}, as after a signal", "Something asked it to end; render again."
+    return DhError(kind, f"{what}; ffmpeg: {ended}{f', {why}' if why else ''}.", hint=hint, stderr_tail=tail)
+
+
+def _last_words(code: int | None, tail: Sequence[str]) -> str:
+    """Why a child ended, "" where it does not say. A file with a warning is read all the same: that is no reason.
+
+    A line without a level is a loader's or a wrapper's; of who was killed it is about something else.
+    """
+    killed = code is not None and code < 0
+    return reason([line for line in tail if ERROR.search(line) or not (killed or LEVEL.search(line))])
 
 
 def _unfit_said(tail: Sequence[str]) -> bool:

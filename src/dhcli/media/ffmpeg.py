@@ -24,13 +24,16 @@ from typing import Self
 import imageio_ffmpeg
 
 from dhcli.disk.boundary import open_file_strays
+from dhcli.disk.descriptor import descriptor_path
 from dhcli.disk.hashes import is_settled
 from dhcli.disk.regular import FileStamp
 from dhcli.disk.writes import Writes
-from dhcli.errors import TOO_MANY_FILES, DhError, as_dh_error
+from dhcli.errors import NONE_LEFT, DhError
 from dhcli.media.fence import CPU_BASE_S, MAX_ALLOC_BYTES, confine, fence_argv
+from dhcli.media.shortage import or_shortage
 from dhcli.options import Trim
 from dhcli.runtime.child import GUARD, STDERR_LINES, Child, exit_text
+from dhcli.runtime.environment import child_environment
 from dhcli.runtime.scope import Scope
 
 SET_VARIABLE = "Correct the variable DH_FFMPEG, or unset it to use the bundled ffmpeg."
@@ -44,6 +47,16 @@ VERSION_TIMEOUT_S = 30
 
 @functools.cache
 def _bundled() -> str:
+    """The ffmpeg of imageio-ffmpeg, by its place: the library would run each one that it finds, in our environment.
+
+    Where a distribution has left it out, one of this Python's or of the system's.
+    """
+    if named := os.environ.get("IMAGEIO_FFMPEG_EXE"):
+        return named
+    inside = (Path(imageio_ffmpeg.__file__).parent / "binaries").glob("ffmpeg-*")
+    for program in (*map(str, inside), str(Path(sys.prefix) / "bin" / "ffmpeg"), "ffmpeg"):
+        if shutil.which(program):
+            return program
     try:
         return str(imageio_ffmpeg.get_ffmpeg_exe())
     except RuntimeError as error:
@@ -68,11 +81,6 @@ def find_ffmpeg() -> str:
     raise DhError("env.ffmpeg_unusable", f"{wanted} is not a program that can be run.", hint=f"Try: chmod +x {wanted}")
 
 
-def is_bundled(program: str) -> bool:
-    """Whether `program` came with imageio-ffmpeg; any other one may be a script with something before its ffmpeg."""
-    return Path(program).is_relative_to(Path(imageio_ffmpeg.__file__).parent)
-
-
 def _ask(program: str, option: str) -> str:
     try:
         answer = subprocess.run(
@@ -81,12 +89,11 @@ def _ask(program: str, option: str) -> str:
             timeout=VERSION_TIMEOUT_S,
             check=False,
             stdin=subprocess.DEVNULL,
+            env=child_environment(),
         )
-    except FileNotFoundError as error:
-        raise DhError("env.ffmpeg_missing", f"There is no ffmpeg at {program}.", hint=SET_VARIABLE) from error
-    except (OSError, subprocess.TimeoutExpired) as error:
-        if isinstance(error, OSError) and error.errno in TOO_MANY_FILES:
-            raise as_dh_error(error, "ffmpeg") from error
+    except OSError as error:
+        raise _not_started(program, error) from error
+    except subprocess.TimeoutExpired as error:
         raise DhError(
             "env.ffmpeg_unusable", f"{program} does not run: {error}", hint="Run it by hand with -version."
         ) from error
@@ -98,6 +105,22 @@ def _ask(program: str, option: str) -> str:
             stderr_tail=answer.stderr.decode("utf-8", "backslashreplace").splitlines()[-20:],
         )
     return answer.stdout.decode("utf-8", "backslashreplace")
+
+
+def _not_started(program: str, error: OSError) -> DhError:
+    """Why the system did not start `program`, or the guard before it."""
+    if error.errno in NONE_LEFT:
+        return DhError(
+            "env.limits",
+            f"ffmpeg could not be started: {error.strerror}.",
+            hint="Raise the limits of open files, processes or memory (ulimit -n, -u, -v; pids.max of a container).",
+        )
+    if isinstance(error, FileNotFoundError) and error.filename == GUARD[0]:
+        found = f"ffmpeg cannot be started: there is no {GUARD[0]}, which ends it where dh is killed."
+        return DhError("env.ffmpeg_unusable", found, hint="Install a shell; dash or busybox will do.")
+    if isinstance(error, FileNotFoundError):
+        return DhError("env.ffmpeg_missing", f"There is no ffmpeg at {program}.", hint=SET_VARIABLE)
+    return DhError("env.ffmpeg_unusable", f"{program} does not start: {error.strerror}.", hint=SET_VARIABLE)
 
 
 @functools.cache
@@ -152,7 +175,7 @@ class InputFile:
             raise self._cannot_open(error) from error
         found = os.fstat(self.fd)
         self.stamp = FileStamp.of(self.fd)
-        self.bytes = self.stamp.bytes
+        self.bytes = self.stamp.size
         self._settled = is_settled(self.stamp.ctime_ns)
         if not stat.S_ISREG(found.st_mode) or not self.bytes:
             self.close()
@@ -245,12 +268,12 @@ class InputFile:
         too young, or not trusted. A file of up to `cheap_bytes` always is: writes through mmap do not set times.
         """
         now = FileStamp.of(self.fd)
-        if now.bytes != self.bytes:
-            raise self._changed(f"{self.bytes} bytes then, {now.bytes} now")
+        if now.size != self.bytes:
+            raise self._changed(f"{self.bytes} bytes then, {now.size} now")
         if self._written():
             raise self._changed("somebody wrote to it")
         if self._sha256 is None:  # nothing is kept that was found out about it
-            if not now.but_for_ctime(self.stamp):
+            if not now.same_content(self.stamp):
                 raise self._changed("its times are others now")
             return
         if now == self.stamp and self._settled and self.trusted_times and self.bytes > cheap_bytes:
@@ -280,8 +303,11 @@ class InputFile:
 
 
 def fd_url(fd: int, path: Path) -> str:
-    """An open file as ffmpeg's `file` protocol takes it; by absolute path where the system has no /proc."""
-    return f"file:/proc/self/fd/{fd}" if sys.platform == "linux" else f"file:{path.absolute()}"
+    """An open file as ffmpeg's `file` protocol takes it; by absolute path on systems that are not Linux.
+
+    Raises DhError env.no_proc.
+    """
+    return f"file:{descriptor_path(fd) if sys.platform == 'linux' else path.absolute()}"
 
 
 def base_argv(level: str = "warning") -> list[str]:
@@ -320,21 +346,8 @@ def start(
     """
     try:
         child = scope.spawn(name, argv, feed=feed, pass_fds=pass_fds, keep_lines=keep_lines)
-    except FileNotFoundError as error:
-        if error.filename == GUARD[0]:
-            found = f"ffmpeg cannot be started: there is no {GUARD[0]}, which ends it where dh is killed."
-            raise DhError("env.ffmpeg_unusable", found, hint="Install a shell; dash or busybox will do.") from error
-        raise DhError("env.ffmpeg_missing", f"There is no ffmpeg at {argv[0]}.", hint=SET_VARIABLE) from error
     except OSError as error:
-        if error.errno in (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM):
-            raise DhError(
-                "env.limits",
-                f"ffmpeg could not be started: {error.strerror}.",
-                hint="Raise the limits of open files, processes or memory (ulimit -n, -u, -v).",
-            ) from error
-        raise DhError(
-            "env.ffmpeg_unusable", f"{argv[0]} does not start: {error.strerror}.", hint=SET_VARIABLE
-        ) from error
+        raise _not_started(argv[0], error) from error
     confine(child.pid, cpu_s, file_bytes)
     return child
 
@@ -349,10 +362,18 @@ def running(
     keep_lines: int = STDERR_LINES,
     cpu_s: int = CPU_BASE_S,
 ) -> Iterator[Child]:
-    """A child whose output is read, dead and reaped at the end of the block. Raises env.* as `start` does, Stopped."""
+    """A child whose output is read, dead and reaped at the end of the block.
+
+    Raises env.* as `start` does, Stopped; and env.limits in place of what the block raises, where that is the reason.
+    """
     child = start(scope, name, argv, pass_fds=pass_fds, keep_lines=keep_lines, cpu_s=cpu_s)
     try:
         yield child
+    except DhError as error:
+        reason = or_shortage(error, child)
+        if reason is error:
+            raise
+        raise reason from error
     finally:
         scope.release(child)
 

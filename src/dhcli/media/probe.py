@@ -6,6 +6,7 @@ length of a sound from its decoded samples, the picture's properties from its fi
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 
 from dhcli.errors import DhError
@@ -14,7 +15,6 @@ from dhcli.media.failure import (
     COPY_AGAIN,
     DAMAGED_CONTAINER,
     NO_DECODER,
-    TOO_LARGE,
     TRUNCATION,
     damage,
     decode_failure,
@@ -22,6 +22,8 @@ from dhcli.media.failure import (
     refusal,
     refused_codec,
     sound_damage,
+    too_large,
+    whole_answer,
 )
 from dhcli.media.fence import CPU_BASE_S, CPU_PER_FRAME_S, MAX_DURATION_S, MAX_PIXELS
 from dhcli.media.ffmpeg import SOUND_FILTER, InputFile, base_argv, beating, input_argv, lines_of, running
@@ -37,6 +39,10 @@ DESCRIPTION_LINES = 4000
 STILL_CODECS = frozenset({"png", "mjpeg", "webp", "gif", "apng", "av1", "hevc"})
 """One frame of these in a container that could hold more is a still image: AVIF, HEIC, a GIF that does not move."""
 
+MAX_NAMED = 8
+"""Channels. ffmpeg has a layout for every number up to this, and for some above; without one it cannot mix them."""
+MIXED = ",aformat=channel_layouts=mono"
+NO_CHANNELS = re.compile(r" Hz, 0 channels")
 CHECKSUMS = frozenset({"tta", "wavpack"})
 """Codecs whose decoders look at the checksum of every frame where they are asked to. Those of MP3 are often wrong."""
 
@@ -77,9 +83,20 @@ def probe_audio(scope: Scope, file: InputFile, *, max_duration_s: float = MAX_DU
         stream = _choose(file, listing, "audio")
         check_framing(scope, file, listing, stream)
         _check_duration(file, listing.duration, max_duration_s)
+        if NO_CHANNELS.search(stream.text):
+            hint = "Export it again; if it still plays, convert it with another program."
+            raise file.error("input.corrupt", "its header says that it has 0 channels", hint=hint)
         sums = ["-err_detect", "crccheck"] if stream.codec in CHECKSUMS else []
         argv = [*base_argv(), "-max_error_rate", "0", *input_argv(file, *sums), "-map", f"0:{stream.index}"]
-        argv += ["-af", SOUND_FILTER, "-c:a", "pcm_s16le", "-f", "framecrc", "pipe:1"]
+        argv += [
+            "-af",
+            f"{SOUND_FILTER}{MIXED if stream.channels > MAX_NAMED else ''}",
+            "-c:a",
+            "pcm_s16le",
+            "-f",
+            "framecrc",
+            "pipe:1",
+        ]
         with running(scope, "probe", argv, pass_fds=file.pass_fds) as child:
             (timeline,) = read_timelines(beating(scope, "probe", lines_of(child)), 1)
             code = child.wait()
@@ -105,9 +122,10 @@ def _list_streams(scope: Scope, file: InputFile) -> Listing:
         code = child.wait()
         scope.check()
         lines = child.tail(DESCRIPTION_LINES)
+        whole_answer(file, code, lines)
     listing = parse_listing(lines)
     if listing is None:
-        raise open_failure(file, code, lines[-20:])
+        raise open_failure(file, lines[-20:])
     return listing
 
 
@@ -143,36 +161,32 @@ def _scan_video(scope: Scope, file: InputFile, listing: Listing, stream: Stream)
         code = child.wait()
         scope.check()
         lines = child.tail(DESCRIPTION_LINES)
+        whole_answer(file, code, lines)
         picture = parse_picture(lines)
         count = len(timeline.pts) + timeline.untimed
         if what := damage(lines, DAMAGED_CONTAINER):
             raise file.error("input.corrupt", f"is damaged ({what})", hint=COPY_AGAIN, stderr_tail=lines[-20:])
         if timeline.corrupt or damage(lines, TRUNCATION):
             raise _cut(file, child, code, listing, stream, count - timeline.corrupt)
-        if picture is None and (unopened := _unopened(file, stream, code, lines)):
+        if picture is None and (unopened := _unopened(file, stream, lines)):
             raise unopened
         if count == 0:
             hint = "It is only a header; record or export it again."
             raise file.error("input.no_frames", "its video stream has no frame", hint=hint, stderr_tail=lines[-20:])
         if picture is None:
-            raise _undecodable(file, code, lines)
+            what = "no picture of it can be decoded"
+            raise file.error("input.corrupt", what, hint=COPY_AGAIN, stderr_tail=lines[-20:])
     return timeline, picture
 
 
-def _unopened(file: InputFile, stream: Stream, code: int | None, lines: list[str]) -> DhError | None:
+def _unopened(file: InputFile, stream: Stream, lines: list[str]) -> DhError | None:
     """Where no decoder could be opened; ffmpeg ends then before it has read a packet."""
-    if damage(lines, TOO_LARGE):
-        return open_failure(file, code, lines)
+    if large := too_large(file, lines):
+        return large
     if damage(lines, NO_DECODER):
         hint = "Convert it to H.264."
         return file.error("input.unsupported", f"no decoder for {stream.codec}", hint=hint, stderr_tail=lines[-20:])
     return refusal(file, lines) if refused_codec(lines) else None
-
-
-def _undecodable(file: InputFile, code: int | None, lines: list[str]) -> DhError:
-    if code is not None and code < 0:
-        return open_failure(file, code, lines[-20:])
-    return file.error("input.corrupt", "no picture of it can be decoded", hint=COPY_AGAIN, stderr_tail=lines[-20:])
 
 
 def _cut(file: InputFile, child: Child, code: int | None, listing: Listing, stream: Stream, count: int) -> DhError:

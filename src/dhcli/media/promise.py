@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Iterator
 from fractions import Fraction
 
-from dhcli.media import asf, boxes, flv, matroska, ogg, riff, transport
+from dhcli.media import ogg, riff, transport
 from dhcli.media.failure import COPY_AGAIN
 from dhcli.media.ffmpeg import InputFile
 from dhcli.media.framing import Found
@@ -38,27 +38,17 @@ ONE_START_A_PICTURE = ("h264", "hevc")
 """Codecs of which a transport stream begins no picture, nor field, in the middle of a packet that ffmpeg gives."""
 
 
-EXAMINE = {
-    "asf": asf.examine,
-    "flv": flv.examine,
-    "matroska": matroska.examine,
-    "mov": boxes.examine,
-    "ogg": ogg.examine,
-}
-"""By the first of ffmpeg's names for a container."""
-
-
 def check_framing(scope: Scope, file: InputFile, listing: Listing, stream: Stream) -> Found:
-    """What promises no length, or not of every stream, holds together all the same: packets, pages, elements.
+    """The packets of a transport stream and the pages of an Ogg, which promise no length, follow each other.
 
     Raises input.truncated, input.corrupt.
     """
-    found, examine = Found(), EXAMINE.get(listing.container.split(",")[0])
+    found = Found()
     with _reading(file):
         if listing.container == "mpegts" and stream.pid is not None:
             found = transport.examine(file.fd, file.bytes, stream.pid, lambda: _alive(scope))
-        elif examine is not None:
-            found = examine(file.fd, file.bytes, lambda: _alive(scope))
+        elif listing.container == "ogg":
+            found = ogg.examine(file.fd, file.bytes, lambda: _alive(scope))
     if found.corrupt:
         raise file.error("input.corrupt", f"is damaged ({found.corrupt})", hint=COPY_AGAIN)
     if found.truncated:

@@ -59,7 +59,7 @@ def constant_rate(pts: I64, time_base: Fraction, claimed: Iterable[float]) -> Fr
     if step > 0:
         candidates.append(1 / (step * time_base))
     for rate in candidates:
-        if MIN_RATE <= rate <= MAX_RATE and _fits(pts, time_base, rate):
+        if MIN_RATE <= rate <= MAX_RATE and fits(pts, time_base, rate):
             return rate
     return None
 
@@ -98,7 +98,8 @@ def picks(pts: I64, time_base: Fraction, rate: Fraction, count: int) -> I64:  # 
     return np.maximum(np.searchsorted(due, np.arange(count), side="right") - 1, 0)
 
 
-def _fits(pts: I64, time_base: Fraction, rate: Fraction) -> bool:
+def fits(pts: I64, time_base: Fraction, rate: Fraction) -> bool:
+    """Whether every time stamp stands within one tick of this constant rate."""
     ideal = np.arange(len(pts)) * float(1 / (rate * time_base))
     # Both ends of the difference were rounded to half a tick; the rest is for float64 itself.
     return bool(np.abs((pts - pts[0]) - ideal).max() <= 1.0 + 1e-6)

@@ -19,7 +19,7 @@ import numpy as np
 from dhcli.disk.memory import memory_file
 from dhcli.disk.regular import FileStamp
 from dhcli.errors import DhError
-from dhcli.media.failure import damage, reason
+from dhcli.media.failure import RENDER_AGAIN, damage, read_back_failure, reason
 from dhcli.media.fence import CPU_BASE_S, CPU_PER_FRAME_S
 from dhcli.media.ffmpeg import InputFile, base_argv, beating, input_argv, lines_of, running
 from dhcli.media.packets import Timeline, read_timelines
@@ -28,7 +28,6 @@ from dhcli.runtime.child import exit_text
 from dhcli.runtime.scope import Scope
 from dhcli.types import FrameFormat
 
-HINT = "Render again; if it happens twice, please report it with the result file."
 DECODED_SHARE = 0.03
 """Of the time of a render, what decoding its output may take."""
 START_NS = 1e9
@@ -63,7 +62,7 @@ class VerifiedOutput:
     bytes: int
     sha256: str
     stamp: FileStamp
-    """Of the file when its last byte had been read back."""
+    """The file as it was when its last byte was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,17 +97,20 @@ def verify_output(
     `folder` is its folder where that is open, `encoder` made it, and `rendered` are the thumbnails of its frames; b""
     compares none.
 
-    Raises output.mismatch, env.*, Stopped.
+    Raises output.mismatch, decode.failed, env.*, Stopped.
     """
     with scope.stage(stage), _written(path, folder) as file:
         skipped = _skipped(fmt.width * fmt.height, frames, file.bytes, encoder)
         read = _read(scope, stage, file, frames, skipped)
         if read.complaint:  # is it because pictures were left out, and if not, where is it?
-            again = _read(scope, stage, file, frames, None, to_first_fault=True)
-            if again.complaint or skipped is None:
-                frame = len(again.decoded.pts)
-                raise _mismatch(path, f"it cannot be decoded, from about frame {frame} on ({read.complaint})", frame)
-            skipped, read = None, again
+            skipped, complaint, read = (
+                None,
+                read.complaint,
+                _read(scope, stage, file, frames, None, to_first_fault=True),
+            )
+            if read.complaint:
+                frame = len(read.decoded.pts)
+                raise _mismatch(path, f"it cannot be decoded, from about frame {frame} on ({complaint})", frame)
         _compare_video(path, read.video, fmt, frames)
         _compare_audio(path, read.audio, audio_duration)
         _compare_decoded(path, read, whole=skipped is None)
@@ -138,7 +140,7 @@ def _written(path: Path, folder: int | None) -> Iterator[InputFile]:
     except DhError as error:
         if not error.code.startswith("input."):
             raise
-        raise DhError("output.mismatch", error.message, hint=HINT) from error
+        raise DhError("output.mismatch", error.message, hint=RENDER_AGAIN) from error
 
 
 def _skipped(pixels: int, frames: int, file_bytes: int, encoder: str) -> str | None:
@@ -156,7 +158,7 @@ def _read(
 ) -> _Read:
     """List all packets of `file`, and decode its pictures, but for those that are `skipped`.
 
-    Raises output.mismatch, env.*, Stopped.
+    Raises output.mismatch, decode.failed, env.*, Stopped.
     """
     thumbnails = memory_file()
     try:
@@ -167,10 +169,8 @@ def _read(
             code = child.wait()
             scope.check()
             complaint = damage(child.tail(100)) or (reason(child.tail()) or exit_text(code) if code else "")
-        if code is not None and code < 0:
-            raise _mismatch(file.path, f"it cannot be read back; ffmpeg: {exit_text(code)}")
-        if not len(video.pts) and not to_first_fault:
-            raise _mismatch(file.path, f"it cannot be read back ({complaint or 'it has no packet'})")
+            if (code is not None and code < 0) or (code and not len(video.pts) and not to_first_fault):
+                raise read_back_failure(file.path, child, code)
         size = os.fstat(thumbnails).st_size
         return _Read(video, audio, decoded, shown, os.pread(thumbnails, size, 0), complaint)
     finally:
@@ -242,4 +242,4 @@ def _compare_audio(path: Path, audio: Timeline, duration: Fraction | None) -> No
 
 
 def _mismatch(path: Path, finding: str, frame: int | None = None) -> DhError:
-    return DhError("output.mismatch", f"output {path}: {finding}.", hint=HINT, frame=frame)
+    return DhError("output.mismatch", f"output {path}: {finding}.", hint=RENDER_AGAIN, frame=frame)

@@ -17,12 +17,12 @@ from dhcli.errors import DhError
 from dhcli.media import y4m
 from dhcli.media.failure import encode_failure
 from dhcli.media.fence import CPU_BASE_S
-from dhcli.media.ffmpeg import InputFile, base_argv, fd_url, input_argv, is_bundled, sound_filter, start
+from dhcli.media.ffmpeg import InputFile, base_argv, fd_url, input_argv, sound_filter, start
 from dhcli.media.info import AudioInfo
+from dhcli.media.shortage import or_shortage
 from dhcli.media.thumbnail import KEPT, LEAST, thumbnail
 from dhcli.options import Trim
 from dhcli.runtime.child import Child
-from dhcli.runtime.feed import Feed
 from dhcli.runtime.scope import TICK_S, Scope
 from dhcli.timing import rate_text
 from dhcli.types import Colour, Frame, FrameFormat
@@ -34,6 +34,9 @@ AAC_RATES = "96000|88200|64000|48000|44100|32000|24000|22050|16000|12000|11025|8
 """All that AAC has, Hz; a sound with another one gets the nearest."""
 AAC_LAYOUTS = "mono|stereo|3.0|4.0|5.0|5.1|7.1"
 """Those with a number in AAC. The encoder refuses 5.1.2 and 22.2, and describes 2.1 in a way that few players read."""
+CLIPPED = "volume=0.0009765625,asoftclip=hard,volume=1024"
+"""Samples beyond 1024 times full scale become that: AAC refuses 1e9, and a player clips at 1 in any case. All others
+stay as they are, bit for bit: 1024 is a power of two."""
 CPU_PER_MEGAPIXEL_S = 120
 """Processor time for encoding a megapixel; noise takes the slowest preset of libx265 15 s."""
 SPARE_BYTES = 64 << 20
@@ -102,7 +105,7 @@ def audio_argv(
     chain = sound_filter(trim)
     if cut:
         chain += f",atrim=end={float(duration):.6f}"
-    chain += f",aformat=sample_rates={AAC_RATES}:channel_layouts={AAC_LAYOUTS}"
+    chain += f",aformat=sample_rates={AAC_RATES}:channel_layouts={AAC_LAYOUTS},{CLIPPED}"
     return input_argv(audio), ["-map", f"1:{info.index}", "-af", chain, "-c:a", "aac", "-b:a", AAC_BITRATE]
 
 
@@ -195,14 +198,13 @@ class VideoWriter:
         fds = (part_fd, *(audio.pass_fds if audio else ()))
         self._child: Child = start(scope, stage, argv, feed=True, pass_fds=fds, cpu_s=cpu_s, file_bytes=self._limit)
         try:
-            self._feed = Feed(self._child.stdin, lend=is_bundled(argv[0]))
             self._send(y4m.header(fmt))
         except BaseException:
             self.close()
             raise
 
     def write(self, frame: Frame) -> None:
-        """Give the encoder one frame, which is read-only from now on; waits while the encoder is busy.
+        """Give the encoder one frame; waits while the encoder is busy.
 
         Raises encode.failed, output.disk_full, Stopped.
         """
@@ -210,7 +212,7 @@ class VideoWriter:
             raise ValueError(
                 f"frame of {frame.width}x{frame.height} px in a {self._fmt.width}x{self._fmt.height} video"
             )
-        for piece in y4m.pieces(frame.sealed()):
+        for piece in y4m.pieces(frame):
             self._send(piece)
         if min(frame.width, frame.height) >= LEAST and self.written < KEPT:
             self.thumbnails += thumbnail(frame)
@@ -241,7 +243,7 @@ class VideoWriter:
         while left:
             self._scope.check()
             try:
-                left = left[self._feed.send(left) :]
+                left = left[self._child.stdin.write(left) :]
             except (BrokenPipeError, ConnectionResetError) as error:
                 code = self._child.wait()
                 self._scope.check()
@@ -252,7 +254,7 @@ class VideoWriter:
         # Where the user's own limit is lower, the file is smaller, and that limit is what has to be said.
         excess = self._limit is not None and os.fstat(self._fd).st_size >= self._limit
         error = encode_failure(self._child, code, finding, excess_bytes=self._limit if excess else None)
-        return error.at(self._stage, self.written)
+        return or_shortage(error, self._child).at(self._stage, self.written)
 
     def close(self) -> None:
         """Kill the encoder where it still runs."""

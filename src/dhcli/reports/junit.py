@@ -5,18 +5,16 @@ What somebody must change in an input is a failure, what went wrong around it an
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import quoteattr
 
 from dhcli.errors import CODES
 from dhcli.events import JobFinished, Refused, Summary
+from dhcli.printable import printable
 
 OURS_TO_CHANGE = frozenset({"input", "audio", "face", "manifest"})
 """The first words of the codes that blame what the user gave."""
-NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""Characters that XML 1.0 cannot hold, not even as references; a file name may have them all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +47,14 @@ def case_of(event: JobFinished) -> Case:
         seconds=event.wall_s,
         code=event.code,
         message=event.message or ("up to date" if event.status == "skipped" else ""),
-        details="\n".join(line for line in (event.message, event.hint, where) if line),
+        details=_details(event.message or "", event.hint or "", where),
         skipped=event.status == "skipped",
     )
 
 
 def case_of_refusal(event: Refused) -> Case:
     """What kept the run from starting."""
-    details = "\n".join((*event.problems, event.hint)).strip()
+    details = _details(*event.problems, event.hint)
     return Case("dh", "dh", code=event.code, message=event.problems[0], details=details)
 
 
@@ -91,13 +89,14 @@ def _lines(case: Case) -> Iterator[str]:
     yield "    </testcase>"
 
 
+def _details(*lines: str) -> str:
+    """Lines of text; nobody's text makes a line of its own."""
+    return "\n".join(printable(line) for line in lines if line)
+
+
 def _quoted(text: str) -> str:
-    return quoteattr(_clean(text))
+    return quoteattr(printable(text))  # which leaves nothing that XML 1.0 cannot hold
 
 
 def _text(text: str) -> str:
-    return _clean(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def _clean(text: str) -> str:
-    return NOT_XML.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

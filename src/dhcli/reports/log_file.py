@@ -7,7 +7,6 @@ one torn line at most. Stages are told apart here: the batch only reports progre
 from __future__ import annotations
 
 import datetime as dt
-import json
 import os
 import stat
 import time
@@ -27,6 +26,7 @@ from dhcli.events import (
     Warned,
     as_json,
 )
+from dhcli.printable import printable_json
 
 PROGRESS_EVERY_S = 10.0
 """A log is read by people, too: without a line per frame a job makes about 3 kB of it."""
@@ -57,7 +57,7 @@ class LogFile:
                 self._context["run_id"] = event.run_id
             case JobStarted():
                 self._end_stage()
-                self._context |= {"job_id": event.job_id, "attempt": event.attempt}
+                self._context |= {"job_id": as_json(event)["job_id"], "attempt": event.attempt}
             case JobFinished() | JobDeferred():
                 self._end_stage()
                 self._context |= {"job_id": None, "attempt": None}
@@ -72,7 +72,7 @@ class LogFile:
         if event.stage != self._context["stage"]:
             self._end_stage()
             self._context["stage"], self._stage_began_s, self._progress_s = event.stage, now, now
-            self._write("stage_started", "info", {"job_id": event.job_id})
+            self._write("stage_started", "info", {"job_id": as_json(event)["job_id"]})
         elif now - self._progress_s >= PROGRESS_EVERY_S:
             self._progress_s = now
             self._write(event.name, "debug", _fields(event))
@@ -85,7 +85,7 @@ class LogFile:
     def _write(self, name: str, level: str, fields: dict[str, Any]) -> None:
         stamp = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         known = {key: _short(value) for key, value in (self._context | fields).items() if value is not None}
-        text = json.dumps({"ts": stamp, "level": level, "event": name} | known, ensure_ascii=False)
+        text = printable_json({"ts": stamp, "level": level, "event": name} | known)
         line = ("\n" * self._torn + text + "\n").encode()
         try:
             written = os.write(self._fd, line)

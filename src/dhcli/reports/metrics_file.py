@@ -11,8 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dhcli import __version__
+from dhcli.disk.regular import read_regular
 from dhcli.events import Summary
 
+MAX_BYTES = 1 << 20
+"""A metrics file has some 2 kB."""
 STATUSES = ("succeeded", "skipped", "failed", "cancelled", "not_started")
 START, END, SUCCESS = "dh_run_start", "dh_run_last_end", "dh_run_last_success"
 STAMP = "_timestamp_seconds"
@@ -36,9 +39,9 @@ Samples = dict[str, float]
 
 
 def read_metrics(path: Path) -> Samples:
-    """The samples of an earlier run; none where there is no file, or no text in it."""
+    """The samples of an earlier run; none where there is no file, or no text in it. Raises OSError."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_regular(path, MAX_BYTES, "metrics file").decode()
     except (FileNotFoundError, UnicodeDecodeError):  # what is no text is no work of ours: it is replaced
         return {}
     return {m["series"]: float(m["value"]) for m in SAMPLE.finditer(text) if m["name"] in KINDS and _number(m["value"])}

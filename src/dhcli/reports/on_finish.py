@@ -17,6 +17,7 @@ import time
 from dhcli.errors import describe
 from dhcli.events import Summary, as_json
 from dhcli.runtime.child import exit_text
+from dhcli.runtime.environment import given_environment
 
 LIMIT_S = 60.0
 AFTER_SIGNAL_S = 10.0
@@ -53,7 +54,7 @@ class OnFinish:
                     shlex.split(self._command),
                     stdin=subprocess.DEVNULL,
                     stdout=STDERR,  # stdout belongs to --json
-                    env=os.environ | _variables(summary, manifest),
+                    env=given_environment() | _variables(summary, manifest),
                     start_new_session=True,
                 )
         except (OSError, ValueError) as error:  # ValueError: no closing quote, or a null byte
@@ -70,7 +71,9 @@ class OnFinish:
 
     def end(self) -> None:
         """Kill the command where it runs, with all that it started."""
-        if self._process is not None:
+        with self._lock:  # it may run already while it is still being started here
+            runs = self._process is not None
+        if runs:
             self._ended.set()
             self._kill()
 

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Self
 
 from dhcli.disk.lock import output_lock
 from dhcli.disk.part import PartFile
-from dhcli.errors import FAILED, OK, RESULTS_LOST, TRY_LATER, DhError, describe
+from dhcli.errors import BUG, FAILED, OK, RESULTS_LOST, TRY_LATER, DhError, describe
 from dhcli.events import BatchStarted, Event, JobFinished, Listener, Refused, Summary, Warned
 from dhcli.reports import metrics_file
 from dhcli.reports.junit import Case, case_of, case_of_refusal, junit_xml
 from dhcli.reports.log_file import LogFile
 from dhcli.reports.on_finish import OnFinish
+from dhcli.runtime.disk_calls import DiskCalls
 
 LESS_THAN_LOST = frozenset({OK, FAILED, TRY_LATER})
 """Exit codes that 74 replaces: a signal, a bug or an unfit machine says more than a lost report."""
+
+LESS_THAN_BUG = LESS_THAN_LOST | {RESULTS_LOST}
 
 LOCK_WAIT_S = 10.0
 """For another run that writes the same report, which takes milliseconds."""
@@ -38,11 +44,27 @@ class Wanted:
 class Reports:
     """The listener of a run; it passes every event on to `show`, the summary with the exit code that holds."""
 
-    def __init__(self, wanted: Wanted, show: Listener, stdout_lost: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        wanted: Wanted,
+        show: Listener,
+        stdout_lost: Callable[[], bool] = lambda: False,
+        stall_timeout_s: float | None = None,
+        dead: Mapping[Path, DhError] = MappingProxyType({}),
+    ) -> None:
+        """A report whose disk gives no answer for `stall_timeout_s` is lost, and the run goes on without it.
+
+        Of those in `dead` that is known already.
+        """
         self._wanted, self._show, self._stdout_lost = wanted, show, stdout_lost
+        self._on_disk = DiskCalls(stall_timeout_s)
         self._began_s = time.monotonic()
         self._log: LogFile | None = None
-        self._said_log_lost = self._lost = self._opened = False
+        self._dead = dict(dead)
+        """Reports whose disk gave no answer: a call for them still waits there, and may come back at any moment."""
+        self._broken: set[str] = set()
+        """Reports in which a bug was found."""
+        self._said_log_lost = self._lost = self._opened = self._ended = False
         self._on_finish = OnFinish(wanted.on_finish) if wanted.on_finish is not None else None
         self._signal: int | None = None
         self._manifest: str | None = None
@@ -51,17 +73,21 @@ class Reports:
         self._peak_rss: int | None = None
 
     def __enter__(self) -> Self:
+        self._on_disk.__enter__()
         return self
 
     def __exit__(self, *exc: object) -> None:
-        if self._log is not None:
-            self._log.close()
-            self._log = None
+        log, self._log = self._log, None
+        if log is not None:
+            with contextlib.suppress(DhError):  # each line was one write: nothing is left to lose
+                self._on_disk(f"the log {self._wanted.log_file}", log.close)
+        self._on_disk.__exit__()
 
     def __call__(self, event: Event) -> None:
+        """Report it. A bug in one report costs neither the others nor the run: it is told, and the exit code is 70."""
         match event:
             case BatchStarted():
-                self._show(event)
+                self._told(event)
                 self._manifest = event.manifest
                 self._open()
                 self._write_log(event)
@@ -72,24 +98,31 @@ class Reports:
             case Refused():
                 self._refused(event)
             case Summary():
-                self._show(self._end(event))
+                self._told(self._end(event))
                 return
             case _:
                 self._write_log(event)
-        self._show(event)
+        self._told(event)
 
     def exit_code(self, code: int) -> int:
         """The exit code where `code` is the run's own: a signal's, or 74 where something that was asked for is lost."""
         if self._signal is not None:
             return 128 + self._signal
+        if self._broken and code in LESS_THAN_BUG:
+            return BUG
         lost = self._lost or self._stdout_lost()
         return RESULTS_LOST if lost and code in LESS_THAN_LOST else code
 
     def signalled(self, number: int) -> None:
         """A signal came: whatever is made at the end, it is not to keep the run from ending. From another thread."""
         self._signal = self._signal or number
+        self._on_disk.hurry()
         if self._on_finish is not None:
             self._on_finish.end()
+
+    def hurry(self) -> None:
+        """The process is about to end: wait for no disk any more. From another thread."""
+        self._on_disk.hurry()
 
     @property
     def began(self) -> bool:
@@ -99,13 +132,21 @@ class Reports:
     def _open(self) -> None:
         self._opened = True
         wanted = self._wanted
-        if wanted.log_file is not None:
-            try:
-                self._log = LogFile(wanted.log_file)
-            except OSError as error:
-                self._lose(f"The log {wanted.log_file} cannot be opened: {_reason(error)}.")
+        for path, error in self._dead.items():
+            self._lose(f"The report {path} is not written: {error.message}")
+        if wanted.log_file is not None and wanted.log_file not in self._dead:
+            with self._guarded(f"log {wanted.log_file}"):
+                self._open_log(wanted.log_file)
         if wanted.metrics_file is not None:
             self._write_metrics(wanted.metrics_file, lambda earlier: metrics_file.started(earlier, time.time()))
+
+    def _open_log(self, path: Path) -> None:
+        try:
+            self._log = self._on_disk(f"the log {path}", lambda: LogFile(path))
+        except OSError as error:
+            self._lose(f"The log {path} cannot be opened: {_reason(error)}.")
+        except DhError as error:
+            self._lose(f"The log is not written: {error.message}")
 
     def _note(self, event: JobFinished) -> None:
         self._frames += event.frames
@@ -116,16 +157,19 @@ class Reports:
 
     def _end(self, summary: Summary) -> Summary:
         """Everything that is made at the end; the summary with the exit code that holds."""
+        self._ended = True
         wanted = self._wanted
         if wanted.junit is not None:
-            self._write(wanted.junit, "JUnit file", lambda: junit_xml(self._cases, summary))
+            with self._guarded(f"JUnit file {wanted.junit}"):
+                self._write(wanted.junit, "JUnit file", lambda: junit_xml(self._cases, summary))
         if wanted.metrics_file is not None:
             self._write_metrics(wanted.metrics_file, lambda earlier: self._last_samples(earlier, summary))
         summary = dataclasses.replace(summary, exit_code=self.exit_code(summary.exit_code))
         if self._on_finish is not None:
-            trouble = self._on_finish.run(summary, self._manifest)
-            if trouble is not None:
-                self._warn("on_finish.failed", f"--on-finish {wanted.on_finish}: {trouble}.")
+            with self._guarded("--on-finish"):
+                trouble = self._on_finish.run(summary, self._manifest)
+                if trouble is not None:
+                    self._warn("on_finish.failed", f"--on-finish {wanted.on_finish}: {trouble}.")
         self._write_log(summary)
         return dataclasses.replace(summary, exit_code=self.exit_code(summary.exit_code))
 
@@ -134,6 +178,8 @@ class Reports:
         if not self._opened:
             self._open()
         self._write_log(event)
+        if self._ended:  # a bug after the last word
+            return
         self._cases.append(case_of_refusal(event))
         spent_s = time.monotonic() - self._began_s
         self._end(
@@ -161,27 +207,45 @@ class Reports:
         def text() -> str:
             return metrics_file.metrics_text(change(metrics_file.read_metrics(path)))
 
-        try:
-            self._write(path, "metrics file", text)
-        except OSError as error:
-            self._lose(f"The metrics file {path} cannot be read: {_reason(error)}.")
+        with self._guarded(f"metrics file {path}"):
+            try:
+                self._write(path, "metrics file", text)
+            except OSError as error:
+                self._lose(f"The metrics file {path} cannot be read: {_reason(error)}.")
 
     def _write(self, path: Path, what: str, text: Callable[[], str]) -> None:
         """The whole file or none: its reader may come at any moment, and so may another run that writes it."""
-        try:
-            with output_lock(path, wait_s=LOCK_WAIT_S if self._signal is None else 0.0), PartFile(path) as part:
+        tries: list[None] = []  # to get its lock: who waits for another run waits for no disk
+
+        def write() -> None:
+            wait_s = LOCK_WAIT_S if self._signal is None else 0.0
+            with output_lock(path, wait_s=wait_s, check=lambda: tries.append(None)), PartFile(path) as part:
                 part.write(text().encode())
                 part.commit()
+
+        if path in self._dead:
+            return
+        try:
+            self._on_disk(f"the {what} {path}", write, lambda: len(tries))
         except DhError as error:
+            if error.code == "stalled":
+                self._dead[path] = error
             self._lose(f"The {what} is not written: {error.message}")
 
     def _write_log(self, event: Event) -> None:
-        if self._log is None:
+        log = self._log
+        if log is None:
             return
-        self._log(event)
-        if self._log.broken is not None and not self._said_log_lost:
-            self._said_log_lost = True
-            self._lose(f"Lines of the log {self._wanted.log_file} are missing: {_reason(self._log.broken)}.")
+        with self._guarded(f"log {self._wanted.log_file}"):
+            try:
+                self._on_disk(f"the log {self._wanted.log_file}", lambda: log(event))
+            except DhError as error:
+                self._log = None
+                self._lose(f"Lines of the log are missing: {error.message}")
+                return
+            if log.broken is not None and not self._said_log_lost:
+                self._said_log_lost = True
+                self._lose(f"Lines of the log {self._wanted.log_file} are missing: {_reason(log.broken)}.")
 
     def _lose(self, message: str) -> None:
         self._lost = True
@@ -189,8 +253,24 @@ class Reports:
 
     def _warn(self, code: str, message: str) -> None:
         warning = Warned(None, code, message)
-        self._show(warning)
+        self._told(warning)
         self._write_log(warning)
+
+    def _told(self, event: Event) -> None:
+        """Show it to people and programs."""
+        with self._guarded("terminal or stdout"):
+            self._show(event)
+
+    @contextlib.contextmanager
+    def _guarded(self, what: str) -> Iterator[None]:
+        """Go on where something unforeseen is raised in a report. Said once: every event would say it again."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - the last place that can keep a bug in a report from the run
+            if what not in self._broken:
+                self._broken.add(what)
+                lines = "".join(traceback.format_exception(error))
+                self._lose(f"By a bug in dh, something is missing in the {what}; please report it. {lines}")
 
 
 def _reason(error: OSError) -> str:

@@ -122,7 +122,7 @@ class OutputInfo(Part):
     """What was read back from the finished file."""
 
     path: str = Field(description="Absolute path.")
-    bytes: int = Field(description="Size of the file; a file of another size is not dh's.")
+    bytes: int = Field(description="Size of the file; a file of another size or hash is not dh's.")
     sha256: str = Field(description="SHA-256 of the file, in hex.")
     width: int = Field(description="Width, px.")
     height: int = Field(description="Height, px.")
@@ -140,11 +140,20 @@ class LastSuccess(Part):
     output: OutputInfo = Field(description="What it left on the disk.")
 
 
+class FileContent(Part):
+    """A file that dh wrote, told from any other by size and hash."""
+
+    bytes: int = Field(description="Size of the file.")
+    sha256: str = Field(description="SHA-256 of the file, in hex.")
+
+
 class PutInPlace(Part):
-    """Files that become the output by a rename, which a kill may separate from the result."""
+    """Files that become the output by a rename. A kill may separate the rename from the result that tells of it."""
 
     path: str = Field(description="Absolute path of the output.")
-    inodes: tuple[int, ...] = Field(description="Their inodes: an output with one of them is dh's work.")
+    contents: tuple[FileContent, ...] = Field(
+        default=(), description="Their sizes and hashes: an output with one of them is dh's work."
+    )
 
 
 class FrameCounts(Part):

@@ -5,17 +5,20 @@ What a job does to earn one, and whether an earlier one still holds, is not know
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import json
 import os
+import re
+import stat
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import AwareDatetime, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from dhcli.disk.part import PartFile
-from dhcli.disk.regular import read_regular
-from dhcli.errors import describe
+from dhcli.disk.regular import FileStamp, open_regular
+from dhcli.errors import TOO_MANY_FILES, DhError, as_dh_error, describe
+from dhcli.printable import printable_json
 from dhcli.results.parts import (
     READING,
     EarlierAttempt,
@@ -30,14 +33,17 @@ from dhcli.results.parts import (
     Resources,
     Timings,
     WarningInfo,
+    without_surrogates,
 )
 
 SCHEMA_VERSION = 1
-MAX_NAME_BYTES = 250
-"""Of an id that names a file: every file system takes 255 bytes, and `.json` is five."""
-ID_BYTES_KEPT = 200
 MAX_BYTES = 16 << 20
 """A result has some 5 kB, and 100 for each gap in which the face is missing."""
+HEAD_BYTES = 4096
+HEAD = re.compile(rb'\s*\{\s*"schema_version":\s*([0-9]{1,9}),\s*"job_id":\s*"')
+"""How a result of dh begins, so that one is recognised that was cut in two."""
+STAGE = "result"
+"""Of the error where a file that is not dh's, or is a newer one's, has the result's name."""
 RENDER_VERSION = 3
 """Counted up when the same inputs and options render to other pixels or sound; every output is then out of date."""
 
@@ -71,7 +77,9 @@ class JobResult(Part):
     inputs: Inputs = Field(default=Inputs(), description="The files that were read.")
     output: OutputInfo | None = Field(default=None, description="Set exactly when succeeded or skipped.")
     owns_output: bool = Field(
-        default=False, description="A file at the output's path was put there by dh; another run may replace it."
+        default=False,
+        description="The file at the output's path is as large as one that dh put there. It is replaced only where its "
+        "hash is that file's, too.",
     )
     last_success: LastSuccess | None = Field(
         default=None,
@@ -109,55 +117,104 @@ class UnreadableResultError(Exception):
     """A result file is there but says nothing: damaged, or written by a newer dh. The text says which."""
 
 
-def result_path(save_path: Path, job_id: str, results_dir: Path | None = None) -> Path:
-    """`<save_path>.json`, or `<id>.json` in `results_dir`; an id too long for a name is cut, and gets a hash."""
-    if results_dir is None:
-        return save_path.with_name(f"{save_path.name}.json")
-    name = os.fsencode(job_id.replace("%", "%25").replace("/", "%2F"))
-    if len(name) > MAX_NAME_BYTES:
-        start = name[:ID_BYTES_KEPT].decode("utf-8", "ignore")
-        return results_dir / f"{start}.{hashlib.sha256(name).hexdigest()[:16]}.json"
-    return results_dir / f"{os.fsdecode(name)}.json"
-
-
 def result_schema() -> dict[str, Any]:
     """JSON Schema of a result file as dh writes it: every field is there."""
     schema = JobResult.model_json_schema(mode="serialization")
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
-def write_result(path: Path, result: JobResult, *, root: Path | None = None) -> None:
+def write_result(
+    path: Path, result: JobResult, *, root: Path | None = None, known: FileStamp | None = None
+) -> FileStamp:
     """Put the result at `path`, whole or not at all, nowhere out of `root`; only under the lock of the job's output.
 
-    Raises DhError output.not_writable or output.disk_full.
+    A result of dh is replaced, and nothing else: the return value is `known` at the next call, which need not read what
+    this one has written. Raises DhError output.not_writable, output.disk_full and, as `read_result`, output.exists.
     """
-    text = json.dumps(result.model_dump(mode="json"), ensure_ascii=False, indent=2, allow_nan=False)
+    text = printable_json(result.model_dump(mode="json"), indent=2)
+    before = _replaceable(path, known)
     with PartFile(path, root=root) as part:
         part.write(text.encode() + b"\n")
-        part.commit()
+        part.commit(whole=lambda: _replaceable(path, before))
+        return FileStamp.of(part.fd)
 
 
 def result_bytes(path: Path) -> bytes:
-    """What is written at `path`. Raises OSError, also for what is no file: opening a pipe would wait for its writer."""
-    return read_regular(path, MAX_BYTES, "result")
+    """What is written at `path`; of a file that is too large for a result, the beginning.
+
+    Raises OSError, also for what is no file: opening a pipe would wait for its writer.
+    """
+    with os.fdopen(open_regular(path), "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        return file.read(MAX_BYTES if size <= MAX_BYTES else HEAD_BYTES)
 
 
 def read_result(path: Path) -> JobResult | None:
-    """The result at `path`, None where there is none. Raises UnreadableResultError."""
-    try:
-        data = json.loads(result_bytes(path))
-    except FileNotFoundError:
+    """The result at `path`, or where a link there leads to; None where nothing is.
+
+    Raises UnreadableResultError where it is a damaged result of dh, and DhError output.exists where it is another file,
+    or the result of a newer dh.
+    """
+    if not os.path.lexists(path):
         return None
-    except (OSError, ValueError, RecursionError) as error:
+    try:
+        content = result_bytes(path)
+    except OSError as error:
+        if error.errno in TOO_MANY_FILES:
+            raise as_dh_error(error, STAGE) from error
+        raise _kept(path, f"cannot be read ({error.strerror}), so that nothing says whether dh wrote it") from error
+    try:
+        data = json.loads(content.decode())
+        if b"\\u" in content:
+            data = without_surrogates(data)  # no other program could read what is made of them
+    except (ValueError, RecursionError) as error:
+        head = HEAD.match(content)
+        _refuse_foreign(path, int(head[1]) if head is not None else None)
         raise UnreadableResultError(f"{path}: {describe(error)}") from error
-    version = data.get("schema_version") if isinstance(data, dict) else None
-    if isinstance(version, int) and version > SCHEMA_VERSION:
-        raise UnreadableResultError(
-            f"{path}: written by a newer dh (format {version}; this one reads {SCHEMA_VERSION})"
-        )
+    _refuse_foreign(path, _format_of(data))
     try:
         return JobResult.model_validate(data, context=READING)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"])) or "the whole"
         raise UnreadableResultError(f"{path}: {where}: {first['msg']}") from error
+
+
+def _format_of(data: Any) -> int | None:
+    """The version of the format that a whole JSON has; None where it is not a result of dh."""
+    if not isinstance(data, dict) or not all(isinstance(data.get(key), str) for key in ("job_id", "status", "run_id")):
+        return None
+    version = data.get("schema_version")
+    return version if isinstance(version, int) else None
+
+
+def _refuse_foreign(path: Path, version: int | None) -> None:
+    if version is None:
+        raise _kept(path, "is not a result of dh")
+    if version > SCHEMA_VERSION:
+        raise _kept(path, f"was written by a newer dh (format {version}; this one reads {SCHEMA_VERSION})")
+
+
+def _replaceable(path: Path, known: FileStamp | None) -> FileStamp | None:
+    """The stamp of what is at `path`, None where nothing is. Raises DhError output.exists where it has to stay."""
+    try:
+        found = path.lstat()
+    except OSError:  # nothing there, or no way to it: writing says which
+        return None
+    stamp = FileStamp.of_stat(found)
+    if stamp.same_content(known):
+        return stamp
+    if stat.S_ISLNK(found.st_mode):  # a rename would replace the link, and not what it leads to
+        raise _kept(path, "is a symbolic link")
+    with contextlib.suppress(UnreadableResultError):
+        read_result(path)
+    return stamp
+
+
+def _kept(path: Path, found: str) -> DhError:
+    return DhError(
+        "output.exists",
+        f"The result has no place: {path} {found}, and dh does not replace it.",
+        hint="Move that file away, or name another save_path (with --results-dir, another id).",
+        stage=STAGE,
+    )

@@ -8,15 +8,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import JsonValue
 
-from dhcli.media.boxes import is_cut
 from dhcli.options import LIKE
-from dhcli.results.parts import LastSuccess, ModelInfo, PutInPlace, without_surrogates
+from dhcli.results.parts import FileContent, LastSuccess, ModelInfo, PutInPlace, without_surrogates
 from dhcli.results.result import RENDER_VERSION, JobResult
 from dhcli.types import Numbers
 
@@ -59,10 +59,10 @@ class Ingredients:
 def why_render(previous: JobResult, ingredients: Ingredients, save_path: Path) -> str | None:
     """Why the job has to be rendered again, or None where the earlier output is up to date."""
     output = previous.output
-    if output is None:  # an attempt that rendered nothing does not make an earlier output worse
+    if output is None:  # an attempt that put nothing in place leaves an earlier output up to date
         success = previous.last_success
-        killed = previous.status == "running"
-        if killed or success is None or success.fingerprint != ingredients.fingerprint:
+        replaced = previous.status == "running" or previous.put_in_place is not None
+        if replaced or success is None or success.fingerprint != ingredients.fingerprint:
             return _how_it_ended(previous)
         output = success.output
     elif previous.fingerprint != ingredients.fingerprint:
@@ -121,25 +121,32 @@ def killed_in_a_row(previous: JobResult | None, fingerprint: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Legacy:
-    """What earlier attempts left behind that later ones have to know."""
+    """What an earlier attempt's result tells the next attempt about the output's path."""
 
     last_success: LastSuccess | None = None
     put_in_place: PutInPlace | None = None
-    """Set where an attempt was killed after it put the output in place, before its result said so."""
-    owns_output: bool = False
-    """The file at the output's path is dh's own, as dh left it, and may be replaced."""
+    """Set where an attempt died, or failed, around the rename of its output."""
+    written: tuple[FileContent, ...] = ()
+    """Every file that dh may have left at the path."""
+
+    def may_own(self, size: int) -> bool:
+        """Whether a file of `size` bytes at the path can be dh's; only its hash proves it."""
+        return any(file.bytes == size for file in self.written)
+
+    def owns(self, size: int, sha256: str) -> bool:
+        """Whether dh wrote the file of this size and hash: then it may be replaced."""
+        return FileContent(bytes=size, sha256=sha256) in self.written
 
 
 def legacy(previous: JobResult | None, save_path: Path, *, beside: bool) -> Legacy:
-    """What `previous` and the file at `save_path` tell together.
+    """What `previous` tells about the file at `save_path`.
 
-    A file is dh's where a result tells of this path and of a file of this size, or of this inode; or of this path, and
-    the file is an MP4 that was cut: that is nobody's work. `beside`: the result lies beside the output, and both may
-    have been moved together, so that the name alone counts.
+    `beside`: the result lies beside the output. Both may have been moved together, so only the file's name has to be
+    the recorded one, not its folder.
     """
     if previous is None:
         return Legacy()
-    success = previous.last_success
+    success, put = previous.last_success, previous.put_in_place
     if previous.output is not None:
         limit = previous.options.get("limit_frames")
         success = LastSuccess(
@@ -147,28 +154,26 @@ def legacy(previous: JobResult | None, save_path: Path, *, beside: bool) -> Lega
             limit_frames=limit if isinstance(limit, int) else None,
             output=previous.output,
         )
-    try:
-        found = save_path.lstat()
-    except OSError:
-        return Legacy(success)
-    put = previous.put_in_place
-    if put is not None and found.st_ino in put.inodes and _same_place(put.path, save_path, beside):
-        return Legacy(None, put, owns_output=True)
-    owns = (
-        success is not None
-        and _same_place(success.output.path, save_path, beside)
-        and (found.st_size == success.output.bytes or _damaged(save_path, found.st_size, success))
-    )
-    return Legacy(success, owns_output=owns)
-
-
-def _damaged(save_path: Path, size: int, success: LastSuccess) -> bool:
-    try:
-        return size < success.output.bytes and is_cut(save_path)
-    except OSError:  # what cannot be read is not known to be dh's
-        return False
+    written: tuple[FileContent, ...] = ()
+    if success is not None and _same_place(success.output.path, save_path, beside):
+        written += (FileContent(bytes=success.output.bytes, sha256=success.output.sha256),)
+    if put is not None and _same_place(put.path, save_path, beside):
+        written += put.contents
+    return Legacy(success, put, written)
 
 
 def _same_place(recorded: str, save_path: Path, beside: bool) -> bool:
     now = without_surrogates(os.fspath(save_path))
     return Path(recorded).name == Path(now).name if beside else os.path.normpath(recorded) == os.path.normpath(now)
+
+
+def made_by_another_ffmpeg(previous: JobResult, now: str | None) -> str | None:
+    """The version of ffmpeg that made the earlier output, where its major number is not that of the version `now`."""
+    before = previous.environment.ffmpeg
+    return before if before is not None and now is not None and _major(before) != _major(now) else None
+
+
+def _major(version: str) -> str:
+    """`7` of `7.0.2-static` and of `n7.1`; a development build's whole name, such as `N-109468-gd39b34123d`."""
+    found = re.match(r"n?(\d+)", version)
+    return found[1] if found else version

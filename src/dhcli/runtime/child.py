@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from typing import IO
 
 from dhcli.errors import DhError
+from dhcli.runtime.environment import child_environment
 from dhcli.runtime.threads import start_thread
 
 STDERR_LINES = 200
@@ -76,7 +77,10 @@ class Child:
         self.name = name
         self.argv = tuple(argv)
         self._on_flood = on_flood
-        self._guard = subprocess.Popen(GUARD, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, process_group=0)
+        environment = child_environment()
+        self._guard = subprocess.Popen(
+            GUARD, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, process_group=0, env=environment
+        )
         self._group_lock = threading.Lock()
         try:
             # Own group: Ctrl-C in the terminal must not reach ffmpeg, which would finish a short but valid file.
@@ -87,6 +91,7 @@ class Child:
                 stderr=subprocess.PIPE,
                 pass_fds=tuple(pass_fds),
                 process_group=self._guard.pid,
+                env=environment,
                 bufsize=0,
             )
         except BaseException:

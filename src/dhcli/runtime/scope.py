@@ -169,6 +169,11 @@ class Scope:
         self.check()
         self.beat(stage)
 
+    @property
+    def moved_s(self) -> float:
+        """When anything made progress last; 0 before the first time."""
+        return max((at for at in tuple(self._beats.values()) if at is not None), default=0.0)
+
     def idle(self, stage: str) -> None:
         """`stage` waits for another one: whatever happens now is not its fault."""
         self._beats[stage] = None

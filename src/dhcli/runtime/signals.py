@@ -16,9 +16,9 @@ from types import FrameType
 from typing import Any, Self
 
 from dhcli.errors import DhError
+from dhcli.runtime.early import SIGNALS, end_now
 from dhcli.runtime.threads import start_thread
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 REPEAT_S = 0.5
 """A signal that follows the first this soon is the same wish: `timeout` sends two, a closing terminal HUP and TERM."""
 END = b"\0"
@@ -90,6 +90,34 @@ class StopSignals:
             self._on_first(number)
         elif time.monotonic() - self._first_at > REPEAT_S:
             self._on_second(number)
+
+
+def obey_in_long_calls() -> None:
+    """Where `early` has taken the signals: let them end the process at once, also while a native call lasts.
+
+    Before any thread that could end the process otherwise, and only for a program that is dh itself.
+    """
+    if not any(signal.getsignal(number) is end_now for number in SIGNALS):
+        return
+    try:
+        reading, writing = os.pipe()
+    except OSError:  # a run needs more files, and says so; until then a signal waits for the end of a call
+        return
+    os.set_blocking(writing, False)
+    try:
+        start_thread(threading.Thread(target=_obey, args=(reading,), name="early signals", daemon=True))
+    except DhError:  # the same with threads
+        os.close(reading)
+        os.close(writing)
+        return
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+
+
+def _obey(reading: int) -> None:
+    while byte := os.read(reading, 1):
+        number = byte[0]
+        if signal.getsignal(number) is end_now:  # else somebody else has taken it meanwhile
+            end_now(number, None)
 
 
 def _heard_elsewhere(_: int, __: FrameType | None) -> None:

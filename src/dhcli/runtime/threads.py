@@ -8,9 +8,11 @@ from __future__ import annotations
 import os
 import threading
 
-from dhcli.errors import DhError
+from dhcli.errors import MORE_THREADS, DhError
 
 BLAS_THREADS = "OPENBLAS_NUM_THREADS"
+THREADS, THREADS_A_CORE = 16, 4
+"""What dh and its two ffmpegs have at once: 30 on 2 cores, most of them the encoder's, one and a half a core."""
 
 
 def cores() -> int:
@@ -40,5 +42,28 @@ def start_thread(thread: threading.Thread) -> None:
         raise DhError(
             "env.limits",
             f"The thread '{thread.name}' could not be started: {error}.",
-            hint="Raise the limits of processes or memory (ulimit -u, -v; pids.max of a container).",
+            hint=MORE_THREADS,
         ) from error
+
+
+def check_threads() -> int:
+    """How many threads a render may need besides those that run; they are started, and end at once.
+
+    Raises DhError env.limits where the system does not have so many.
+    """
+    wanted = THREADS + THREADS_A_CORE * cores()
+    end = threading.Event()
+    started: list[threading.Thread] = []
+    try:
+        for _ in range(wanted):
+            thread = threading.Thread(target=end.wait, name="trial", daemon=True)
+            thread.start()
+            started.append(thread)
+    except RuntimeError as error:
+        found = f"Only {len(started)} of the {wanted} threads that a render may need can be started: {error}."
+        raise DhError("env.limits", found, hint=MORE_THREADS) from error
+    finally:
+        end.set()
+        for thread in started:
+            thread.join()
+    return wanted

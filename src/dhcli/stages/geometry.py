@@ -7,12 +7,14 @@ face, whose eyes are 1.775 apart.
 from __future__ import annotations
 
 import io
+import math
 import zipfile
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from dhcli.errors import DhError
+from dhcli.errors import DhError, describe
 from dhcli.stages.align import crop_matrix
 from dhcli.types import F64, Pose
 
@@ -28,6 +30,8 @@ UPPER_LIP, LOWER_LIP = 35, 25
 CLOSED_GAP = 0.02
 """Canonical units between closed inner lips; people at rest have 0.01 to 0.02."""
 
+MOST_BYTES = 1 << 20
+"""Of a geometry file: its numbers take 74 kB in double precision."""
 SHAPES: dict[str, tuple[int, ...]] = {
     "canonical": (LANDMARKS, 3),
     "stable": (38,),
@@ -61,26 +65,55 @@ class Geometry:
         return mouth + np.tensordot(code, self.basis, 1)
 
 
+class _UnfitError(ValueError):
+    """An array is not what is expected; the text says how."""
+
+
 def load_geometry(data: bytes, name: str = "geometry.npz") -> Geometry:
     """The geometry in an .npz file's bytes. Raises model.incompatible where an array is missing or of another shape."""
+    if len(data) > MOST_BYTES:
+        raise _incompatible(name, f"it has {len(data)} bytes, no geometry has more than {MOST_BYTES}")
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in SHAPES if key in archive}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise _incompatible(name, f"not an .npz archive of plain arrays ({error})") from error
-    for key, shape in SHAPES.items():
-        if key not in arrays:
-            raise _incompatible(name, f"no array '{key}'")
-        if arrays[key].shape != shape or arrays[key].dtype.kind not in "iuf":
-            raise _incompatible(name, f"'{key}' is {arrays[key].dtype} {arrays[key].shape}, not numbers {shape}")
-        if not np.isfinite(arrays[key]).all():
-            raise _incompatible(name, f"'{key}' has values that are not numbers")
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            arrays: dict[str, Any] = {key: _array(archive, key, shape) for key, shape in SHAPES.items()}
+    except _UnfitError as error:
+        raise _incompatible(name, str(error)) from error
+    except Exception as error:  # zipfile, zlib and numpy raise whatever a stranger's bytes lead them to
+        raise _incompatible(name, f"not an .npz archive of plain arrays ({describe(error)})") from error
     rows = {key: arrays[key].astype(np.intp) for key in ("stable", "mouth")}
     for key, index in rows.items():
         if index.min() < 0 or index.max() >= LANDMARKS:
             raise _incompatible(name, f"'{key}' names landmarks outside 0..{LANDMARKS - 1}")
     floats = {key: arrays[key].astype(np.float64) for key in ("canonical", "basis", "projection")}
     return Geometry(**rows, **floats)
+
+
+def _array(archive: zipfile.ZipFile, key: str, shape: tuple[int, ...]) -> np.typing.NDArray[Any]:
+    """An array, unpacked only where its header promises what is expected: 1.5 MB may unpack to 1.5 GB.
+
+    Raises _UnfitError with what was found instead, and what zipfile and numpy raise.
+    """
+    try:
+        entry = archive.getinfo(f"{key}.npy")
+    except KeyError:
+        raise _UnfitError(f"no array '{key}'") from None
+    if entry.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:  # what numpy writes
+        raise _UnfitError(f"'{key}' is compressed in a way that numpy does not use ({entry.compress_type})")
+    with archive.open(entry) as file:
+        if np.lib.format.read_magic(file) != (1, 0):  # newer ones are for arrays with named fields
+            raise _UnfitError(f"'{key}' is no plain array")
+        found, columns_first, dtype = np.lib.format.read_array_header_1_0(file)
+        if dtype.hasobject:
+            raise _UnfitError(f"not an .npz archive of plain arrays ('{key}' has objects)")
+        if found != shape or dtype.kind not in "iuf":
+            raise _UnfitError(f"'{key}' is {dtype} {found}, not numbers {shape}")
+        size = math.prod(shape) * dtype.itemsize
+        if entry.file_size - file.tell() != size:
+            raise _UnfitError(f"'{key}' has {entry.file_size - file.tell()} bytes of numbers, not {size}")
+        array = np.frombuffer(file.read(size), dtype).reshape(shape, order="F" if columns_first else "C")
+    if not np.isfinite(array).all():
+        raise _UnfitError(f"'{key}' has values that are not numbers")
+    return array
 
 
 def _incompatible(name: str, found: str) -> DhError:

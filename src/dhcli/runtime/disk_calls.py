@@ -1,0 +1,160 @@
+"""Calls that a disk may never answer, made in threads of their own, so that whoever waits for one can stop waiting.
+
+A read of a file whose server is gone sits in the kernel, where no signal and no exception reaches it. Its thread is
+left behind, and the process ends in spite of it. What is called and what a stall means is the caller's business.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Generic, Self, TypeVar
+
+from dhcli.errors import DhError
+from dhcli.runtime.threads import start_thread
+
+STALL_S = 60.0
+"""As --stall-timeout, for commands without that flag."""
+AGAIN_S = 5.0
+"""After one call without an answer: what else lies on that disk is not worth another minute."""
+HURRY_S = 0.5
+"""For all calls together, once the run is to end."""
+LEAST_S = 0.1
+"""What each call gets all the same: a disk that works takes less."""
+TICK_S = 0.05
+
+T = TypeVar("T")
+
+
+class DiskCalls:
+    """Makes calls and waits for each as long as something moves. For any number of threads.
+
+    While its block lasts, threads are kept for the next calls: one line of a log takes 30 µs then instead of 100.
+    """
+
+    def __init__(self, stall_timeout_s: float | None = None) -> None:
+        self._limit_s = STALL_S if stall_timeout_s is None else stall_timeout_s
+        self._until_s: float | None = None
+        self._free: collections.deque[_Caller] = collections.deque()
+        self._keeping = False
+
+    def __enter__(self) -> Self:
+        self._keeping = True
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._keeping = False
+        while self._free:
+            self._free.pop().end()
+
+    def __call__(
+        self, what: str | Callable[[], str], call: Callable[[], T], moved: Callable[[], object] = lambda: None
+    ) -> T:
+        """What `call` returns or raises. Raises DhError stalled, with `what` in its message, where no answer comes.
+
+        A long call shows by a new `what`, or by a new value of `moved`, that it goes on. Where the system has no thread
+        to give, nobody watches.
+        """
+        try:
+            caller = self._free_caller()
+        except DhError:
+            return call()
+        made = _Call(call)
+        caller.take(made)
+        try:
+            self._wait(made, what, moved)
+        except BaseException:
+            caller.leave()
+            raise
+        if self._keeping:
+            self._free.append(caller)
+        else:
+            caller.end()
+        return made.answer()
+
+    def _free_caller(self) -> _Caller:
+        with contextlib.suppress(IndexError):  # none is free
+            return self._free.pop()
+        return _Caller()
+
+    def _wait(self, made: _Call[T], what: str | Callable[[], str], moved: Callable[[], object]) -> None:
+        seen, waited_s = (_text(what), moved()), 0.0
+        while not made.done.wait(TICK_S):
+            waited_s += TICK_S  # not by the clock: while the machine sleeps no disk is to blame
+            if seen != (seen := (_text(what), moved())):
+                waited_s = 0.0
+            if waited_s >= (limit_s := self._patience_s()):
+                self._limit_s = min(self._limit_s, AGAIN_S)
+                raise _stalled(seen[0], limit_s)
+
+    def hurry(self) -> None:
+        """From now on, wait `HURRY_S` in all. From any thread."""
+        if self._until_s is None:
+            self._until_s = time.monotonic() + HURRY_S
+
+    def _patience_s(self) -> float:
+        if self._until_s is None:
+            return self._limit_s
+        return min(self._limit_s, max(LEAST_S, self._until_s - time.monotonic()))
+
+
+class _Caller:
+    """A thread that makes one call after another. Raises DhError env.limits where none can be started."""
+
+    def __init__(self) -> None:
+        self._calls: queue.SimpleQueue[_Call[Any] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="disk", daemon=True)
+        start_thread(self._thread)
+
+    def take(self, call: _Call[Any]) -> None:
+        self._calls.put(call)
+
+    def end(self) -> None:
+        """Once its last call is answered."""
+        self.leave()
+        self._thread.join()
+
+    def leave(self) -> None:
+        """Let it end by itself, should its last call ever be answered."""
+        self._calls.put(None)
+
+    def _run(self) -> None:
+        while (call := self._calls.get()) is not None:
+            call.run()
+
+
+class _Call(Generic[T]):
+    def __init__(self, call: Callable[[], T]) -> None:
+        self._call = call
+        self._answer: list[T] = []
+        self._error: BaseException | None = None
+        self.done = threading.Event()
+
+    def run(self) -> None:
+        try:
+            self._answer.append(self._call())
+        except BaseException as error:  # noqa: BLE001 - it belongs to who asked
+            self._error = error
+        finally:
+            self.done.set()
+
+    def answer(self) -> T:
+        if self._error is not None:
+            raise self._error
+        return self._answer[0]
+
+
+def _text(what: str | Callable[[], str]) -> str:
+    return what if isinstance(what, str) else what()
+
+
+def _stalled(what: str, limit_s: float) -> DhError:
+    return DhError(
+        "stalled",
+        f"No answer from the disk for {limit_s:g} s: {what}.",
+        hint="Look at that disk, or at the network that it is reached by, and start the same command again.",
+    )
