@@ -1,8 +1,7 @@
 """One attempt at one job: lock, skip or render, commit, and the result file that tells the truth about it.
 
 The order is the promise: what is up to date or refused is left as it is; otherwise `running` is on the disk before
-anything is rendered, the output is renamed only after it was read back, and `succeeded` is written last. How frames and
-sound are made, which job comes next and whether there will be another attempt is not known here.
+anything is rendered, the output is renamed only after it was read back, and `succeeded` is written last.
 """
 
 from __future__ import annotations
@@ -90,6 +89,8 @@ class Attempt:
             with self._locked(check):
                 if (error := self._same_output()) is None:
                     return self._run_locked(publish, abandon)
+                if self._settings.results_dir is not None:
+                    return self._ending.fail(error)
         except Exception as unforeseen:  # noqa: BLE001 - one bad job never ends the others
             error = as_dh_error(unforeseen, "job")
             if error.code not in {"env.locked", "job.cancelled"}:
@@ -241,7 +242,7 @@ class Attempt:
         success = self._record.last_success
         assert success is not None
         try:
-            with InputFile(self._job.save_path, "output") as output, scope.stage("hash"):
+            with InputFile(self._job.save_path, "output") as output:
                 found = content_sha256(output, scope)
         except DhError as error:
             return f"stale: {error.message}"
@@ -261,7 +262,7 @@ class Attempt:
         )
 
     def _same_output(self) -> DhError | None:
-        """Why the file at the output's path is another job's of this run; its result may be that job's as well.
+        """Why the file at the output's path is another job's of this run; the result beside it is that job's as well.
 
         The manifest's check compares names. It cannot tell of names that differ in case only on every disk, nor of
         folders that were linked together since.
@@ -326,6 +327,7 @@ class Attempt:
     def _render(self, scope: Scope, sources: Sources) -> None:
         job, record, root = self._job, self._record, self._settings.root
         with self._monitor(scope), PartFile(job.save_path, root=root) as part:
+            self._ending.part = part
             with scope.stage("commit"):
                 self._ending.begin()
             with scope.waiting(PREPARING):

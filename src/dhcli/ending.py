@@ -1,7 +1,7 @@
 """How a job's result gets to the disk: by the thread that runs the job, or by the one that gives it up; never by both.
 
 A job is given up where it cannot be ended: its thread sits in a native call or in a dead disk, and may come back at any
-moment, also while its result is being written for it. What the job did, and why it ended, is not known here.
+moment, also while its result is being written for it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from dhcli.disk.lock import lock_path
-from dhcli.disk.part import part_path, translated
+from dhcli.disk.part import PartFile, translated
 from dhcli.disk.regular import FileStamp
 from dhcli.errors import DhError, as_dh_error, describe
 from dhcli.options import Job
@@ -44,6 +44,8 @@ class Ending:
     def __init__(self, job: Job, settings: Settings, record: Record) -> None:
         self._job, self._settings, self._record = job, settings, record
         self._result_path = settings.result_path(job)
+        self.part: PartFile | None = None
+        """What is rendered into, once there is one: whoever gives the job up removes it."""
         self._written_stamp: FileStamp | None = None
         self._pen = threading.Lock()
         self._outcome: Outcome | None = None
@@ -72,7 +74,8 @@ class Ending:
         if self._pen.acquire(timeout=PEN_S) and self._outcome is not None:
             return self._outcome  # it came back in the last moment, and its result is on the disk
         with contextlib.suppress(OSError):  # its disk may be the reason
-            part_path(self._job.save_path).unlink()
+            if self.part is not None:
+                self.part.discard()
         outcome = self._written(self._last_words(error))
         _remove(lock_path(self._job.save_path))
         if self._settings.results_dir is not None:

@@ -1,6 +1,6 @@
 """What a job is made from: its inputs, opened once for all that is done with them, and the hashes that identify them.
 
-Inputs whose hash is in the cache are not read for it. What follows from the hashes is not known here.
+Inputs whose hash is in the cache are not read for it.
 """
 
 from __future__ import annotations
@@ -56,9 +56,8 @@ class Sources:
         if self._record.ingredients is None:
             video, audio = self.open()
             photo = self._record.photo
-            with scope.stage("hash"):
-                photo_sha256 = self._sha256(photo, scope) if photo is not None else None
-                return self._made_from(self._sha256(video, scope), self._sha256(audio, scope), photo_sha256)
+            photo_sha256 = self._sha256(photo, scope) if photo is not None else None
+            return self._made_from(self._sha256(video, scope), self._sha256(audio, scope), photo_sha256)
         return self._record.ingredients
 
     def contents(self) -> Contents:
@@ -103,4 +102,5 @@ def content_sha256(file: InputFile, scope: Scope) -> str:
         scope.check()
         scope.beat("hash")
 
-    return file.sha256(alive)
+    with scope.stage("hash"):
+        return file.sha256(alive)

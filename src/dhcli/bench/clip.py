@@ -7,8 +7,8 @@ from pathlib import Path
 
 from dhcli.bundle import shipped
 from dhcli.errors import DhError
+from dhcli.media.failure import decode_failure
 from dhcli.media.ffmpeg import InputFile, base_argv, input_argv, start
-from dhcli.runtime.child import exit_text
 from dhcli.runtime.scope import Scope
 
 SIZE = re.compile(r"(?P<width>[0-9]{2,4})x(?P<height>[0-9]{2,4})|(?P<lines>[0-9]{2,4})p")
@@ -58,6 +58,5 @@ def resize(scope: Scope, video: Path, size: Size, target: Path) -> Path:
         code = child.wait()
         scope.check()
         if code:
-            finding = f"no copy of {width}x{height} px could be made: ffmpeg ended with {exit_text(code)}"
-            raise file.error("input.corrupt", finding, hint="`dh check` may say more.", stderr_tail=child.tail())
+            raise decode_failure(file, child, code, f"no copy of {width}x{height} px could be made")
     return target

@@ -6,7 +6,6 @@ Only files that dh made are counted or removed, and only in a folder that is its
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +14,7 @@ import typer
 from dhcli.command.flags import SHOW, CacheDir, CacheSize
 from dhcli.command.streams import answer, say
 from dhcli.command.wording import count
-from dhcli.errors import OK, RESULTS_LOST, describe
+from dhcli.errors import OK, RESULTS_LOST, DhError, describe
 
 cache_app = typer.Typer(help="What dh keeps so as not to do it twice.")
 AsJson = Annotated[
@@ -29,7 +28,7 @@ def cache_info(cache_dir: CacheDir = None, cache_size: CacheSize = 2048, json_: 
     from dhcli.disk.folder import CacheFolder
     from dhcli.disk.hashes import cache_folder
 
-    folder = _answering(cache_folder(cache_dir))
+    folder = cache_folder(cache_dir)
     try:
         shares = CacheFolder(folder).shares()
     except OSError as error:
@@ -51,7 +50,7 @@ def cache_clear(cache_dir: CacheDir = None) -> None:
     from dhcli.disk.folder import CacheFolder
     from dhcli.disk.hashes import cache_folder
 
-    folder = _answering(cache_folder(cache_dir))
+    folder = cache_folder(cache_dir)
     if folder is None:
         raise typer.Exit(OK)
     try:
@@ -61,17 +60,11 @@ def cache_clear(cache_dir: CacheDir = None) -> None:
     answer([f"{count(cleared.entries, 'file')} removed, {_mib(cleared.bytes)} freed in {folder}"])
 
 
-def _answering(folder: Path | None) -> Path | None:
-    """The same folder, once its disk has answered. Raises DhError stalled where it does not."""
-    from dhcli.runtime.disk_calls import DiskCalls
-
-    if folder is not None:
-        DiskCalls()(f"the cache in {folder}", lambda: os.path.lexists(folder))
-    return folder
-
-
-def _failed(folder: Path | None, what: str, error: OSError) -> typer.Exit:
+def _failed(folder: Path | None, what: str, error: OSError) -> Exception:
     """The end of a verb that the folder did not let do its work, once that is said."""
+    if isinstance(error, TimeoutError):
+        hint = "Look at that disk, or at the network that it is reached by."
+        return DhError("stalled", f"The cache in {folder} could not be {what}: {error}.", hint=hint)
     say([f"dh: the cache in {folder} could not be {what}: {describe(error)}"])
     return typer.Exit(RESULTS_LOST)
 

@@ -123,15 +123,12 @@ def run_lock(
     `check` as for an output. Raises DhError env.locked, and env.lock_unusable where the file cannot be a lock.
     """
     try:
-        with contextlib.suppress(FileNotFoundError):
-            _refuse_special(path.lstat())
-        _refuse_other_content(path)
         descriptor = _wait(path, run_id, wait_s, check, temporary=False)
     except OSError as error:
         raise DhError(
             "env.lock_unusable",
             f"The run lock {path} cannot be used: {error.strerror}.",
-            hint="Name a file in a folder that can be written and whose file system has locks.",
+            hint="Name a new or empty file in a folder that can be written and whose file system has locks.",
         ) from error
     if descriptor is None:
         raise DhError(
@@ -161,8 +158,7 @@ def _try_lock(path: Path, run_id: str, *, temporary: bool) -> int | None:
     while True:
         descriptor, ours = _opened(path)
         try:
-            if temporary:
-                _refuse_content(descriptor)
+            _refuse_content(descriptor)
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_at(descriptor, path):
                 if ours:
@@ -251,21 +247,6 @@ def _holder(path: Path) -> str:
         return f"process {int(written['pid'])} on {written['host']}{run}"
     except (OSError, ValueError, KeyError, TypeError):  # it just left, has not written yet, or is not dh but flock(1)
         return "another process"
-
-
-def _refuse_other_content(path: Path) -> None:
-    """A run lock is overwritten; a manifest that was named by mistake must not be."""
-    try:
-        with os.fdopen(open_regular(path), "rb") as file:
-            content = file.read(HOLDER_BYTES)
-    except FileNotFoundError:
-        return
-    if content and not content.startswith(HEAD):
-        raise DhError(
-            "env.lock_unusable",
-            f"{path} is no lock file: it has a content of its own.",
-            hint="Name a file that does not exist yet, or an empty one.",
-        )
 
 
 def _in_the_way(path: Path, save_path: Path, error: OSError) -> DhError:

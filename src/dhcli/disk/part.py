@@ -90,10 +90,7 @@ class PartFile:
     def __exit__(self, *exc: object) -> None:
         if not self._committed:
             with contextlib.suppress(OSError):  # the error that brought us here is the one to report
-                if FileStamp.of(self.fd).same_content(
-                    self._stamp(self.path.name)
-                ):  # else somebody else's file has that name
-                    self._unlink()
+                self.discard()
         os.close(self.fd)
         os.close(self.folder)
 
@@ -161,6 +158,15 @@ class PartFile:
                 self._unlink()  # left by a killed run: the lock says that nobody writes it now
             return os.open(self.path.name, flags, 0o666, dir_fd=self.folder)  # the umask decides, as for any other file
 
+    def _is_ours(self) -> bool:
+        """Whether the part still has its name. Raises OSError."""
+        return os.path.samestat(os.fstat(self.fd), os.stat(self.path.name, dir_fd=self.folder, follow_symlinks=False))
+
+    def discard(self) -> None:
+        """Remove the part; a file of somebody else that has its name by now stays. Raises OSError."""
+        if self._is_ours():
+            self._unlink()
+
     def _unlink(self) -> None:
         os.unlink(self.path.name, dir_fd=self.folder)
 
@@ -187,8 +193,7 @@ class PartFile:
                 f"{self.save_path}: its folder was replaced by another one while the file was written.",
                 "Nothing was put in place; render again when nobody moves folders there.",
             )
-        part = os.stat(self.path.name, dir_fd=self.folder, follow_symlinks=False)
-        if not os.path.samestat(os.fstat(self.fd), part):
+        if not self._is_ours():
             raise _unfit(
                 f"{self.save_path}: {self.path.name} beside it was replaced while it was written.",
                 "Let nobody but dh write these files.",

@@ -19,8 +19,8 @@ from dhcli.runtime.disk_calls import DiskCalls
 PATIENCE_S = 10.0
 """A disk that sleeps needs 5 to 10 s to start."""
 
-TOUCH = 'cd -- "$1" && read -r line < CACHEDIR.TAG'
-"""For a shell: it looks for a folder, opens a file in it, and reads."""
+TOUCH = 'cd -- "$1" && [ ! -L CACHEDIR.TAG ] && [ -f CACHEDIR.TAG ] && read -r line < CACHEDIR.TAG'
+"""For a shell: it looks for a folder, opens a regular file in it, and reads."""
 
 T = TypeVar("T")
 

@@ -16,7 +16,7 @@ import time
 
 from dhcli.errors import describe
 from dhcli.events import Summary, as_json
-from dhcli.runtime.child import exit_text
+from dhcli.runtime.child import REAP_S, exit_text
 from dhcli.runtime.environment import given_environment
 
 LIMIT_S = 60.0
@@ -92,7 +92,8 @@ class OnFinish:
             if process is not None and process.poll() is None:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+                with contextlib.suppress(subprocess.TimeoutExpired):  # it waits for a dead disk: nobody can end it
+                    process.wait(REAP_S)
             self._process = None
 
 

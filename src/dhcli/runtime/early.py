@@ -1,6 +1,6 @@
 """Signals before anything heavy is imported. Loading dh takes 0.1 to 0.5 s, and a signal in that time must end it, too.
 
-Imports nothing but the standard library's `signal`, so that it takes effect within the first milliseconds.
+Imports nothing that is not loaded at Python's start or takes longer than a millisecond.
 """
 
 from __future__ import annotations
