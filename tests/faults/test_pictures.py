@@ -148,7 +148,7 @@ def test_honest_pictures_pass(
 @pytest.mark.parametrize(("encoder", "preset"), [("libx264", "veryfast"), ("libx265", "ultrafast")])
 @pytest.mark.parametrize("wrong", [False, True])
 def test_of_a_large_video_a_part_is_decoded(tmp_path: Path, encoder: str, preset: str, *, wrong: bool) -> None:
-    """At 2160p only key frames are: what they show is compared."""
+    """What its key frames show is compared."""
     fmt, path = FrameFormat(3840, 2160, Fraction(25)), tmp_path / "o.mp4"
     frames = scenes("ramp", 6, fmt.width, fmt.height)
     with Scope() as scope:
