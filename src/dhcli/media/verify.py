@@ -28,7 +28,7 @@ from dhcli.runtime.child import exit_text
 from dhcli.runtime.scope import Scope
 from dhcli.types import FrameFormat
 
-DECODED_SHARE = 0.03
+DECODED_SHARE = 0.02
 """Of the time of a render, what decoding its output may take."""
 START_NS = 1e9
 RENDERED_NS, RENDERED_PIXEL_NS, RENDERED_BYTE_NS = 35e6, 25, 400
