@@ -18,12 +18,12 @@ from dhcli.ending import Ending, Outcome, status_of
 from dhcli.errors import DhError, as_dh_error
 from dhcli.events import Event, JobDecided, Listener, Progress
 from dhcli.inference import runtime_version
-from dhcli.media.ffmpeg import InputFile
+from dhcli.media.ffmpeg import InputFile, asked_version, ffmpeg_version, find_ffmpeg
 from dhcli.media.verify import VerifiedOutput
 from dhcli.options import Job
 from dhcli.pipeline import render_job
 from dhcli.plan import Plan, plan_job
-from dhcli.record import Record, installed_ffmpeg
+from dhcli.record import Record
 from dhcli.results.parts import FileContent, PutInPlace
 from dhcli.results.result import JobResult, UnreadableResultError, read_result
 from dhcli.results.uptodate import Legacy, killed_in_a_row, legacy, made_by_another_ffmpeg, why_render
@@ -425,6 +425,7 @@ class Attempt:
 
 def _up_to_date(previous: JobResult) -> str:
     """`UP_TO_DATE`, and which ffmpeg made the output where that was one of another major version."""
-    now = installed_ffmpeg()
-    before = made_by_another_ffmpeg(previous, now)
+    with contextlib.suppress(DhError):  # without a working ffmpeg only renders fail
+        ffmpeg_version(find_ffmpeg())
+    before = made_by_another_ffmpeg(previous, now := asked_version())
     return UP_TO_DATE if before is None else f"{UP_TO_DATE}; made with ffmpeg {before}, and {now} would render now"

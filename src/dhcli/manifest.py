@@ -202,6 +202,8 @@ def _read(
         reason = error.strerror if isinstance(error, OSError) else str(error)
         text = f"cannot be read by user {os.geteuid()}: {reason}"
         raise ManifestError("manifest.unreadable", [f"{name}: {text}"]) from error
+    if waits:  # /dev/fd/63 and /dev/stdin are no places of anybody's files
+        return None, base, data
     path = Path(os.path.normpath(base / source))
     return path, path.parent, data
 

@@ -18,7 +18,7 @@ from pydantic import JsonValue
 from dhcli import __version__
 from dhcli.errors import DhError
 from dhcli.families.family import Family
-from dhcli.media.ffmpeg import InputFile, ffmpeg_version, find_ffmpeg
+from dhcli.media.ffmpeg import InputFile, asked_version
 from dhcli.media.verify import VerifiedOutput
 from dhcli.options import Job, parse_face
 from dhcli.plan import Trace
@@ -224,18 +224,10 @@ class Record:
             dh=__version__,
             render_version=RENDER_VERSION,
             host=platform.node(),
-            ffmpeg=installed_ffmpeg(),
+            ffmpeg=asked_version(),
             onnxruntime=self.onnxruntime,
             provider=self.family.provider if self.family is not None else None,
             device=self.family.device if self.family is not None else None,
             precision=self.family.precision if self.family is not None else None,
             model=self.ingredients.model if self.ingredients is not None else None,
         )
-
-
-def installed_ffmpeg() -> str | None:
-    """The version of ffmpeg; None where there is none that works."""
-    try:
-        return ffmpeg_version(find_ffmpeg())
-    except DhError:  # then that is the job's error, and its result is written all the same
-        return None

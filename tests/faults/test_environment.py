@@ -114,7 +114,7 @@ def test_every_program_is_started_with_an_environment_of_its_own(repository: Pat
         for call in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(call, ast.Call) and ast.unparse(call.func).startswith(("subprocess.", "os.spawn", "os.system"))
     ]
-    assert {name for name, _ in calls} == {"alone.py", "child.py", "ffmpeg.py", "on_finish.py"}
+    assert {name for name, _ in calls} == {"child.py", "on_finish.py", "patience.py"}
     assert [name for name, call in calls if "env" not in {keyword.arg for keyword in call.keywords}] == []
 
 

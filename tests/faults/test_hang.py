@@ -222,6 +222,23 @@ def blocked(*args, **more):
 """
 
 
+def test_an_ffmpeg_that_never_says_its_version_is_told(
+    dh: Callable[..., subprocess.Popen[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The result is written all the same: it asks nothing of that program."""
+    program = tmp_path / "ffmpeg"
+    program.write_text("#!/bin/sh\nexec sleep 600\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("DH_FFMPEG", str(program))
+    process = dh("--json", "--stall-timeout", "1", "--junit", str(tmp_path / "j.xml"))
+    said, _ = process.communicate(timeout=100)
+    events = [json.loads(line) for line in said.splitlines()]
+    assert process.returncode == 75
+    assert [event["code"] for event in events if event["event"] == "job_finished"] == ["stalled"]
+    assert events[-1]["event"] == "summary"
+    assert (tmp_path / "j.xml").exists()
+
+
 @pytest.mark.parametrize(
     ("call", "at"),
     [("part.os.fsync", 1), ("part.os.fsync", 3), ("part._sync", 2), ("part._sync", 3)],

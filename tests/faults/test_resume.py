@@ -27,6 +27,7 @@ from dhcli.inference import Device
 from dhcli.manifest import load_manifest
 from dhcli.media.ffmpeg import InputFile, find_ffmpeg
 from dhcli.results.result import JobResult, read_result
+from dhcli.runtime.scope import Scope
 from dhcli.settings import Settings
 
 FakeFfmpeg = Callable[..., Path]
@@ -501,6 +502,33 @@ def test_a_result_does_not_make_another_file_dhs(night: Night, tmp_path: Path) -
         assert foreign.stat().st_ino == before
     night.jobs = {"a": {"id": "hello"}}
     assert night.run(results_dir=results) == {"hello": "skipped"}
+
+
+def test_another_way_to_the_same_output_is_the_same_output(night: Night, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    (night.folder / "there").mkdir()
+    (night.folder / "link").symlink_to("there")
+    night.jobs = {"there/a": {"id": "hello"}}
+    assert night.run(results_dir=results) == {"hello": "succeeded"}
+    night.jobs = {"link/a": {"id": "hello"}}
+    assert night.run(results_dir=results) == {"hello": "skipped"}
+
+
+def test_replacing_a_large_output_is_no_stall(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its hash is read first; whoever reads it leaves no stage behind that shows no progress any more."""
+    night.jobs = {"a": {}}
+    night.run()
+    watched: list[set[str]] = []
+    real = Scope.stage
+
+    def stage(scope: Scope, name: str, limit_s: float = 0.0) -> Any:
+        watched.append(set(scope._beats))
+        return real(scope, name, limit_s)
+
+    monkeypatch.setattr(Scope, "stage", stage)
+    night.jobs = {"a": {"crf": "30"}}
+    assert night.run() == {"a": "succeeded"}
+    assert "hash" not in watched[-1]
 
 
 def test_a_run_that_rendered_nothing_leaves_an_output_up_to_date(night: Night) -> None:

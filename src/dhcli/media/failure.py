@@ -240,8 +240,10 @@ def _died(kind: str, what: str, code: int | None, tail: Sequence[str]) -> DhErro
         hint = "It took more processor time than an honest file needs; convert the input with another program."
     elif code and -code in CRASHES:
         hint = "It crashed; convert the input with another program, or let DH_FFMPEG name another ffmpeg."
-    elif code and code < 0:
+    elif code == -signal.SIGKILL:
         hint = "It was killed from outside; too little memory is the usual cause."
+    elif code and code < 0:
+        hint = "Another program ended it; render again."
     elif code == SIGNALLED and not why:
         ended, hint = f"{ended}, as after a signal", "Something asked it to end; render again."
     return DhError(kind, f"{what}; ffmpeg: {ended}{f', {why}' if why else ''}.", hint=hint, stderr_tail=tail)

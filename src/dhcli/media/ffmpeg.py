@@ -14,8 +14,8 @@ import os
 import re
 import shutil
 import stat
-import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -33,8 +33,8 @@ from dhcli.media.fence import CPU_BASE_S, MAX_ALLOC_BYTES, confine, fence_argv
 from dhcli.media.shortage import or_shortage
 from dhcli.options import Trim
 from dhcli.runtime.child import GUARD, STDERR_LINES, Child, exit_text
-from dhcli.runtime.environment import child_environment
 from dhcli.runtime.scope import Scope
+from dhcli.runtime.threads import start_thread
 
 SET_VARIABLE = "Correct the variable DH_FFMPEG, or unset it to use the bundled ffmpeg."
 SOUND_FILTER = "aresample=async=1:first_pts=0"
@@ -43,6 +43,9 @@ HASH_BLOCK_BYTES = 1 << 20
 CHEAP_BYTES = 4 << 20
 """A file of this size is hashed in 3 to 12 ms; it is hashed again instead of trusting its times."""
 VERSION_TIMEOUT_S = 30
+
+_introductions: dict[str, tuple[str, str]] = {}
+"""Version and introduction of every program that was asked."""
 
 
 @functools.cache
@@ -78,33 +81,38 @@ def find_ffmpeg() -> str:
         return found
     if not Path(wanted).exists():
         raise DhError("env.ffmpeg_missing", f"There is no ffmpeg at {wanted}.", hint=SET_VARIABLE)
+    if os.sep not in wanted:
+        hint = f"For the file in the current folder, write ./{wanted}."
+        raise DhError("env.ffmpeg_missing", f"There is no {wanted} in the folders of PATH.", hint=hint)
     raise DhError("env.ffmpeg_unusable", f"{wanted} is not a program that can be run.", hint=f"Try: chmod +x {wanted}")
 
 
 def _ask(program: str, option: str) -> str:
+    """What `program` prints. As a child with a guard: where dh is killed meanwhile, it does not outlive it."""
     try:
-        answer = subprocess.run(
-            [program, "-hide_banner", option],
-            capture_output=True,
-            timeout=VERSION_TIMEOUT_S,
-            check=False,
-            stdin=subprocess.DEVNULL,
-            env=child_environment(),
-        )
+        child = Child("ffmpeg", [program, "-hide_banner", option], on_flood=lambda _: None)
     except OSError as error:
         raise _not_started(program, error) from error
-    except subprocess.TimeoutExpired as error:
-        raise DhError(
-            "env.ffmpeg_unusable", f"{program} does not run: {error}", hint="Run it by hand with -version."
-        ) from error
-    if answer.returncode:
+    late = threading.Timer(VERSION_TIMEOUT_S, child.kill)
+    late.daemon = True
+    try:
+        start_thread(late)
+        answer = child.stdout.read()
+        code = child.wait()
+    finally:
+        late.cancel()
+        child.close()
+    if code:
+        hint = "Run it by hand; a program of another machine, or a missing library, is the usual cause."
+        if code < 0:
+            hint = f"Run it by hand with {option}; it has {VERSION_TIMEOUT_S} s to answer."
         raise DhError(
             "env.ffmpeg_unusable",
-            f"{program} {option} ended with {exit_text(answer.returncode)}.",
-            hint="Run it by hand; a program of another machine, or a missing library, is the usual cause.",
-            stderr_tail=answer.stderr.decode("utf-8", "backslashreplace").splitlines()[-20:],
+            f"{program} {option} ended with {exit_text(code)}.",
+            hint=hint,
+            stderr_tail=child.tail(),
         )
-    return answer.stdout.decode("utf-8", "backslashreplace")
+    return answer.decode("utf-8", "backslashreplace")
 
 
 def _not_started(program: str, error: OSError) -> DhError:
@@ -123,19 +131,29 @@ def _not_started(program: str, error: OSError) -> DhError:
     return DhError("env.ffmpeg_unusable", f"{program} does not start: {error.strerror}.", hint=SET_VARIABLE)
 
 
-@functools.cache
 def _introduction(program: str) -> tuple[str, str]:
-    """The version of `program`, and all that it says of its build and its libraries."""
-    text = _ask(program, "-version")
-    found = re.match(r"ffmpeg version (\S+)", text)
-    if not found:
-        raise DhError("env.ffmpeg_unusable", f"{program} does not introduce itself as ffmpeg.", hint=SET_VARIABLE)
-    return found[1], text
+    """The version of `program`, and all that it says of its build and its libraries; it is asked once."""
+    if program not in _introductions:
+        text = _ask(program, "-version")
+        found = re.match(r"ffmpeg version (\S+)", text)
+        if not found:
+            raise DhError("env.ffmpeg_unusable", f"{program} does not introduce itself as ffmpeg.", hint=SET_VARIABLE)
+        _introductions[program] = found[1], text
+    return _introductions[program]
 
 
 def ffmpeg_version(program: str) -> str:
     """The version of `program`, such as "7.1". Raises env.ffmpeg_missing and env.ffmpeg_unusable."""
     return _introduction(program)[0]
+
+
+def asked_version() -> str | None:
+    """The version of ffmpeg, where it was asked for it before; nothing is started, so that this never waits."""
+    try:
+        known = _introductions.get(find_ffmpeg())
+    except DhError:
+        return None
+    return known[0] if known is not None else None
 
 
 def ffmpeg_build(program: str) -> str:

@@ -212,7 +212,7 @@ class Environment(Part):
         default=None, description="Counted up when dh renders the same inputs to other pixels or sound."
     )
     host: str = Field(default="", description="Name of the machine.")
-    ffmpeg: str | None = Field(default=None, description="Version of ffmpeg.")
+    ffmpeg: str | None = Field(default=None, description="Version of ffmpeg; null where it was not needed yet.")
     onnxruntime: str | None = Field(default=None, description="Version of ONNX Runtime.")
     provider: str | None = Field(default=None, description="ONNX Runtime's execution provider that really ran.")
     device: str | None = Field(default=None, description="cpu, or the GPU.")

@@ -164,7 +164,9 @@ def legacy(previous: JobResult | None, save_path: Path, *, beside: bool) -> Lega
 
 def _same_place(recorded: str, save_path: Path, beside: bool) -> bool:
     now = without_surrogates(os.fspath(save_path))
-    return Path(recorded).name == Path(now).name if beside else os.path.normpath(recorded) == os.path.normpath(now)
+    if beside:
+        return Path(recorded).name == Path(now).name
+    return any(lead(recorded) == lead(now) for lead in (os.path.normpath, os.path.realpath))
 
 
 def made_by_another_ffmpeg(previous: JobResult, now: str | None) -> str | None:
