@@ -56,8 +56,9 @@ class Sources:
         if self._record.ingredients is None:
             video, audio = self.open()
             photo = self._record.photo
-            photo_sha256 = self._sha256(photo, scope) if photo is not None else None
-            return self._made_from(self._sha256(video, scope), self._sha256(audio, scope), photo_sha256)
+            with scope.stage("hash"):  # asking the cache may take a while, too
+                photo_sha256 = self._sha256(photo, scope) if photo is not None else None
+                return self._made_from(self._sha256(video, scope), self._sha256(audio, scope), photo_sha256)
         return self._record.ingredients
 
     def contents(self) -> Contents:
