@@ -34,7 +34,6 @@ from dhcli.results.parts import EarlierAttempt, ErrorInfo
 from dhcli.results.resume import in_order
 from dhcli.retry import FailureLimit, Retry
 from dhcli.runtime.monitor import open_files_allowed
-from dhcli.runtime.scheduling import run_as_batch
 from dhcli.runtime.scope import Scope
 from dhcli.runtime.signals import StopSignals
 from dhcli.runtime.threads import start_thread
@@ -102,7 +101,6 @@ class Batch:
         with contextlib.ExitStack() as stack:
             open_files_allowed()  # otherwise the first call that needs one more is the trouble, whatever it is
             check_descriptors()
-            run_as_batch()
             stack.enter_context(self._watch)
             self._watch.seal()
             stack.enter_context(self._watch.stage(WATCHED))

@@ -38,11 +38,12 @@ def packets(data):
             at += found[-1][1]
     return found
 def damage(path, number):
-    """Noise in the second half of a packet."""
+    """Noise in a packet after its first bytes: length, kind of picture and, in the first one, the settings."""
     with open(path, "r+b") as file:
         at, size = packets(file.read())[number]
-        file.seek(at + size // 2)
-        file.write(random.Random(number).randbytes(max(1, size // 3)))
+        kept = 6 if number else size // 2
+        file.seek(at + kept)
+        file.write(random.Random(number).randbytes(size - kept))
 '''
 """Of a damaged output nothing is wrong but what is in one of its packets."""
 
