@@ -23,18 +23,18 @@ from pathlib import Path
 from typing import IO
 
 from dhcli.bench.clip import Size, parse_size, resize, sample
-from dhcli.bundle import load_bundle
 from dhcli.disk.memory import memory_file
-from dhcli.families.dh_base import DhBase
+from dhcli.families.dh_base.family import DhBase
 from dhcli.families.family import BATCH
-from dhcli.inference import Device
+from dhcli.jobs.options import JobOptions
 from dhcli.media import y4m
 from dhcli.media.ffmpeg import InputFile
 from dhcli.media.info import frame_format
 from dhcli.media.probe import probe_audio, probe_video
 from dhcli.media.reader import decode_argv, read_frames
 from dhcli.media.writer import audio_argv, encode_argv
-from dhcli.options import JobOptions
+from dhcli.networks.bundle import load_bundle
+from dhcli.networks.network import Device
 from dhcli.runtime.scope import Scope
 
 FRAMES = 178

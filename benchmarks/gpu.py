@@ -12,10 +12,10 @@ import argparse
 import sys
 from collections.abc import Iterable, Iterator
 
-from dhcli.bundle import load_bundle
 from dhcli.errors import DhError
-from dhcli.families.batch_size import call_s
-from dhcli.inference import CPU_PROVIDER, Device, Network, parse_device
+from dhcli.networks.batch_size import call_s
+from dhcli.networks.bundle import load_bundle
+from dhcli.networks.network import CPU_PROVIDER, Device, Network, parse_device
 from dhcli.runtime.vram import nvml_library
 
 

@@ -20,7 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from dhcli.options import JobOptions
+from dhcli.jobs.options import JobOptions
 from dhcli.results.result import JobResult, read_result, write_result
 from dhcli.results.uptodate import Ingredients
 

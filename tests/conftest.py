@@ -15,11 +15,11 @@ import psutil
 import pytest
 from hypothesis import settings
 
-from dhcli.bundle import load_bundle
 from dhcli.disk import store
-from dhcli.families.dh_base import DhBase
-from dhcli.inference import Device
+from dhcli.families.dh_base.family import DhBase
 from dhcli.media.ffmpeg import find_ffmpeg
+from dhcli.networks.bundle import load_bundle
+from dhcli.networks.network import Device
 from dhcli.types import F64, U8, Frame, FrameFormat
 
 ROOT = Path(__file__).parents[1]

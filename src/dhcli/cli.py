@@ -70,9 +70,9 @@ from dhcli.events import Listener
 
 if TYPE_CHECKING:
     from dhcli.disk.hashes import HashCache
-    from dhcli.families.models import Models
-    from dhcli.probes import Probes
-    from dhcli.retry import FailureLimit
+    from dhcli.families.registry import Models
+    from dhcli.render.probes import Probes
+    from dhcli.runs.retry import FailureLimit
 
 app = typer.Typer(
     add_completion=False,
@@ -143,7 +143,6 @@ def render(
     quiet: Quiet = False,
 ) -> None:
     """Render the jobs of a manifest, or one job given by --audio, --video and --save-path."""
-    from dhcli.batch import Batch, Policy
     from dhcli.command.console import Audience
     from dhcli.command.preview import preview
     from dhcli.command.selection import (
@@ -155,8 +154,9 @@ def render(
     )
     from dhcli.reports import Reports, Wanted, is_command
     from dhcli.results.resume import in_order
-    from dhcli.retry import Retry
-    from dhcli.settings import Settings
+    from dhcli.runs.batch import Batch, Policy
+    from dhcli.runs.retry import Retry
+    from dhcli.runs.settings import Settings
 
     if on_finish is not None and not is_command(on_finish):
         usage("--on-finish: expected a command")
@@ -231,7 +231,7 @@ def check(
     from dhcli.command.console import Audience
     from dhcli.command.preview import preview
     from dhcli.command.selection import chosen_jobs
-    from dhcli.settings import Settings
+    from dhcli.runs.settings import Settings
 
     audience = Audience(as_json=json_, progress="none", verbosity=0)
     with _refusal_told(audience):
@@ -274,8 +274,9 @@ def doctor(device: DeviceName = "auto", models_dir: ModelsDirs = None) -> None:
 @app.command()
 def schema(kind: Annotated[SchemaKind, typer.Argument(help="Which format.")]) -> None:
     """Print the JSON Schema of a format."""
-    from dhcli import bundle, events, manifest
+    from dhcli import events, manifest
     from dhcli.bench.report import bench_schema
+    from dhcli.networks import bundle
     from dhcli.results import result
 
     schemas: dict[SchemaKind, Callable[[], dict[str, Any]]] = {
@@ -311,7 +312,7 @@ def _refusal_told(listener: Listener, began: Callable[[], bool] = lambda: False)
 
 def _failure_limit(text: str | None, *, fail_fast: bool) -> FailureLimit | None:
     from dhcli.command.selection import usage
-    from dhcli.retry import FailureLimit, parse_failure_limit
+    from dhcli.runs.retry import FailureLimit, parse_failure_limit
 
     if fail_fast and text is not None:
         usage("give --fail-fast or --max-failures, not both")
@@ -327,7 +328,7 @@ def _models(
     folders: Sequence[Path] | None, device: str, threads: int = 0, precision: FacePrecision = FacePrecision.auto
 ) -> Models:
     from dhcli.command.selection import chosen_device
-    from dhcli.families.models import Models
+    from dhcli.families.registry import Models
 
     return Models(folders or (), chosen_device(device, precision.value), threads, precision.value)
 
@@ -340,7 +341,7 @@ def _cache(
     from dhcli.disk.hashes import HashCache, cache_folder
     from dhcli.disk.patience import PATIENCE_S
     from dhcli.disk.store import Store
-    from dhcli.probes import Probes
+    from dhcli.render.probes import Probes
 
     if not wanted:
         return HashCache(), Probes()

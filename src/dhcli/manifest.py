@@ -17,12 +17,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO
 
-from dhcli import strict_yaml
-from dhcli.conflicts import STDIN, Conflict, find_conflicts, find_strays, with_ids
 from dhcli.disk.names import result_path
 from dhcli.errors import ManifestError
-from dhcli.job_reader import ID_PATTERN, OPTIONS, PATHS, VERSION, JobReader, Problems
-from dhcli.options import Job
+from dhcli.jobs import strict_yaml
+from dhcli.jobs.conflicts import STDIN, Conflict, find_conflicts, find_strays, with_ids
+from dhcli.jobs.options import Job
+from dhcli.jobs.reader import ID_PATTERN, OPTIONS, PATHS, VERSION, JobReader, Problems
 from dhcli.runtime.disk_calls import DiskCalls
 
 NO_OVERRIDES: Mapping[str, str] = MappingProxyType({})

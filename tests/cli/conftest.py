@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from dhcli import cli
-from dhcli.families import models
-from dhcli.families.dh_base import DhBase
+from dhcli.families import registry as models
+from dhcli.families.dh_base.family import DhBase
 
 MANIFEST = """\
 version: 1

@@ -152,7 +152,7 @@ main()
 """Two more signals come when the first one's removing begins."""
 STUCK = """
 import sys, time
-from dhcli.families.dh_base import DhBase
+from dhcli.families.dh_base.family import DhBase
 DhBase.blend = lambda *_: print("dh bench: stuck", file=sys.stderr, flush=True) or time.sleep(60)
 from dhcli.cli import main
 main()

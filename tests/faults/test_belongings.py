@@ -15,18 +15,20 @@ from typing import Any
 
 import pytest
 
-from dhcli import attempt, batch, cli, ending
-from dhcli.batch import Batch
+from dhcli import cli
 from dhcli.command.console import People
 from dhcli.disk.lock import lock_path
 from dhcli.disk.names import result_path, working_paths
 from dhcli.disk.part import part_path, scratch_path
-from dhcli.families import models
-from dhcli.families.dh_base import DhBase
-from dhcli.record import Record
+from dhcli.families import registry as models
+from dhcli.families.dh_base.family import DhBase
 from dhcli.reports import metrics_file, reports
 from dhcli.reports.log_file import LogFile
 from dhcli.reports.on_finish import OnFinish
+from dhcli.runs import attempt, batch
+from dhcli.runs import result_writer as ending
+from dhcli.runs.attempt_record import Record
+from dhcli.runs.batch import Batch
 
 
 @dataclass(frozen=True)

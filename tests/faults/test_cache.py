@@ -17,7 +17,7 @@ import pytest
 from dhcli.disk.folder import CacheFolder, NotACacheError
 from dhcli.disk.hashes import HashCache
 from dhcli.disk.mark import TAG_BEGIN, TAG_TEXT
-from dhcli.disk.rooms import DISK_BLOCK_BYTES
+from dhcli.disk.sections import DISK_BLOCK_BYTES
 from dhcli.disk.store import Store, key_of
 
 Dh = Callable[..., subprocess.Popen[str]]

@@ -99,9 +99,9 @@ def test_a_disk_of_reports_that_dies_during_the_run(
     at: str, dh_on: Callable[..., Said], job: list[str], dead: Path, tmp_path: Path, out: Path
 ) -> None:
     """Each report on it is lost; the log on another one tells so."""
-    hook = "dhcli.batch.Batch.run" if at == "start" else "dhcli.attempt.render_job"
+    hook = "dhcli.runs.batch.Batch.run" if at == "start" else "dhcli.runs.attempt.render_job"
     dies = f"""
-import dhcli.batch, dhcli.attempt
+import dhcli.runs.batch, dhcli.runs.attempt
 real = {hook}
 def hooked(*args, **more):
     die()

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from dhcli.batch import Batch
 from dhcli.disk import hashes
 from dhcli.disk.folder import CacheFolder
 from dhcli.disk.hashes import HashCache
@@ -21,12 +20,13 @@ from dhcli.disk.regular import FileStamp
 from dhcli.disk.store import Store
 from dhcli.errors import DhError
 from dhcli.events import Event, Progress
-from dhcli.families.models import Models
+from dhcli.families.registry import Models
 from dhcli.manifest import single_job
 from dhcli.media.ffmpeg import InputFile
-from dhcli.probes import Probes
+from dhcli.render.probes import Probes
 from dhcli.results.result import JobResult, read_result
-from dhcli.settings import Settings
+from dhcli.runs.batch import Batch
+from dhcli.runs.settings import Settings
 
 FakeFfmpeg = Callable[..., Path]
 Run = Callable[..., JobResult]

@@ -16,20 +16,20 @@ from typing import Any
 
 import pytest
 
-from dhcli.attempt import Attempt
-from dhcli.batch import Batch
 from dhcli.disk.lock import lock_path
-from dhcli.ending import Ending, Outcome
 from dhcli.errors import DhError
 from dhcli.events import Event, JobFinished
-from dhcli.families.models import Models
-from dhcli.inference import Device
+from dhcli.families.registry import Models
+from dhcli.jobs.options import Job
 from dhcli.manifest import single_job
-from dhcli.options import Job
-from dhcli.record import Record
+from dhcli.networks.network import Device
 from dhcli.results.parts import WarningInfo
 from dhcli.results.result import read_result
-from dhcli.settings import Settings
+from dhcli.runs.attempt import Attempt
+from dhcli.runs.attempt_record import Record
+from dhcli.runs.batch import Batch
+from dhcli.runs.result_writer import Ending, Outcome
+from dhcli.runs.settings import Settings
 
 Start = Callable[..., subprocess.Popen[str]]
 Until = Callable[..., bool]
@@ -97,8 +97,8 @@ def a_job(out: Path, number: int = 0) -> Job:
 
 GIVEN_UP = """
 import time
-from dhcli.attempt import Attempt
-from dhcli.ending import Outcome
+from dhcli.runs.attempt import Attempt
+from dhcli.runs.result_writer import Outcome
 from dhcli.errors import DhError
 def run(attempt, publish, abandon, check):
     def end():
@@ -169,7 +169,7 @@ def test_a_job_is_given_up_while_its_threads_still_write(
         stop.wait(0.001)
         return WarningInfo(**facts)
 
-    monkeypatch.setattr("dhcli.record.WarningInfo", slow)
+    monkeypatch.setattr("dhcli.runs.attempt_record.WarningInfo", slow)
     threads = [threading.Thread(target=go_on) for _ in range(3)]
     for thread in threads:
         thread.start()

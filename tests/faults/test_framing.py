@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from dhcli.errors import DhError
-from dhcli.media import framing, ogg, riff, transport
+from dhcli.media.containers import ogg, riff
+from dhcli.media.containers import pieces as framing
+from dhcli.media.containers import transport_stream as transport
 from dhcli.media.ffmpeg import InputFile
 from dhcli.media.info import AudioInfo, VideoInfo
 from dhcli.media.probe import probe_audio, probe_video

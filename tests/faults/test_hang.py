@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dhcli.families.dh_base import DhBase
+from dhcli.families.dh_base.family import DhBase
 
 Render = Callable[..., Any]
 Fake = Callable[..., Path]
@@ -146,9 +146,9 @@ def stuck(*args, **more):
 """
 """`stuck` does not come back, and only then is half a second a stall: on a busy machine to import and to load takes
 10 s and more, all of it without progress, and would be the stall that is found."""
-STUCK = HASTY + "from dhcli.inference import Network\nNetwork.run = stuck\n"
+STUCK = HASTY + "from dhcli.networks.network import Network\nNetwork.run = stuck\n"
 """A call that does not come back to Python, as a hanging driver would."""
-LOADING = HASTY + "from dhcli.families.dh_base import DhBase\nDhBase.__init__ = stuck\n"
+LOADING = HASTY + "from dhcli.families.dh_base.family import DhBase\nDhBase.__init__ = stuck\n"
 
 
 @pytest.fixture
@@ -210,7 +210,7 @@ def test_a_slow_network_is_no_stall_while_frames_come(render: Render, dh_base: D
 
 BLOCKED = """
 import os
-import dhcli.attempt as attempt, dhcli.disk.hashes as hashes, dhcli.disk.lock as lock, dhcli.disk.part as part
+import dhcli.runs.attempt as attempt, dhcli.disk.hashes as hashes, dhcli.disk.lock as lock, dhcli.disk.part as part
 real, count = {call}, 0
 def blocked(*args, **more):
     global count
@@ -334,8 +334,8 @@ def test_a_signal_ends_a_commit_that_stands(
 
 FULL = """
 import os
-import dhcli.attempt
-real = dhcli.attempt.render_job
+import dhcli.runs.attempt
+real = dhcli.runs.attempt.render_job
 def render(*args, **options):
     os.set_blocking({fd}, False)
     try:
@@ -343,7 +343,7 @@ def render(*args, **options):
     except BlockingIOError:
         os.set_blocking({fd}, True)
     return real(*args, **options)
-dhcli.attempt.render_job = render
+dhcli.runs.attempt.render_job = render
 """
 """The pipe is filled, with empty lines, when the job has begun: the frames are rendered while nobody reads."""
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dhcli.families.dh_base import DhBase
+from dhcli.families.dh_base.family import DhBase
 
 Render = Callable[..., Any]
 Fake = Callable[..., Path]
@@ -217,10 +217,10 @@ def test_what_nobody_foresaw_is_told_with_its_place(
         raise queue.Empty
 
     target = {
-        "speak": "dhcli.families.dh_base.DhBase.speak",
-        "blend": "dhcli.families.dh_base.DhBase.blend",
+        "speak": "dhcli.families.dh_base.family.DhBase.speak",
+        "blend": "dhcli.families.dh_base.family.DhBase.blend",
         "encode": "dhcli.media.writer.VideoWriter.write",
-        "decode": "dhcli.pipeline.play",
+        "decode": "dhcli.render.pipeline.play",
     }[where]
     monkeypatch.setattr(target, boom)
     run = render()

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from dhcli.errors import DhError
-from dhcli.media import fence
+from dhcli.media import input_limits as fence
 from dhcli.media.ffmpeg import InputFile, find_ffmpeg, running
 from dhcli.media.info import frame_format
 from dhcli.media.probe import probe_audio, probe_video

@@ -20,7 +20,7 @@ import pytest
 
 from dhcli.errors import DhError
 from dhcli.events import JobStarted
-from dhcli.families.dh_base import DhBase
+from dhcli.families.dh_base.family import DhBase
 
 Start = Callable[..., subprocess.Popen[str]]
 Render = Callable[..., Any]
@@ -144,7 +144,7 @@ def test_a_process_that_cannot_be_started(
 SHORT_OF_MEMORY = """
 import resource
 import numpy as np
-from dhcli.families.dh_base import DhBase
+from dhcli.families.dh_base.family import DhBase
 def blend(*args):
     used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
     limit = resource.getrlimit(resource.RLIMIT_AS)
@@ -260,7 +260,7 @@ def test_a_clock_that_jumps(render: Render, monkeypatch: pytest.MonkeyPatch) -> 
     """Back by decades in the middle of a job: stamps are what the clock says, durations are not taken from it."""
     early, real, began = dt.datetime(2001, 1, 1, tzinfo=dt.UTC), time.time, time.monotonic()
     monkeypatch.setattr(time, "time", lambda: early.timestamp() if time.monotonic() - began > 0.3 else real())
-    monkeypatch.setattr("dhcli.record.now", lambda: early)
+    monkeypatch.setattr("dhcli.runs.attempt_record.now", lambda: early)
     run = render()
     assert run.result.status == "succeeded"
     assert run.result.finished_at == early < run.result.started_at

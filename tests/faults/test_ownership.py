@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from dhcli.attempt import Attempt
-from dhcli.batch import Batch, Policy
 from dhcli.disk import rename
 from dhcli.disk.part import PartFile
 from dhcli.disk.regular import FileStamp
 from dhcli.events import Event, JobFinished
-from dhcli.families.models import Models
+from dhcli.families.registry import Models
 from dhcli.manifest import single_job
 from dhcli.results.result import read_result
-from dhcli.retry import Retry
-from dhcli.settings import Settings
+from dhcli.runs.attempt import Attempt
+from dhcli.runs.batch import Batch, Policy
+from dhcli.runs.retry import Retry
+from dhcli.runs.settings import Settings
 
 Render = Callable[..., Any]
 PRECIOUS = b"precious"

@@ -14,9 +14,9 @@ import pytest
 
 from dhcli.errors import DhError
 from dhcli.media import writer
-from dhcli.media.failure import encode_failure
-from dhcli.media.fence import MAX_PIXELS
 from dhcli.media.ffmpeg import InputFile
+from dhcli.media.ffmpeg_errors import encode_failure
+from dhcli.media.input_limits import MAX_PIXELS
 from dhcli.media.probe import probe_audio, probe_video
 from dhcli.runtime.scope import Scope
 from dhcli.types import F64

@@ -19,16 +19,16 @@ import numpy as np
 import psutil
 import pytest
 
-from dhcli.batch import Batch, Policy
 from dhcli.disk.hashes import HashCache
 from dhcli.events import Event, JobDecided, JobFinished, Progress, Summary
-from dhcli.families.models import Models
-from dhcli.inference import Device
+from dhcli.families.registry import Models
 from dhcli.manifest import load_manifest
 from dhcli.media.ffmpeg import InputFile, find_ffmpeg
+from dhcli.networks.network import Device
 from dhcli.results.result import JobResult, read_result
+from dhcli.runs.batch import Batch, Policy
+from dhcli.runs.settings import Settings
 from dhcli.runtime.scope import Scope
-from dhcli.settings import Settings
 
 FakeFfmpeg = Callable[..., Path]
 Until = Callable[..., bool]

@@ -12,21 +12,21 @@ from typing import Any
 
 import pytest
 
-from dhcli.batch import Batch, Policy
-from dhcli.bundle import load_bundle
 from dhcli.errors import DhError
 from dhcli.events import Event, JobFinished, JobStarted, Retrying, Summary, Warned
-from dhcli.families.dh_base import DhBase
-from dhcli.families.models import Models
-from dhcli.inference import Device
+from dhcli.families.dh_base.family import DhBase
+from dhcli.families.dh_base.speak import Mouth, Shot
+from dhcli.families.registry import Models
+from dhcli.jobs.options import Job
 from dhcli.manifest import single_job
-from dhcli.options import Job
+from dhcli.networks.bundle import load_bundle
+from dhcli.networks.network import Device
 from dhcli.reports.log_file import LogFile
 from dhcli.results.result import JobResult, read_result
-from dhcli.retry import FailureLimit, Retry
-from dhcli.settings import Settings
+from dhcli.runs.batch import Batch, Policy
+from dhcli.runs.retry import FailureLimit, Retry
+from dhcli.runs.settings import Settings
 from dhcli.stages.align import YuvMatrix
-from dhcli.stages.speak import Mouth, Shot
 
 FakeFfmpeg = Callable[..., Path]
 

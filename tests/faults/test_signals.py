@@ -280,10 +280,10 @@ def test_a_signal_during_the_commit_is_a_whole_success_or_a_whole_cancel(
 
 
 LOADED = """
-from dhcli.bundle import load_bundle
-from dhcli.families.dh_base import DhBase
-from dhcli.inference import Device
-from dhcli.families.models import Models
+from dhcli.networks.bundle import load_bundle
+from dhcli.families.dh_base.family import DhBase
+from dhcli.networks.network import Device
+from dhcli.families.registry import Models
 family = DhBase(load_bundle("dh-base"), Device("cpu"), 2)
 Models.family = lambda *_: family
 """

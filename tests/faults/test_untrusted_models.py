@@ -21,10 +21,10 @@ import psutil
 import pytest
 from onnx import TensorProto, helper
 
-from dhcli.bundle import available_models, load_bundle
 from dhcli.errors import DhError
-from dhcli.inference import Device
-from dhcli.stages.geometry import SHAPES, load_geometry
+from dhcli.families.dh_base.geometry import SHAPES, load_geometry
+from dhcli.networks.bundle import available_models, load_bundle
+from dhcli.networks.network import Device
 
 Install = Callable[..., Path]
 
@@ -229,7 +229,7 @@ def test_a_file_that_does_not_fit_into_the_memory_is_named(install: Install) -> 
     descriptor = models / "evil/model.yaml"
     descriptor.write_text(descriptor.read_text().replace("bytes: 1,", f"bytes: {size},"))
     program = (
-        "import resource; from dhcli.bundle import load_bundle; from dhcli.errors import DhError\n"
+        "import resource; from dhcli.networks.bundle import load_bundle; from dhcli.errors import DhError\n"
         f"bundle = load_bundle('evil', [__import__('pathlib').Path({str(models)!r})])\n"
         "resource.setrlimit(resource.RLIMIT_AS, (768 << 20,) * 2)\n"
         "try: bundle.read('face')\nexcept DhError as error: print(error.code, error.message)"

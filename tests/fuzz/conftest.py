@@ -17,15 +17,15 @@ from pathlib import Path
 
 import pytest
 
-from dhcli.batch import Batch, Policy
-from dhcli.families.dh_base import DhBase
-from dhcli.families.models import Models
-from dhcli.inference import Device
+from dhcli.families.dh_base.family import DhBase
+from dhcli.families.registry import Models
 from dhcli.manifest import single_job
 from dhcli.media.ffmpeg import find_ffmpeg
+from dhcli.networks.network import Device
 from dhcli.results.result import JobResult, read_result
-from dhcli.retry import Retry
-from dhcli.settings import Settings
+from dhcli.runs.batch import Batch, Policy
+from dhcli.runs.retry import Retry
+from dhcli.runs.settings import Settings
 
 FRAMES = 10
 NEVER = frozenset({"internal.bug", "stalled", "job.timeout"})

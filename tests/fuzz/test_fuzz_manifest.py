@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dhcli.errors import ManifestError
+from dhcli.jobs.options import Job
 from dhcli.manifest import load_manifest
-from dhcli.options import Job
 
 EXAMPLES = 10 * int(os.environ.get("DH_FUZZ_SEEDS", "30"))
 GOOD = """version: 1

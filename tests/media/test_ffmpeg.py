@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 
 from dhcli.errors import DhError
-from dhcli.media import failure
+from dhcli.jobs.options import Trim
+from dhcli.media import ffmpeg_errors as failure
 from dhcli.media.audio import waveform_argv
-from dhcli.media.fence import CODECS, FORMATS
 from dhcli.media.ffmpeg import InputFile, ffmpeg_encoders, ffmpeg_version, find_ffmpeg
 from dhcli.media.info import AudioInfo, VideoInfo
+from dhcli.media.input_limits import CODECS, FORMATS
 from dhcli.media.listing import parse_listing, parse_picture
 from dhcli.media.reader import decode_argv, filters
 from dhcli.media.writer import LARGE_FRAMES, audio_argv, encode_argv
-from dhcli.options import Trim
 from dhcli.types import Colour, FrameFormat
 
 FENCE = [

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from dhcli.errors import DhError
-from dhcli.media import playback, spool
+from dhcli.media import frame_store as spool
+from dhcli.media import playback
 from dhcli.media.ffmpeg import InputFile
 from dhcli.media.info import VideoInfo, frame_format
 from dhcli.media.playback import play

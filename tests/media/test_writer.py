@@ -18,12 +18,12 @@ import numpy as np
 import pytest
 
 from dhcli.errors import DhError
+from dhcli.jobs.options import Trim
 from dhcli.media.ffmpeg import InputFile, find_ffmpeg
 from dhcli.media.info import AudioInfo
 from dhcli.media.probe import probe_audio
 from dhcli.media.verify import VerifiedOutput, verify_output
 from dhcli.media.writer import AAC_RATES, CPU_PER_MEGAPIXEL_S, VideoWriter, audio_argv, encode_cpu_s
-from dhcli.options import Trim
 from dhcli.runtime.scope import Scope, Stopped
 from dhcli.timing import frame_count
 from dhcli.types import Colour, Frame, FrameFormat

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from dhcli.batch import Batch
 from dhcli.disk.store import Store
 from dhcli.events import Event, Summary
-from dhcli.families.dh_base import DhBase
-from dhcli.families.models import Models
-from dhcli.inference import Device
+from dhcli.families.dh_base.family import DhBase
+from dhcli.families.registry import Models
 from dhcli.manifest import single_job
-from dhcli.probes import Probes
+from dhcli.networks.network import Device
+from dhcli.render.probes import Probes
 from dhcli.results.result import JobResult, read_result
-from dhcli.settings import Settings
+from dhcli.runs.batch import Batch
+from dhcli.runs.settings import Settings
 
 Render = Callable[..., JobResult]
 

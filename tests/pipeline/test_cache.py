@@ -17,27 +17,27 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dhcli.batch import Batch
 from dhcli.disk import store
 from dhcli.disk.folder import CacheFolder
 from dhcli.disk.hashes import HashCache
 from dhcli.disk.store import Body, Entry, Store
 from dhcli.errors import DhError
 from dhcli.events import Event, JobFinished, Progress
-from dhcli.faces import avatar as faces_avatar
-from dhcli.faces.avatar import KIND, face_track, track_key
-from dhcli.faces.facetrack import PERSON, RECORD, FaceTrack, unpack
-from dhcli.families.dh_base import DhBase
-from dhcli.families.models import Models
+from dhcli.families.dh_base.family import DhBase
+from dhcli.families.registry import Models
+from dhcli.jobs.options import Job
 from dhcli.manifest import single_job
 from dhcli.media.ffmpeg import InputFile
 from dhcli.media.reader import read_frames
-from dhcli.options import Job
-from dhcli.plan import Contents, Plan, Trace, analysed_frames, plan_job
-from dhcli.probes import Probes
+from dhcli.render import face_track as faces_avatar
+from dhcli.render.face_track import KIND, face_track, track_key
+from dhcli.render.plan import Contents, Plan, Trace, analysed_frames, plan_job
+from dhcli.render.probes import Probes
+from dhcli.render.track_file import PERSON, RECORD, FaceTrack, unpack
 from dhcli.results.result import JobResult, read_result
+from dhcli.runs.batch import Batch
+from dhcli.runs.settings import Settings
 from dhcli.runtime.scope import Scope, Stopped
-from dhcli.settings import Settings
 
 FRAMES = 20
 Ffmpeg = Callable[..., None]
@@ -115,7 +115,7 @@ def decoders(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         stages.append(options["stage"])
         return real(*args, **options)
 
-    monkeypatch.setattr("dhcli.faces.avatar.read_frames", read)
+    monkeypatch.setattr("dhcli.render.face_track.read_frames", read)
     return stages
 
 

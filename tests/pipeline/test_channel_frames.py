@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from dhcli.pipeline import channel_frames
+from dhcli.render.pipeline import channel_frames
 
 
 @pytest.mark.parametrize(

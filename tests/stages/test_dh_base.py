@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from dhcli.families import dh_base as dh_base_module
-from dhcli.families.dh_base import NO_GPU, DhBase
+from dhcli.families.dh_base import family as dh_base_module
+from dhcli.families.dh_base.family import NO_GPU, DhBase
 from dhcli.families.family import BATCH, Precision
-from dhcli.inference import CPU_PROVIDER, CUDA_PROVIDER, Device
+from dhcli.networks.network import CPU_PROVIDER, CUDA_PROVIDER, Device
 
 GEOMETRY = Path(__file__).parents[2] / "models" / "dh-base" / "geometry.npz"
 

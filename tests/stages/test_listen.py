@@ -12,10 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dhcli.bundle import load_bundle
-from dhcli.families.dh_base import DhBase
-from dhcli.inference import Device
-from dhcli.stages.listen import (
+from dhcli.families.dh_base.family import DhBase
+from dhcli.families.dh_base.listen import (
     CODE_RATE,
     HOP,
     PAUSE,
@@ -30,6 +28,8 @@ from dhcli.stages.listen import (
     rest_in_silence,
     speaking,
 )
+from dhcli.networks.bundle import load_bundle
+from dhcli.networks.network import Device
 from dhcli.types import F32, F64
 
 

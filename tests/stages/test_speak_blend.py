@@ -10,15 +10,16 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import pytest
 
-from dhcli.bundle import load_bundle
-from dhcli.faces.analysis import analyse
-from dhcli.families.dh_base import DhBase
+from dhcli.families.dh_base import blend
+from dhcli.families.dh_base.blend import Blender, rectangle, window
+from dhcli.families.dh_base.family import DhBase
+from dhcli.families.dh_base.geometry import CROP_SIDE, face_crop_matrix
+from dhcli.families.dh_base.speak import Mouth, Shot, Speaker, target_points
 from dhcli.families.family import Precision
-from dhcli.inference import Device
-from dhcli.stages import align, blend
-from dhcli.stages.blend import Blender, rectangle, window
-from dhcli.stages.geometry import CROP_SIDE, face_crop_matrix
-from dhcli.stages.speak import Mouth, Shot, Speaker, target_points
+from dhcli.networks.bundle import load_bundle
+from dhcli.networks.network import Device
+from dhcli.render.analysis import analyse
+from dhcli.stages import align
 from dhcli.types import F32, F64, U8, Colour, FaceRow, Frame, FrameFormat, Pose
 
 YUV = align.yuv_matrix(Colour(), 300)

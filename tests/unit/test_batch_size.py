@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from dhcli.errors import DhError
-from dhcli.families.batch_size import MOST, TIMES, fastest_batch
 from dhcli.families.family import BATCH
-from dhcli.inference import Device, Network, Tensor, open_network
+from dhcli.networks.batch_size import MOST, TIMES, fastest_batch
+from dhcli.networks.network import Device, Network, Tensor, open_network
 
 
 class _Paced(Network):

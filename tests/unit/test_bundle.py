@@ -11,10 +11,11 @@ import jsonschema
 import onnx
 import pytest
 
-from dhcli import bundle, strict_yaml
-from dhcli.bundle import available_models, load_bundle, model_schema
 from dhcli.errors import DhError
-from dhcli.inference import Device
+from dhcli.jobs import strict_yaml
+from dhcli.networks import bundle
+from dhcli.networks.bundle import available_models, load_bundle, model_schema
+from dhcli.networks.network import Device
 
 MakeNetwork = Callable[..., bytes]
 CPU = Device("cpu")
@@ -78,7 +79,7 @@ def test_models_of_a_checkout_are_used_and_those_of_strangers_beside_an_installe
     beside: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder.parent.joinpath(beside).write_text("")
-    monkeypatch.setattr(bundle, "__file__", str(folder.parent / "src" / "dhcli" / "bundle.py"))
+    monkeypatch.setattr(bundle, "__file__", str(folder.parent / "src" / "dhcli" / "networks" / "bundle.py"))
     (folder.parent / "models").symlink_to(folder.parent)
     assert ("tiny" in available_models()) == (beside == "pyproject.toml")
 

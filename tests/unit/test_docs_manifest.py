@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from dhcli.errors import CODES, ManifestError
+from dhcli.jobs.options import JobOptions, parse_face
 from dhcli.manifest import load_manifest, manifest_schema
-from dhcli.options import JobOptions, parse_face
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "manifest.md").read_text(encoding="utf-8")

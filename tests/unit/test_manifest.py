@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from dhcli.disk.case_folding import FS_CASEFOLD_FL, FS_IOC_GETFLAGS, folds_case
 from dhcli.errors import ManifestError
+from dhcli.jobs.options import FaceChoice, Job, JobOptions, Trim, parse_face, parse_fps, parse_trim
 from dhcli.manifest import Manifest, load_manifest, single_job
-from dhcli.options import FaceChoice, Job, JobOptions, Trim, parse_face, parse_fps, parse_trim
 
 Load = Callable[..., Manifest]
 Fail = Callable[..., tuple[str, tuple[str, ...]]]

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dhcli import probes
 from dhcli.disk.folder import CacheFolder
 from dhcli.disk.store import Store
 from dhcli.errors import DhError
 from dhcli.media.ffmpeg import InputFile
 from dhcli.media.info import AudioInfo, VideoInfo
 from dhcli.media.probe import probe_audio, probe_video
-from dhcli.probes import KIND, Probes, probe_key
+from dhcli.render import probes
+from dhcli.render.probes import KIND, Probes, probe_key
 from dhcli.runtime.scope import Scope
 from dhcli.types import Colour
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dhcli.options import Job, JobOptions
+from dhcli.jobs.options import Job, JobOptions
 from dhcli.results.resume import in_order
 
 

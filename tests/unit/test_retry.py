@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from dhcli.errors import CODES
-from dhcli.retry import RETRIED, FailureLimit, Retry, parse_failure_limit
+from dhcli.runs.retry import RETRIED, FailureLimit, Retry, parse_failure_limit
 
 
 def test_what_is_tried_again_is_what_the_contract_says() -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from dhcli.disk import store
 from dhcli.disk.folder import CacheFolder
-from dhcli.disk.rooms import DISK_BLOCK_BYTES
+from dhcli.disk.sections import DISK_BLOCK_BYTES
 from dhcli.disk.store import Store, key_of
 
 KEY, OTHER = key_of({"content": 1}), key_of({"content": 2})
@@ -306,7 +306,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from dhcli.disk import store
-from dhcli.disk.rooms import DISK_BLOCK_BYTES
+from dhcli.disk.sections import DISK_BLOCK_BYTES
 from dhcli.disk.store import Store, key_of
 store.RESERVE_BYTES = 1 << 20
 kept = Store(Path(sys.argv[1]), 12 * DISK_BLOCK_BYTES)

@@ -7,8 +7,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dhcli import strict_yaml
-from dhcli.strict_yaml import MappingNode, ScalarNode, SequenceNode, StrictYamlError, load, plain
+from dhcli.jobs import strict_yaml
+from dhcli.jobs.strict_yaml import MappingNode, ScalarNode, SequenceNode, StrictYamlError, load, plain
 
 PARSERS = [yaml.SafeLoader, *([yaml.CSafeLoader] if yaml.__with_libyaml__ else [])]
 

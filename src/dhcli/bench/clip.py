@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from dhcli.bundle import shipped
 from dhcli.errors import DhError
-from dhcli.media.failure import decode_failure
 from dhcli.media.ffmpeg import InputFile, base_argv, input_argv, start
+from dhcli.media.ffmpeg_errors import decode_failure
+from dhcli.networks.bundle import shipped
 from dhcli.runtime.scope import Scope
 
 SIZE = re.compile(r"(?P<width>[0-9]{2,4})x(?P<height>[0-9]{2,4})|(?P<lines>[0-9]{2,4})p")

@@ -9,21 +9,21 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from dhcli.batch import RUN_STOPPED, Batch, Policy
 from dhcli.bench.clip import Size, resize
 from dhcli.bench.report import BenchReport, Pass, Run
 from dhcli.disk.hashes import HashCache
 from dhcli.disk.store import Store
 from dhcli.errors import DhError
 from dhcli.events import Event, JobFinished, JobStarted, Summary, Warned
-from dhcli.options import Job
-from dhcli.probes import Probes
+from dhcli.jobs.options import Job
+from dhcli.render.probes import Probes
 from dhcli.results.result import JobResult, read_result
-from dhcli.retry import FailureLimit
+from dhcli.runs.batch import RUN_STOPPED, Batch, Policy
+from dhcli.runs.retry import FailureLimit
+from dhcli.runs.settings import Settings
 from dhcli.runtime.scope import Scope, Stopped
 from dhcli.runtime.signals import StopSignals
 from dhcli.runtime.threads import cores
-from dhcli.settings import Settings
 
 PASSES = ("cold", "warm, 1 of 3", "warm, 2 of 3", "warm, 3 of 3")
 """The warm one in the middle counts: other programs disturb some of them."""

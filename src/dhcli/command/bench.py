@@ -36,8 +36,8 @@ def bench(
     from dhcli.bench.report import table
     from dhcli.bench.run import UnfinishedError, measure
     from dhcli.command.selection import chosen_device, chosen_jobs, usage
-    from dhcli.families.models import Models
-    from dhcli.settings import Settings
+    from dhcli.families.registry import Models
+    from dhcli.runs.settings import Settings
 
     try:
         sizes = [parse_size(text) for text in size or ()]

@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dhcli.bundle import available_models, load_bundle, search_path
 from dhcli.disk.descriptor import check_descriptors
 from dhcli.disk.folder import CacheFolder
 from dhcli.disk.hashes import cache_folder
 from dhcli.errors import DhError, describe
-from dhcli.families.models import Models
-from dhcli.inference import parse_device, runtime_version
+from dhcli.families.registry import Models
 from dhcli.media.ffmpeg import ffmpeg_encoders, ffmpeg_version, find_ffmpeg
+from dhcli.networks.bundle import available_models, load_bundle, search_path
+from dhcli.networks.network import parse_device, runtime_version
 from dhcli.runtime.disk_calls import DiskCalls
 from dhcli.runtime.monitor import open_files_allowed
 from dhcli.runtime.threads import check_threads

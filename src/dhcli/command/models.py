@@ -14,7 +14,7 @@ from dhcli.command.wording import error_lines
 from dhcli.errors import OK, DhError
 
 if TYPE_CHECKING:
-    from dhcli.bundle import Bundle
+    from dhcli.networks.bundle import Bundle
 
 Told = Callable[[str], None]
 """Takes which file is looked at, and how much of it is read."""
@@ -68,7 +68,7 @@ def _each_model(
 
     `look` tells how far it has come, and what there is to say. A disk that gives no answer ends the verb.
     """
-    from dhcli.bundle import available_models, load_bundle, search_path
+    from dhcli.networks.bundle import available_models, load_bundle, search_path
     from dhcli.runtime.disk_calls import DiskCalls
 
     folders, on_disk, exit_code = models_dirs or (), DiskCalls(), OK

@@ -14,14 +14,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from dhcli.attempt import Attempt, Preview
 from dhcli.errors import CODES, FAILED, OK, TRY_LATER, DhError
 from dhcli.events import JobPlanned, Listener, PlanSummary
-from dhcli.options import Job
-from dhcli.probes import Probes
-from dhcli.record import Record
+from dhcli.jobs.options import Job
+from dhcli.render.probes import Probes
+from dhcli.runs.attempt import Attempt, Preview
+from dhcli.runs.attempt_record import Record
+from dhcli.runs.settings import Settings
 from dhcli.runtime.disk_calls import DiskCalls
-from dhcli.settings import Settings
 from dhcli.timing import rate_text
 
 GRACE_S = 5.0

@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
-from dhcli.conflicts import STDIN, find_overwritten, inputs_of
 from dhcli.errors import DhError, ManifestError
+from dhcli.jobs.conflicts import STDIN, find_overwritten, inputs_of
+from dhcli.jobs.options import Job
 from dhcli.manifest import check_overrides, load_manifest, single_job
-from dhcli.options import Job
 from dhcli.runtime.disk_calls import DiskCalls
 
 if TYPE_CHECKING:
     from dhcli.families.family import Precision
-    from dhcli.inference import Device
+    from dhcli.networks.network import Device
 
 
 MOST_TOLD = 5
@@ -171,7 +171,7 @@ def _written(jobs: Sequence[Job], result_path: Callable[[Job], Path]) -> Iterato
 
 def chosen_device(text: str, precision: Precision) -> Device:
     """The device of `--device`, which has to take the numbers of `--precision`."""
-    from dhcli.inference import parse_device
+    from dhcli.networks.network import parse_device
 
     try:
         device = parse_device(text)

@@ -21,7 +21,7 @@ from typing import TypeVar
 from dhcli.disk.mark import TAG, has_strangers, is_ours, is_tagged, mark
 from dhcli.disk.patience import PATIENCE_S, Ask, Patience
 from dhcli.disk.regular import open_regular
-from dhcli.disk.rooms import DIRECTORY, HASHES, Found, Room, begins, below, closing, files_in, is_blank, rooms_in
+from dhcli.disk.sections import DIRECTORY, HASHES, Found, Room, begins, below, closing, files_in, is_blank, rooms_in
 from dhcli.errors import describe
 
 STRAY_S = 3600.0

@@ -19,7 +19,7 @@ from typing import TypeAlias
 import platformdirs
 
 from dhcli.disk.folder import CacheFolder
-from dhcli.disk.rooms import HASHES, HASHES_FILE
+from dhcli.disk.sections import HASHES, HASHES_FILE
 
 HEAD = "dh-hashes 1"
 MAX_FILES = 100_000

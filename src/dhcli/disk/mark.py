@@ -10,7 +10,7 @@ import contextlib
 import os
 
 from dhcli.disk.regular import open_regular
-from dhcli.disk.rooms import HASHES, STORE, begins, below, closing, files_in, names_in, rooms_in
+from dhcli.disk.sections import HASHES, STORE, begins, below, closing, files_in, names_in, rooms_in
 
 TAG = "CACHEDIR.TAG"
 TAG_BEGIN = b"Signature: 8a477f597d28d172789f06886806bc55\n# The cache of dh, "

@@ -24,7 +24,7 @@ from typing import Self, TypeAlias
 from dhcli.disk.folder import CacheFolder, NewFile, OpenFile
 from dhcli.disk.memory import memory_file
 from dhcli.disk.patience import Ask, at_once
-from dhcli.disk.rooms import ENTRY_BEGIN, Room, entries_of, taken
+from dhcli.disk.sections import ENTRY_BEGIN, Room, entries_of, taken
 
 LIMIT_BYTES = 2 << 30
 """Tracks of 17 hours of video at 25 fps, or half a million probes."""

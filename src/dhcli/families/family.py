@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, Protocol, TypeAlias
 
-from dhcli.bundle import Bundle
-from dhcli.inference import Network
+from dhcli.families.dh_base.geometry import Geometry
+from dhcli.families.dh_base.listen import ConditionTrack, Loudness
+from dhcli.families.dh_base.speak import Mouth, Shot
+from dhcli.networks.bundle import Bundle
+from dhcli.networks.network import Network
 from dhcli.stages.align import YuvMatrix
-from dhcli.stages.geometry import Geometry
-from dhcli.stages.listen import ConditionTrack, Loudness
-from dhcli.stages.speak import Mouth, Shot
 from dhcli.types import F32, Frame, Numbers
 
 BATCH = 4

@@ -8,10 +8,10 @@ from typing import BinaryIO
 
 import numpy as np
 
-from dhcli.media.failure import decode_failure, sound_damage
+from dhcli.jobs.options import Trim
 from dhcli.media.ffmpeg import InputFile, base_argv, input_argv, running, sound_filter
+from dhcli.media.ffmpeg_errors import decode_failure, sound_damage
 from dhcli.media.info import AudioInfo
-from dhcli.options import Trim
 from dhcli.runtime.scope import Scope
 from dhcli.types import F32
 

@@ -29,9 +29,9 @@ from dhcli.disk.hashes import is_settled
 from dhcli.disk.regular import FileStamp
 from dhcli.disk.writes import Writes
 from dhcli.errors import NONE_LEFT, DhError
-from dhcli.media.fence import CPU_BASE_S, MAX_ALLOC_BYTES, confine, fence_argv
+from dhcli.jobs.options import Trim
+from dhcli.media.input_limits import CPU_BASE_S, MAX_ALLOC_BYTES, confine, fence_argv
 from dhcli.media.shortage import or_shortage
-from dhcli.options import Trim
 from dhcli.runtime.child import GUARD, STDERR_LINES, Child, exit_text
 from dhcli.runtime.scope import Scope
 from dhcli.runtime.threads import start_thread

@@ -9,10 +9,10 @@ from fractions import Fraction
 import numpy as np
 
 from dhcli.errors import DhError
+from dhcli.jobs.options import Trim
 from dhcli.media import rate
 from dhcli.media.listing import Picture
 from dhcli.media.rate import I64
-from dhcli.options import Trim
 from dhcli.types import HD_HEIGHT, Colour, FrameFormat
 
 Warnings = tuple[tuple[str, str], ...]

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from dhcli.errors import DhError
 from dhcli.media.ffmpeg import InputFile
+from dhcli.media.frame_store import Spool, spool_bytes
 from dhcli.media.info import VideoInfo
 from dhcli.media.reader import read_frames
-from dhcli.media.spool import Spool, spool_bytes
 from dhcli.runtime.scope import Scope
 from dhcli.timing import Loop, source_index
 from dhcli.types import Frame, FrameFormat

@@ -11,7 +11,9 @@ from fractions import Fraction
 
 from dhcli.errors import DhError
 from dhcli.media import rate
-from dhcli.media.failure import (
+from dhcli.media.completeness import check_framing, check_pictures, check_sound, check_video
+from dhcli.media.ffmpeg import SOUND_FILTER, InputFile, base_argv, beating, input_argv, lines_of, running
+from dhcli.media.ffmpeg_errors import (
     COPY_AGAIN,
     DAMAGED_CONTAINER,
     NO_DECODER,
@@ -25,12 +27,10 @@ from dhcli.media.failure import (
     too_large,
     whole_answer,
 )
-from dhcli.media.fence import CPU_BASE_S, CPU_PER_FRAME_S, MAX_DURATION_S, MAX_PIXELS
-from dhcli.media.ffmpeg import SOUND_FILTER, InputFile, base_argv, beating, input_argv, lines_of, running
 from dhcli.media.info import AudioInfo, VideoInfo, delivered_colour, has_alpha, unusual
+from dhcli.media.input_limits import CPU_BASE_S, CPU_PER_FRAME_S, MAX_DURATION_S, MAX_PIXELS
 from dhcli.media.listing import FIELDS, Listing, Picture, Stream, parse_listing, parse_picture
 from dhcli.media.packets import Timeline, read_timelines
-from dhcli.media.promise import check_framing, check_pictures, check_sound, check_video
 from dhcli.runtime.child import Child
 from dhcli.runtime.scope import Scope
 

@@ -15,10 +15,10 @@ import numpy as np
 
 from dhcli.errors import DhError
 from dhcli.media import y4m
-from dhcli.media.failure import COPY_AGAIN, DAMAGE, DAMAGED_PICTURE, damage, decode_failure
-from dhcli.media.fence import CPU_BASE_S, CPU_PER_FRAME_S
 from dhcli.media.ffmpeg import InputFile, base_argv, input_argv, running
+from dhcli.media.ffmpeg_errors import COPY_AGAIN, DAMAGE, DAMAGED_PICTURE, damage, decode_failure
 from dhcli.media.info import EIGHT_BIT_420, VideoInfo
+from dhcli.media.input_limits import CPU_BASE_S, CPU_PER_FRAME_S
 from dhcli.runtime.child import Child
 from dhcli.runtime.scope import Scope
 from dhcli.types import U8, Frame, FrameFormat

@@ -19,9 +19,9 @@ import numpy as np
 from dhcli.disk.memory import memory_file
 from dhcli.disk.regular import FileStamp
 from dhcli.errors import DhError
-from dhcli.media.failure import RENDER_AGAIN, damage, read_back_failure, reason
-from dhcli.media.fence import CPU_BASE_S, CPU_PER_FRAME_S
 from dhcli.media.ffmpeg import InputFile, base_argv, beating, input_argv, lines_of, running
+from dhcli.media.ffmpeg_errors import RENDER_AGAIN, damage, read_back_failure, reason
+from dhcli.media.input_limits import CPU_BASE_S, CPU_PER_FRAME_S
 from dhcli.media.packets import Timeline, read_timelines
 from dhcli.media.thumbnail import KEPT, SCALE, SHOWN_BYTES, THUMBNAIL_BYTES, unlike
 from dhcli.runtime.child import exit_text

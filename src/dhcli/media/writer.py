@@ -14,14 +14,14 @@ from types import TracebackType
 from typing import Literal, Self
 
 from dhcli.errors import DhError
+from dhcli.jobs.options import Trim
 from dhcli.media import y4m
-from dhcli.media.failure import encode_failure
-from dhcli.media.fence import CPU_BASE_S
 from dhcli.media.ffmpeg import InputFile, base_argv, fd_url, input_argv, sound_filter, start
+from dhcli.media.ffmpeg_errors import encode_failure
 from dhcli.media.info import AudioInfo
+from dhcli.media.input_limits import CPU_BASE_S
 from dhcli.media.shortage import or_shortage
 from dhcli.media.thumbnail import KEPT, LEAST, thumbnail
-from dhcli.options import Trim
 from dhcli.runtime.child import Child
 from dhcli.runtime.scope import TICK_S, Scope
 from dhcli.timing import rate_text

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from dhcli.options import Job
+from dhcli.jobs.options import Job
 from dhcli.results.result import result_bytes
 
 UNFINISHED = frozenset({"failed", "cancelled", "running"})

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from dhcli.options import LIKE
+from dhcli.jobs.options import LIKE
 from dhcli.results.parts import FileContent, LastSuccess, ModelInfo, PutInPlace, without_surrogates
 from dhcli.results.result import RENDER_VERSION, JobResult
 from dhcli.types import Numbers

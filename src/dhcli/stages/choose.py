@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from dhcli.options import FaceChoice
+from dhcli.jobs.options import FaceChoice
 from dhcli.types import Box, Face
 
 

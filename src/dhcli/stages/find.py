@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from dhcli.inference import Network
+from dhcli.families.dh_base.geometry import LANDMARKS
+from dhcli.networks.network import Network
 from dhcli.stages.align import YuvMatrix, apply, crop_yuv, to_rgb
 from dhcli.stages.cutout import cut_out
-from dhcli.stages.geometry import LANDMARKS
 from dhcli.types import F32, F64, Box, Face, Frame
 
 DETECTOR_SIDE = 192

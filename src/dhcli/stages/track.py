@@ -15,9 +15,11 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from dhcli.inference import Network
-from dhcli.options import FaceChoice
+from dhcli.families.dh_base.geometry import Geometry
+from dhcli.jobs.options import FaceChoice
+from dhcli.networks.network import Network
 from dhcli.stages.align import fit_pose, yuv_matrix
+from dhcli.stages.appearance import ALIKE, OTHER, SAME, Looks, View, view_face
 from dhcli.stages.choose import choose_face
 from dhcli.stages.cuts import Change, ChangeMeter, face_thumbnail, resemblance
 from dhcli.stages.find import (
@@ -33,8 +35,6 @@ from dhcli.stages.find import (
     region_from_face,
     region_from_landmarks,
 )
-from dhcli.stages.geometry import Geometry
-from dhcli.stages.likeness import ALIKE, OTHER, SAME, Looks, View, view_face
 from dhcli.types import F32, F64, Box, Face, Frame, FrameFormat
 
 LEAST_EYE_DISTANCE_PX = 14.0

@@ -13,11 +13,11 @@ import cv2
 import numpy as np
 import pytest
 
-from dhcli.faces.analysis import analyse
-from dhcli.faces.facetrack import FaceTrack
-from dhcli.inference import Device, Network, open_network
+from dhcli.families.dh_base.geometry import Geometry, load_geometry
 from dhcli.media.ffmpeg import find_ffmpeg
-from dhcli.stages.geometry import Geometry, load_geometry
+from dhcli.networks.network import Device, Network, open_network
+from dhcli.render.analysis import analyse
+from dhcli.render.track_file import FaceTrack
 from dhcli.types import Frame, FrameFormat
 
 ROOT = Path(__file__).parents[3]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dhcli.options import FaceChoice, parse_face
+from dhcli.jobs.options import FaceChoice, parse_face
 from dhcli.stages.choose import choose_face
 from dhcli.types import Box, Face
 

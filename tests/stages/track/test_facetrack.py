@@ -15,8 +15,8 @@ import pytest
 
 from dhcli.disk.part import open_scratch, part_path
 from dhcli.errors import DhError
-from dhcli.faces.analysis import analyse
-from dhcli.faces.facetrack import FaceTrack
+from dhcli.render.analysis import analyse
+from dhcli.render.track_file import FaceTrack
 from dhcli.types import Frame, FrameFormat
 
 FORMAT = FrameFormat(400, 300, Fraction(25))

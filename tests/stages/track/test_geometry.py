@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dhcli.errors import DhError
-from dhcli.stages.geometry import CLOSED_GAP, LOWER_LIP, SHAPES, UPPER_LIP, Geometry, load_geometry
+from dhcli.families.dh_base.geometry import CLOSED_GAP, LOWER_LIP, SHAPES, UPPER_LIP, Geometry, load_geometry
 
 
 def archive(**changes: Any) -> bytes:

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dhcli.faces.facetrack import FaceTrack
-from dhcli.options import FaceChoice
+from dhcli.families.dh_base.geometry import PX_PER_UNIT, pose_free
+from dhcli.jobs.options import FaceChoice
+from dhcli.render.track_file import FaceTrack
 from dhcli.stages.align import fit_pose
-from dhcli.stages.geometry import PX_PER_UNIT, pose_free
 from dhcli.stages.track import Tracker
 from dhcli.types import F64, Frame, FrameFormat
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from dhcli.errors import DhError
-from dhcli.faces.analysis import _Cutout, _People
-from dhcli.faces.facetrack import FaceTrack
-from dhcli.options import FaceChoice
+from dhcli.jobs.options import FaceChoice
+from dhcli.render.analysis import _Cutout, _People
+from dhcli.render.track_file import FaceTrack
 from dhcli.stages.align import yuv_matrix
 from dhcli.stages.find import DETECTED, find_faces
 from dhcli.stages.track import Observation, Tracker
@@ -269,7 +269,7 @@ def test_a_frame_that_nobody_looked_at_gives_no_reference_picture(
             between.add(frame.index)
         keep(self, frame, seen)
 
-    monkeypatch.setattr("dhcli.faces.analysis._Cutout", Watched)
+    monkeypatch.setattr("dhcli.render.analysis._Cutout", Watched)
     monkeypatch.setattr(_People, "keep", watched_keep)
     for limit in ("STILL", "NEAR", "EVEN"):  # else a mouth that opens is looked at in every frame
         monkeypatch.setattr(f"dhcli.stages.track.{limit}", 1e9)

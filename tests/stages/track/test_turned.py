@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dhcli.faces.analysis import analyse
-from dhcli.families.dh_base import DhBase
+from dhcli.families.dh_base.family import DhBase
+from dhcli.render.analysis import analyse
 from dhcli.stages.align import roll
 from dhcli.types import Frame, FrameFormat
 

@@ -1,0 +1,1 @@
+"""Checks of single containers that ffmpeg does not make."""

@@ -1,0 +1,124 @@
+"""What the headers of AVI and WAV promise, and whether their chunks follow each other. Reads bytes, no ffmpeg."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+
+from dhcli.media.containers.pieces import pieces
+
+OPEN_ENDED_BYTES = 0x7FFFF000
+"""Writers that cannot seek back put 0, this or 0xFFFFFFFF where a length would stand."""
+HEAD_BYTES = 1 << 16
+"""The headers of an AVI with ten streams take 4 kB."""
+NAME = re.compile(rb"[ -~]{4}")
+MEDIA_NAME = re.compile(rb"\d\d(?:dc|db|wb|pc|tx)|ix\d\d|JUNK|LIST")
+"""Names of chunks among the pictures: picture, sound, palette, text, index."""
+MOST_WAV_CHUNKS = 1000
+"""Broadcast recorders write a dozen."""
+
+
+def fault(fd: int, size: int, alive: Callable[[], None] = lambda: None) -> str:
+    """The first place in an AVI of `size` bytes where its chunks do not hold together, "" where none is found.
+
+    `alive` is called for every chunk.
+    """
+    at, left = 0, pieces(alive)
+    for _ in left:
+        if at + 12 > size:
+            break
+        head = os.pread(fd, 12, at)
+        if head[:4] != b"RIFF" or not _said(head):
+            return ""
+        length = int.from_bytes(head[4:8], "little")
+        end = at + 8 + length
+        if end > size:
+            return f"{end - size} bytes are missing"
+        wrong = _broken(fd, at + 12, end, (b"movi", b"rec "), left)
+        if wrong is not None:
+            return f"no chunk begins at byte {wrong}"
+        at = end + length % 2
+    return ""
+
+
+def open_ended(fd: int) -> bool:
+    """The file was written to a pipe: what its header promises was not known then."""
+    return not _said(os.pread(fd, 8, 0))
+
+
+def open_ended_wav(head: bytes) -> bool:
+    """The same of a WAV, by its first bytes: its outermost length may be right and that of its sound not."""
+    at = head.find(b"data", 12)
+    return head[:4] == b"RIFF" and at >= 0 and not _said(head[at : at + 8])
+
+
+def _said(head: bytes) -> bool:
+    """A chunk's own length is known."""
+    return 0 < int.from_bytes(head[4:8], "little") < OPEN_ENDED_BYTES
+
+
+def stray_bytes(fd: int, size: int, alive: Callable[[], None] = lambda: None) -> int:
+    """Bytes inside the WAV's outermost chunk that belong to no other one; 0 where they are blank.
+
+    What is behind more chunks than any honest WAV has belongs to none. `alive` is called for every chunk.
+    """
+    head = os.pread(fd, 12, 0)
+    if head[:4] != b"RIFF" or head[8:] != b"WAVE" or not _said(head):
+        return 0
+    end = min(8 + int.from_bytes(head[4:8], "little"), size)
+    at = 12
+    for _ in pieces(alive, MOST_WAV_CHUNKS):
+        if at + 8 > end:
+            return 0
+        begin = os.pread(fd, 9, at)
+        if begin[:1] == b"\0":  # behind a chunk of an odd length, or a program that forgot it
+            at, begin = at + 1, begin[1:]
+        if not NAME.fullmatch(begin[:4]):
+            return end - at if any(os.pread(fd, HEAD_BYTES, at)) else 0
+        at += 8 + int.from_bytes(begin[4:8], "little")
+    return max(0, end - at)
+
+
+def promised_frames(fd: int, stream: int) -> int | None:
+    """The length that the header of the AVI's n-th stream gives, frames for a video; None where it gives none."""
+    head = os.pread(fd, HEAD_BYTES, 0)
+    if head[:4] != b"RIFF" or head[8:12] != b"AVI ":
+        return None
+    lists = [body for kind, body in _chunks(head[12:]) if kind == b"LIST" and body[:4] == b"hdrl"]
+    streams = [body for kind, body in _chunks(lists[0][4:]) if kind == b"LIST" and body[:4] == b"strl"] if lists else []
+    if stream >= len(streams):
+        return None
+    headers = [body for kind, body in _chunks(streams[stream][4:]) if kind == b"strh" and len(body) >= 36]
+    return int.from_bytes(headers[0][32:36], "little") or None if headers else None
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    at = 0
+    while at + 8 <= len(data):
+        length = int.from_bytes(data[at + 4 : at + 8], "little")
+        yield data[at : at + 4], data[at + 8 : at + 8 + length]
+        at += 8 + length + length % 2
+
+
+def _broken(
+    fd: int, at: int, end: int, inner: tuple[bytes, ...], left: Iterator[None], names: re.Pattern[bytes] = NAME
+) -> int | None:
+    """Where between `at` and `end` a chunk should begin and does not; lists of the kind inner[0] are looked into.
+
+    What may be in those is the rest of `inner`: a file could nest a million lists.
+    """
+    for _ in left:
+        if at + 8 > end:
+            break
+        head = os.pread(fd, 12, at)
+        length = int.from_bytes(head[4:8], "little")
+        behind = at + 8 + length
+        if not names.fullmatch(head[:4]) or behind > end:
+            return at
+        if head[:4] == b"LIST" and head[8:12] in inner[:1]:
+            wrong = _broken(fd, at + 12, behind, inner[1:], left, MEDIA_NAME)
+            if wrong is not None:
+                return wrong
+        at = behind + length % 2
+    return None

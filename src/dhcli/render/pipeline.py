@@ -1,0 +1,264 @@
+"""A planned job to a finished file: listen, analyse, then reader thread, networks here, writer thread.
+
+    video ─ decode ─▶ [reader] ─▶ channel ─▶ speak, blend ─▶ channel ─▶ [writer] ─▶ encode ─▶ part file
+
+It knows nothing of batches, result files or terminals. What a job did so far stands in its `Trace`, also after a
+failure.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import assert_never
+
+from dhcli.disk.part import PartFile
+from dhcli.disk.store import Store
+from dhcli.errors import DhError
+from dhcli.families.dh_base.listen import ConditionTrack
+from dhcli.families.dh_base.speak import Shot
+from dhcli.families.family import Family
+from dhcli.media.audio import Repeatable, read_waveform
+from dhcli.media.playback import play
+from dhcli.media.verify import VerifiedOutput, verify_output
+from dhcli.media.writer import VideoWriter
+from dhcli.render.face_track import Notify, face_track
+from dhcli.render.plan import Plan, Trace, unchanged
+from dhcli.render.track_file import FaceTrack
+from dhcli.runtime.channel import Channel, EndOfStream
+from dhcli.runtime.scope import TICK_S, Scope
+from dhcli.runtime.threads import start_thread
+from dhcli.stages.align import YuvMatrix, yuv_matrix
+from dhcli.types import Frame
+
+SLOW_DISK_BYTES_S = 5 << 20
+"""A file that is put on the disk shows no progress; slower than this it counts as stuck, not as slow."""
+CHANNEL_FRAMES = 4
+"""Bound of each channel, unless a batch is larger; with 8 a video has no more frames a second."""
+CHANNEL_BYTES = 24 << 20
+"""Bound of each channel, and of a batch: fewer frames where those would be larger than this, 2 at 2160p."""
+
+
+def channel_frames(frame_bytes: int, batch: int) -> int:
+    """Frames that may wait in a channel: at least a batch, except where `CHANNEL_BYTES` allows fewer."""
+    return max(1, min(max(CHANNEL_FRAMES, batch), CHANNEL_BYTES // frame_bytes))
+
+
+def render_job(
+    plan: Plan,
+    family: Family,
+    scope: Scope,
+    trace: Trace,
+    part: PartFile,
+    notify: Notify,
+    *,
+    batch: int | None = None,
+    store: Store | None = None,
+    keep_free_bytes: int = 0,
+) -> VerifiedOutput:
+    """Render a planned job into `part` and read it back. The caller commits the part.
+
+    Up to `batch` frames go through the face network at once; None: as many as the model is fastest with.
+    What of the analysis is in `store` is not worked out again. Frames that are shown again lie beside the output as far
+    as that leaves `keep_free_bytes` on its disk.
+
+    Raises the DhError that ended the job; Stopped where that error stands in `scope`.
+    """
+    inputs = plan.inputs
+    with trace.timed("listen"), scope.stage("listen"), unchanged(scope, "listen", *inputs):
+        with scope.waiting("listen"):
+            notify("listen", 0, None)
+        conditions = _listen(plan, family, scope, trace)
+    with trace.timed("analyse"), scope.stage("analyse"), unchanged(scope, "analyse", *inputs):
+        track = face_track(plan, family, scope, trace, notify, store or Store(None, 0))
+    with track, trace.timed("render"):
+        thumbnails = _Render(
+            plan, family, scope, trace, part, track, conditions, notify, batch or family.batch, keep_free_bytes
+        ).run()
+    with scope.stage("commit", limit_s=os.fstat(part.fd).st_size / SLOW_DISK_BYTES_S):
+        part.flush()  # it may take minutes; what is read back afterwards is what will be renamed
+    with trace.timed("verify"), scope.stage("verify"), unchanged(scope, "verify", *inputs):
+        with scope.waiting("verify"):
+            notify("verify", 0, None)
+        verified = verify_output(
+            scope,
+            part.path,
+            folder=part.folder,
+            fmt=plan.format,
+            frames=plan.frames,
+            audio_duration=plan.duration,
+            encoder=plan.job.options.encoder,
+            rendered=thumbnails,
+        )
+        plan.check_unchanged(lambda: scope.alive("verify"))
+    return verified
+
+
+def _listen(plan: Plan, family: Family, scope: Scope, trace: Trace) -> ConditionTrack:
+    trim = plan.job.options.trim
+    waveform = Repeatable(lambda: read_waveform(scope, plan.audio_file, plan.audio, rate=family.sample_rate, trim=trim))
+    conditions, loudness = family.listen(waveform)
+    if loudness.silent:
+        trace.warn("audio.silent", f"audio {plan.job.audio}: nobody speaks in it; the mouth stays closed.")
+    return conditions
+
+
+class _Render:
+    """The thread pair around the networks for one job."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        family: Family,
+        scope: Scope,
+        trace: Trace,
+        part: PartFile,
+        track: FaceTrack,
+        conditions: ConditionTrack,
+        notify: Notify,
+        batch: int,
+        keep_free_bytes: int,
+    ) -> None:
+        self._plan, self._family = plan, family
+        self._keep_free_bytes = keep_free_bytes
+        self._scope, self._trace, self._part, self._notify = scope, trace, part, notify
+        self._track, self._conditions = track, conditions
+        self._yuv: YuvMatrix = yuv_matrix(plan.format.colour, plan.format.height)
+        capacity = channel_frames(plan.format.frame_bytes, batch)
+        self._batch = min(batch, capacity)
+        self._decoded: Channel[Frame] = Channel(capacity, scope)
+        self._rendered: Channel[Frame] = Channel(capacity, scope)
+        self._thumbnails = b""
+
+    def run(self) -> bytes:
+        """The frames' thumbnails. Raises the job's error, or Stopped where another thread has put it into the scope."""
+        threads = [self._thread("decode", self._read), self._thread("encode", self._write)]
+        try:
+            for thread in threads:
+                start_thread(thread)
+            with self._scope.stage("speak"):
+                self._speak()
+                self._scope.idle("speak")
+                while threads[1].is_alive():
+                    self._scope.check()
+                    threads[1].join(TICK_S)
+            self._scope.check()
+        except BaseException as error:
+            self._scope.fail(error, "speak")
+            raise
+        finally:
+            # Without a limit of its own: the scope's watchdog ends the process where a failed job does not end.
+            for thread in threads:
+                if thread.ident is not None:
+                    thread.join()
+            self._trace.reader_wait_s = self._decoded.put_wait_s
+            self._trace.writer_wait_s = self._rendered.get_wait_s
+        return self._thumbnails
+
+    def _thread(self, stage: str, work: Callable[[], None]) -> threading.Thread:
+        def guarded() -> None:
+            try:
+                with self._scope.stage(stage), unchanged(self._scope, stage, *self._plan.inputs):
+                    work()
+            except BaseException as error:  # noqa: BLE001 - a thread must not die without a word
+                self._scope.fail(error, stage)
+
+        return threading.Thread(target=guarded, name=stage, daemon=True)
+
+    def _read(self) -> None:
+        plan, job = self._plan, self._plan.job
+        frames = play(
+            self._scope,
+            plan.video_file,
+            plan.video,
+            plan.format,
+            plan.frames,
+            job.options.loop,
+            save_path=job.save_path,
+            keep_free_bytes=self._keep_free_bytes,
+        )
+        for frame in frames:
+            self._decoded.put(frame, "decode")
+            self._trace.decoded += 1
+        self._decoded.end("decode")
+
+    def _speak(self) -> None:
+        """Every decoded frame out again, in order, with its mouth moved where it shows the face."""
+        pending: list[tuple[Frame, Shot | None]] = []
+        for index in itertools.count():
+            item = self._decoded.get("speak")
+            match item:
+                case Frame():
+                    pending.append((item, self._shot(index, item)))
+                    if len(pending) == self._batch:
+                        self._flush(pending)
+                case EndOfStream():
+                    self._flush(pending)
+                    self._expect(item.count, index, "speak")
+                    break
+                case _:
+                    assert_never(item)
+        self._rendered.end("speak")
+
+    def _shot(self, index: int, frame: Frame) -> Shot | None:
+        row = self._track.row(frame.index)
+        if row is None:
+            return None
+        code = self._conditions.at(index / self._plan.format.fps) * self._plan.job.options.gain
+        return Shot(frame, row, self._track.persons[row.person].reference, code)
+
+    def _flush(self, pending: list[tuple[Frame, Shot | None]]) -> None:
+        shots = [shot for _, shot in pending if shot is not None]
+        self._trace.batch = max(self._trace.batch or 0, len(shots)) or None
+        began = time.monotonic()
+        mouths = iter(self._family.speak(shots, self._yuv) if shots else [])
+        self._spent("speak", began)
+        for frame, shot in pending:
+            began = time.monotonic()
+            new = self._family.blend(shot, next(mouths), self._yuv) if shot is not None else frame
+            self._spent("blend", began)
+            self._rendered.put(new, "speak")
+            self._trace.rendered += 1
+        pending.clear()
+
+    def _spent(self, stage: str, began: float) -> None:
+        stages = self._trace.stages_s
+        stages[stage] = stages.get(stage, 0.0) + time.monotonic() - began
+
+    def _write(self) -> None:
+        plan, options = self._plan, self._plan.job.options
+        writer = VideoWriter(
+            self._scope,
+            self._part.path,
+            self._part.fd,
+            plan.format,
+            encoder=options.encoder,
+            crf=options.crf,
+            preset=options.preset,
+            audio=plan.audio_file,
+            audio_info=plan.audio,
+            audio_codec=options.audio_codec,
+            trim=options.trim,
+            duration=plan.duration,
+        )
+        with writer:
+            while isinstance(item := self._rendered.get("encode"), Frame):
+                writer.write(item)
+                self._trace.encoded += 1
+                with self._scope.waiting("encode"):
+                    self._notify("render", self._trace.encoded, plan.frames)
+            self._expect(self._trace.encoded, item.count, "encode")
+            writer.finish()
+        self._thumbnails = bytes(writer.thumbnails)
+
+    def _expect(self, found: int, planned: int, stage: str) -> None:
+        if found != planned:
+            raise DhError(
+                "output.mismatch",
+                f"The stage '{stage}' had {found} frames where {planned} were planned.",
+                hint="Render again; if it comes back, report it with the result file.",
+                stage=stage,
+            )

@@ -1,0 +1,233 @@
+"""What a job did, put into the words of its result file."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import platform
+import resource
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import JsonValue
+
+from dhcli import __version__
+from dhcli.errors import DhError
+from dhcli.families.family import Family
+from dhcli.jobs.options import Job, parse_face
+from dhcli.media.ffmpeg import InputFile, asked_version
+from dhcli.media.verify import VerifiedOutput
+from dhcli.render.plan import Trace
+from dhcli.results.parts import (
+    AudioInput,
+    EarlierAttempt,
+    Environment,
+    ErrorInfo,
+    FrameCounts,
+    Inputs,
+    LastSuccess,
+    OutputInfo,
+    PhotoInput,
+    PutInPlace,
+    Resources,
+    Timings,
+    VideoInput,
+    WarningInfo,
+    without_surrogates,
+)
+from dhcli.results.result import RENDER_VERSION, JobResult, Status
+from dhcli.results.uptodate import Ingredients
+from dhcli.runtime.monitor import Usage
+from dhcli.timing import rate_text
+
+
+def now() -> dt.datetime:
+    """The time as results tell it: UTC."""
+    return dt.datetime.now(dt.UTC)
+
+
+def _cpu_s() -> float:
+    """CPU time of this process and of its children that were reaped."""
+    return sum(
+        usage.ru_utime + usage.ru_stime
+        for usage in (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
+    )
+
+
+@dataclass(slots=True)
+class Record:
+    """Everything about one attempt that its result will tell; filled in as it becomes known."""
+
+    job: Job
+    run_id: str
+    manifest: Path | None
+    attempt: int
+    queued_s: float
+    limit_frames: int | None = None
+    trace: Trace = field(default_factory=Trace)
+    usage: Usage = field(default_factory=Usage)
+    video: InputFile | None = None
+    audio: InputFile | None = None
+    photo: InputFile | None = None
+    """The photo that the option `face` names."""
+    ingredients: Ingredients | None = None
+    earlier_attempts: tuple[EarlierAttempt, ...] = ()
+    killed_before: int = 0
+    owns_output: bool = False
+    """A file that lies at the output's path is dh's work."""
+    last_success: LastSuccess | None = None
+    """An earlier success, whose output lies where it was as long as this attempt has put none in place."""
+    put_in_place: PutInPlace | None = None
+    """Of an earlier attempt that was killed, and of this one as long as it may still put its file in place."""
+    output: VerifiedOutput | None = None
+    family: Family | None = None
+    """The model, once it is opened; where it ran is asked when the result is made."""
+    onnxruntime: str | None = None
+    _started_at: dt.datetime = field(default_factory=now)
+    _began_s: float = field(default_factory=time.monotonic)
+    _began_cpu_s: float = field(default_factory=_cpu_s)
+
+    @property
+    def wall_s(self) -> float:
+        return time.monotonic() - self._began_s
+
+    @property
+    def options(self) -> dict[str, JsonValue]:
+        """Every option with its value, and the limit of this run where there is one."""
+        options: dict[str, JsonValue] = self.job.options.model_dump(mode="json")
+        return options if self.limit_frames is None else {**options, "limit_frames": self.limit_frames}
+
+    def result(self, status: Status, *, error: DhError | None = None, notes: Sequence[str] = ()) -> JobResult:
+        """The attempt as it stands."""
+        trace = self.trace
+        poison = error is not None and error.code == "job.poison"
+        ended_well = status in {"succeeded", "skipped"}
+        return JobResult(
+            job_id=self.job.id,
+            status=status,
+            attempt=self.attempt,
+            earlier_attempts=self.earlier_attempts,
+            killed_before=self.killed_before if status == "running" or poison else 0,
+            run_id=self.run_id,
+            pid=os.getpid(),
+            manifest=str(self.manifest) if self.manifest is not None else None,
+            error=ErrorInfo.from_error(error, notes=notes) if error is not None else None,
+            warnings=tuple(WarningInfo(code=code, message=message) for code, message in trace.warnings),
+            inputs=self._inputs(),
+            output=self._output(status),
+            owns_output=self.owns_output or ended_well,
+            last_success=None if ended_well else self.last_success,
+            put_in_place=None if ended_well else self.put_in_place,
+            options=self.options,
+            fingerprint=self.ingredients.fingerprint if self.ingredients is not None else None,
+            frames=FrameCounts(
+                planned=trace.planned,
+                decoded=trace.decoded,
+                rendered=trace.rendered,
+                encoded=trace.encoded,
+                face_missing=trace.face_missing,
+                face_missing_ranges=tuple(trace.face_missing_ranges),
+            ),
+            analysis=trace.analysis,
+            timings_s=self._timings(),
+            resources=self._resources(),
+            environment=self._environment(),
+            started_at=self._started_at,
+            finished_at=None if status == "running" else now(),
+        )
+
+    def _inputs(self) -> Inputs:
+        return Inputs(video=self._video(), audio=self._audio(), photo=self._photo())
+
+    def _photo(self) -> PhotoInput | None:
+        path = parse_face(self.job.options.face).photo
+        if path is None:
+            return None
+        size = self.photo.bytes if self.photo is not None else None
+        sha256 = self.ingredients.photo_sha256 if self.ingredients is not None else None
+        return PhotoInput(path=str(path), bytes=size, sha256=sha256)
+
+    def _video(self) -> VideoInput:
+        known, file = self.trace.video, self.video
+        facts: dict[str, Any] = {}
+        if file is not None:
+            facts["bytes"] = file.bytes
+        if known is not None:
+            facts |= {"width": known.width, "height": known.height, "fps": rate_text(known.fps)}
+            facts |= {"frames": known.frames, "duration_s": float(known.duration)}
+        if self.ingredients is not None:
+            facts["sha256"] = self.ingredients.video_sha256
+        return VideoInput(path=str(self.job.video), **facts)
+
+    def _audio(self) -> AudioInput:
+        known, file = self.trace.audio, self.audio
+        facts: dict[str, Any] = {}
+        if file is not None:
+            facts["bytes"] = file.bytes
+        if known is not None:
+            facts |= {"sample_rate": known.sample_rate, "channels": known.channels}
+            facts |= {"duration_s": float(known.duration)}
+        if self.ingredients is not None:
+            facts["sha256"] = self.ingredients.audio_sha256
+        return AudioInput(path=str(self.job.audio), **facts)
+
+    def _output(self, status: Status) -> OutputInfo | None:
+        if status == "skipped" and self.last_success is not None:
+            return self.last_success.output.model_copy(update={"path": without_surrogates(str(self.job.save_path))})
+        found = self.output
+        if found is None or status != "succeeded":
+            return None
+        return OutputInfo(
+            path=str(self.job.save_path),
+            bytes=found.bytes,
+            sha256=found.sha256,
+            width=found.width,
+            height=found.height,
+            fps=rate_text(found.fps),
+            frames=found.frames,
+            duration_s=float(found.duration),
+            audio_codec=found.audio_codec,
+        )
+
+    def _timings(self) -> Timings:
+        trace = self.trace
+        return Timings(
+            queued=self.queued_s,
+            wall=self.wall_s,
+            stages=dict(trace.stages_s),
+            reader_wait=trace.reader_wait_s,
+            writer_wait=trace.writer_wait_s,
+            **trace.timings_s,
+        )
+
+    def _resources(self) -> Resources:
+        try:
+            free = shutil.disk_usage(self.job.save_path.parent).free
+        except OSError:  # the folder is missing: that is the error, and the number is not known
+            free = None
+        usage = self.usage
+        return Resources(
+            peak_rss_bytes=usage.peak_rss_bytes,
+            peak_vram_bytes=usage.peak_vram_bytes,
+            disk_free_bytes=free,
+            cpu_s=_cpu_s() - self._began_cpu_s,
+            peak_open_files=usage.peak_open_files,
+            min_disk_free_bytes=usage.min_disk_free_bytes,
+        )
+
+    def _environment(self) -> Environment:
+        return Environment(
+            dh=__version__,
+            render_version=RENDER_VERSION,
+            host=platform.node(),
+            ffmpeg=asked_version(),
+            onnxruntime=self.onnxruntime,
+            provider=self.family.provider if self.family is not None else None,
+            device=self.family.device if self.family is not None else None,
+            precision=self.family.precision if self.family is not None else None,
+            model=self.ingredients.model if self.ingredients is not None else None,
+        )

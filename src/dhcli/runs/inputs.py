@@ -1,0 +1,107 @@
+"""What a job is made from: its inputs, opened once for all that is done with them, and the hashes that identify them.
+
+Inputs whose hash is in the cache are not read for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+from dhcli.disk.writes import Writes
+from dhcli.jobs.options import Job, parse_face
+from dhcli.media.ffmpeg import InputFile
+from dhcli.render.plan import Contents
+from dhcli.results.parts import ModelInfo
+from dhcli.results.uptodate import Ingredients
+from dhcli.runs.attempt_record import Record
+from dhcli.runs.settings import Settings
+from dhcli.runtime.scope import Scope
+
+
+class Sources:
+    """The inputs of one attempt. What is found out about them goes into its record."""
+
+    def __init__(self, job: Job, settings: Settings, record: Record, stack: contextlib.ExitStack) -> None:
+        """The inputs stay open until `stack` is closed."""
+        self._job, self._settings, self._record, self._stack = job, settings, record, stack
+
+    def open(self) -> tuple[InputFile, InputFile]:
+        """Video and audio. Raises DhError input.*."""
+        record, job, root = self._record, self._job, self._settings.root
+        if record.video is None or record.audio is None:
+            record.video = self._stack.enter_context(InputFile(job.video, "video", root=root))
+            record.audio = self._stack.enter_context(InputFile(job.audio, "audio", root=root))
+            if (photo := parse_face(job.options.face).photo) is not None:
+                record.photo = self._stack.enter_context(InputFile(photo, "photo", root=root))
+        return record.video, record.audio
+
+    def watch(self) -> None:
+        """Notice writes to the inputs from now on. Not before they are rendered: its end takes 16 ms."""
+        writes = self._stack.enter_context(Writes())
+        for file in (self._record.video, self._record.audio, self._record.photo):
+            if file is not None:
+                file.watch(writes)
+
+    def known(self) -> Ingredients | None:
+        """What the job is made from, where the inputs need not be read for it. Raises DhError input.*, model.*."""
+        video, audio = (self._known(file) for file in self.open())
+        photo = self._record.photo
+        photo_sha256 = self._known(photo) if photo is not None else None
+        if video is None or audio is None or (photo is not None and photo_sha256 is None):
+            return None
+        return self._made_from(video, audio, photo_sha256)
+
+    def identify(self, scope: Scope) -> Ingredients:
+        """What the job is made from. Raises DhError input.*, model.*, and Stopped."""
+        if self._record.ingredients is None:
+            video, audio = self.open()
+            photo = self._record.photo
+            with scope.stage("hash"):  # asking the cache may take a while, too
+                photo_sha256 = self._sha256(photo, scope) if photo is not None else None
+                return self._made_from(self._sha256(video, scope), self._sha256(audio, scope), photo_sha256)
+        return self._record.ingredients
+
+    def contents(self) -> Contents:
+        """The hashes of the inputs, as far as they are known without reading one for it. Raises DhError input.*."""
+        video, audio = self.open()
+        if (made_from := self._record.ingredients) is not None:
+            return Contents(made_from.video_sha256, made_from.audio_sha256, made_from.photo_sha256)
+        photo, known = self._record.photo, self._known
+        return Contents(known(video), known(audio), known(photo) if photo is not None else None)
+
+    def _known(self, file: InputFile) -> str | None:
+        """The hash that the cache has. With `--verify` the cache is not asked: it relies on the file's times."""
+        if self._settings.verify:
+            return None
+        found = self._settings.hashes.known(file.fd)
+        if found is not None:
+            file.known_as(found, lambda: self._settings.hashes.forget(file.fd))
+        return found
+
+    def _sha256(self, file: InputFile, scope: Scope) -> str:
+        hashes, verify = self._settings.hashes, self._settings.verify
+        file.trusted_times = not verify
+        found = hashes.sha256(file.fd, lambda: content_sha256(file, scope), anew=verify)
+        file.known_as(found, lambda: hashes.forget(file.fd))
+        return found
+
+    def _made_from(self, video_sha256: str, audio_sha256: str, photo_sha256: str | None) -> Ingredients:
+        bundle = self._settings.models.bundle(self._job.options.model)
+        model = ModelInfo(name=bundle.name, sha256=bundle.sha256)
+        options = self._record.options
+        wanted = self._settings.models.precision
+        self._record.ingredients = Ingredients(
+            audio_sha256, video_sha256, model, options, photo_sha256, None if wanted == "auto" else wanted
+        )
+        return self._record.ingredients
+
+
+def content_sha256(file: InputFile, scope: Scope) -> str:
+    """The hash of what is in a file now, read in the stage "hash"."""
+
+    def alive() -> None:
+        scope.check()
+        scope.beat("hash")
+
+    with scope.stage("hash"):
+        return file.sha256(alive)
