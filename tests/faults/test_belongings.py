@@ -19,7 +19,8 @@ from dhcli import cli
 from dhcli.command.console import People
 from dhcli.disk.lock import lock_path
 from dhcli.disk.names import result_path, working_paths
-from dhcli.disk.part import part_path, scratch_path
+from dhcli.disk.part import part_path
+from dhcli.disk.scratch import scratch_path
 from dhcli.families import registry as models
 from dhcli.families.dh_base.family import DhBase
 from dhcli.reports import metrics_file, reports

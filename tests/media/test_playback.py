@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from dhcli.disk.scratch import Scratch
 from dhcli.errors import DhError
 from dhcli.media import frame_store as spool
 from dhcli.media import playback
@@ -39,8 +40,8 @@ def played(scope: Scope, path: Path, whole: SimpleNamespace, count: int, loop: L
     """The frames as they come; whoever takes one may write into it unless it is read-only, and does."""
     frames = []
     with InputFile(path, "video") as file:
-        budget, save_path = room * FRAME_BYTES, path.with_name("output.mp4")
-        for frame in play(scope, file, whole.info, whole.fmt, count, loop, save_path=save_path, budget_bytes=budget):
+        budget, scratch = room * FRAME_BYTES, Scratch(path.with_name("output.mp4"))
+        for frame in play(scope, file, whole.info, whole.fmt, count, loop, scratch=scratch, budget_bytes=budget):
             frames.append(frame.copy())
             if frame.data.flags.writeable:
                 frame.data.fill(0)
@@ -141,9 +142,9 @@ def test_variable_rate_is_played_at_its_constant_rate(
     info = video(path)
     assert (info.vfr, info.frames) == (True, 15)
     with InputFile(path, "video") as file:
-        save_path, fmt = path.with_name("output.mp4"), frame_format(info)
-        kept = list(play(scope, file, info, fmt, 40, "pingpong", save_path=save_path))
-        tight = list(play(scope, file, info, fmt, 40, "pingpong", save_path=save_path, budget_bytes=3 * FRAME_BYTES))
+        scratch, fmt = Scratch(path.with_name("output.mp4")), frame_format(info)
+        kept = list(play(scope, file, info, fmt, 40, "pingpong", scratch=scratch))
+        tight = list(play(scope, file, info, fmt, 40, "pingpong", scratch=scratch, budget_bytes=3 * FRAME_BYTES))
     assert all((a.data == b.data).all() and a.index == b.index for a, b in zip(kept, tight, strict=True))
 
 
@@ -194,4 +195,4 @@ def test_what_is_kept_leaves_room_on_the_disk(tmp_path: Path, monkeypatch: pytes
     least, most = spool.MEMORY_BYTES, spool.DISK_BYTES
     for free, floor, kept in ((0, 0, least), (1 << 30, 0, 1 << 28), (1 << 30, 1 << 29, 1 << 27), (1 << 40, 0, most)):
         monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: SimpleNamespace(free=free))
-        assert spool.spool_bytes(tmp_path / "output.mp4", floor) == kept
+        assert spool.spool_bytes(Scratch(tmp_path / "output.mp4", floor)) == kept

@@ -20,6 +20,7 @@ import pytest
 from dhcli.disk import store
 from dhcli.disk.folder import CacheFolder
 from dhcli.disk.hashes import HashCache
+from dhcli.disk.scratch import Scratch
 from dhcli.disk.store import Body, Entry, Store
 from dhcli.errors import DhError
 from dhcli.events import Event, JobFinished, Progress
@@ -253,7 +254,7 @@ def kept(plan: Plan, dh_base: DhBase, tmp_path_factory: pytest.TempPathFactory) 
     """A cache that holds the clip's track."""
     folder = tmp_path_factory.mktemp("kept")
     with Scope() as scope:
-        face_track(plan, dh_base, scope, Trace(), lambda *_: None, Store(folder)).close()
+        face_track(plan, dh_base, scope, Trace(), lambda *_: None, Store(folder), Scratch(plan.job.save_path)).close()
     return folder
 
 
@@ -337,7 +338,7 @@ def test_only_what_the_analysis_can_have_written_is_a_track(
     Store(cache).put(KIND, key, json.dumps(head).encode(), lambda: [bytes(body)])
     forged = Store(cache).get(KIND, key)
     assert forged is not None, "its checksum is right"
-    assert unpack(forged, dh_base.geometry, plan.format, FRAMES, cache / "out.mp4", lambda: None) is None
+    assert unpack(forged, dh_base.geometry, plan.format, FRAMES, Scratch(cache / "out.mp4"), lambda: None) is None
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(forged.fd)
 
@@ -421,7 +422,7 @@ def test_whatever_is_believed_of_a_track_can_be_rendered(kept: Path, cache: Path
         Store(cache).put(KIND, key, json.dumps(head).encode(), lambda forged=forged: [forged])  # type: ignore[misc]
         entry = Store(cache).get(KIND, key)
         assert entry is not None
-        track = unpack(entry, dh_base.geometry, plan.format, FRAMES, cache / "out.mp4", lambda: None)
+        track = unpack(entry, dh_base.geometry, plan.format, FRAMES, Scratch(cache / "out.mp4"), lambda: None)
         if track is None:
             continue
         believed += 1
@@ -436,7 +437,7 @@ def test_whatever_is_believed_of_a_track_can_be_rendered(kept: Path, cache: Path
 def test_a_track_from_the_store_is_the_track(kept: Path, plan: Plan, dh_base: DhBase, tmp_path: Path) -> None:
     entry = Store(kept).get(KIND, the_track(kept).name)
     assert entry is not None
-    track = unpack(entry, dh_base.geometry, plan.format, FRAMES, tmp_path / "out.mp4", lambda: None)
+    track = unpack(entry, dh_base.geometry, plan.format, FRAMES, Scratch(tmp_path / "out.mp4"), lambda: None)
     assert isinstance(track, FaceTrack)
     with track:
         again = Store(tmp_path / "again")
@@ -499,7 +500,10 @@ def test_nothing_of_the_cache_is_read_once_the_track_is_there(
 ) -> None:
     shutil.copytree(kept, cache)
     trace = Trace()
-    with Scope() as scope, face_track(plan, dh_base, scope, trace, lambda *_: None, Store(cache)) as track:
+    with (
+        Scope() as scope,
+        face_track(plan, dh_base, scope, trace, lambda *_: None, Store(cache), Scratch(plan.job.save_path)) as track,
+    ):
         os.truncate(the_track(cache), 0)
         assert trace.analysis == "cached"
         assert [index for index in range(FRAMES) if track.row(index) is None] == [*range(15, 20)]
@@ -580,7 +584,7 @@ def test_a_stop_while_the_cache_is_written_leaves_nothing(
     monkeypatch.setattr(FaceTrack, "pack", failing)
     before = len([*Path("/proc/self/fd").iterdir()])
     with pytest.raises(Stopped), Scope() as scope:
-        face_track(plan, dh_base, scope, Trace(), lambda *_: None, Store(cache))
+        face_track(plan, dh_base, scope, Trace(), lambda *_: None, Store(cache), Scratch(plan.job.save_path))
     assert [*(cache / "store" / KIND).iterdir()] == []
     assert len([*Path("/proc/self/fd").iterdir()]) == before
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import pytest
 
+from dhcli.disk.scratch import Scratch
 from dhcli.families.dh_base import blend
 from dhcli.families.dh_base.blend import Blender, rectangle, window
 from dhcli.families.dh_base.family import DhBase
@@ -45,7 +46,7 @@ def shots(
         dh_base,
         "largest",
         lambda: None,
-        save_path=tmp_path_factory.mktemp("out") / "x.mp4",
+        scratch=Scratch(tmp_path_factory.mktemp("out") / "x.mp4"),
     ) as track:
         for index in (0, 10, 20, 30, 40):
             row = track.row(index)

@@ -7,7 +7,8 @@ import os
 from pathlib import Path
 
 from dhcli.disk.lock import lock_path
-from dhcli.disk.part import part_path, scratch_path
+from dhcli.disk.part import part_path
+from dhcli.disk.scratch import scratch_path
 
 MAX_NAME_BYTES = 250
 """Of an id that names a file: every file system takes 255 bytes, and `.json` is five."""

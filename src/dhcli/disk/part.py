@@ -1,4 +1,4 @@
-"""What is written beside the output: the part file, renamed over it in one step when it is whole, and scratch data."""
+"""The part file: what is written beside an output, and renamed over it in one step when it is whole."""
 
 from __future__ import annotations
 
@@ -19,10 +19,6 @@ from dhcli.errors import TOO_MANY_FILES, DhError, as_dh_error
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What the system says where a disk, a quota or a limit is full."""
 
-NO_TMPFILE = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT})
-"""What file systems (NFS) and kernels that know no files without a name say to O_TMPFILE."""
-
-
 Replaceable: TypeAlias = FileStamp | Literal["anything"] | None
 """What a rename may replace: the file with this stamp, whatever is there, or nothing."""
 
@@ -33,33 +29,6 @@ def part_path(save_path: Path) -> Path:
     digest = hashlib.sha256(name).hexdigest()[:8]
     readable = name[:40].decode("utf-8", "ignore")
     return save_path.parent / f".{readable}.{digest}.dh-part"
-
-
-def scratch_path(save_path: Path) -> Path:
-    """The name that scratch data has for a moment, where the file system has no files without a name."""
-    path = part_path(save_path)
-    return path.with_name(f"{path.name}-scratch")
-
-
-def open_scratch(save_path: Path) -> int:
-    """A descriptor of a new file beside `save_path` that has no name and is gone when closed. Under the output's lock.
-
-    Not in the folder for temporary files, which is memory on many machines. Raises DhError output.not_writable and
-    output.disk_full.
-    """
-    flags = os.O_RDWR | os.O_CLOEXEC
-    with translated(save_path, "have scratch data beside it"):
-        if hasattr(os, "O_TMPFILE"):
-            try:
-                return os.open(save_path.parent, flags | os.O_TMPFILE, 0o600)
-            except OSError as error:
-                if error.errno not in NO_TMPFILE:
-                    raise
-        path = scratch_path(save_path)
-        path.unlink(missing_ok=True)  # a run was killed between the next two calls
-        fd = os.open(path, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        path.unlink()
-        return fd
 
 
 class PartFile:

@@ -5,16 +5,11 @@ It knows neither videos nor the order in which frames are shown.
 
 from __future__ import annotations
 
-import errno
-import os
-import shutil
-from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import numpy as np
 
-from dhcli.disk.part import FULL, open_scratch, translated, write_all
+from dhcli.disk.scratch import Scratch, ScratchFile
 from dhcli.types import U8, Frame, FrameFormat
 
 MEMORY_BYTES = 48 << 20
@@ -24,50 +19,41 @@ DISK_BYTES = 1 << 30
 SHARE_OF_FREE = 4
 """No more than this part of the free disk: the output needs room, too."""
 
-NO_ROOM = FULL | {errno.EOPNOTSUPP}
-"""EOPNOTSUPP: a file system that cannot tell before."""
 
-
-def spool_bytes(save_path: Path, keep_free_bytes: int) -> int:
-    """How much may be kept beside the output `save_path`, on a disk where so much has to stay free."""
-    try:
-        free = shutil.disk_usage(save_path.parent).free
-    except OSError:  # then memory has to do; what is wrong with the folder is the output's business
-        free = 0
-    return max(MEMORY_BYTES, min(DISK_BYTES, (free - keep_free_bytes) // SHARE_OF_FREE))
+def spool_bytes(scratch: Scratch) -> int:
+    """How many bytes of frames may be kept where large ones lie in a file of `scratch`."""
+    return max(MEMORY_BYTES, min(DISK_BYTES, scratch.free_bytes // SHARE_OF_FREE))
 
 
 class Spool:
-    """The last `room` of consecutive frames, in any order. For one thread; leaving the block gives all of it back."""
+    """The last `room` of consecutive frames, in any order. For one thread; leaving the block frees memory and disk."""
 
-    def __init__(self, save_path: Path, fmt: FrameFormat, frames: int, budget_bytes: int) -> None:
+    def __init__(self, scratch: Scratch, fmt: FrameFormat, frames: int, budget_bytes: int) -> None:
         """Room for `frames`, or for as many as `budget_bytes` hold, at least for 2.
 
-        A file that is needed lies beside `save_path` and gets all of its room at once. Where a quota or a limit does
-        not grant it, what fits into memory is the room: keeping frames saves time, and is no reason to fail.
+        Where they do not fit into memory they lie in a file of `scratch`, with all of its space reserved at once. Where
+        the disk refuses that, only as many frames are kept as fit into memory: keeping frames just saves time.
         """
-        self._save_path = save_path
         self._shape = (fmt.height * 3 // 2, fmt.width)
         self._bytes = fmt.frame_bytes
         self._frames: dict[int, Frame] = {}
-        self._fd: int | None = None
+        self._file: ScratchFile | None = None
         self.room = min(frames, max(2, budget_bytes // self._bytes))
         in_memory = max(2, MEMORY_BYTES // self._bytes)
         if self.room > in_memory:
-            self._fd = _reserved(save_path, self.room * self._bytes)
-            if self._fd is None:
+            content = f"decoded frames of {self._bytes} bytes"
+            self._file = scratch.open_reserved(content, self.room * self._bytes)
+            if self._file is None:
                 self.room = in_memory
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._frames.clear()
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
     def put(self, frame: Frame) -> None:
         """Keep a frame in the place of the one with its number modulo `room`; it may become read-only by that.
@@ -75,11 +61,10 @@ class Spool:
         Raises DhError output.*.
         """
         slot = frame.index % self.room
-        if self._fd is None:
+        if self._file is None:
             self._frames[slot] = frame.sealed()
-            return
-        with translated(self._save_path, f"have decoded frames of {self._bytes} bytes beside it"):
-            write_all(self._fd, frame.data.data, slot * self._bytes)
+        else:
+            self._file.write(frame.data.data, slot * self._bytes)
 
     def get(self, index: int) -> Frame:
         """A frame that was put and not replaced: the very object, which is read-only, or a new one.
@@ -87,25 +72,8 @@ class Spool:
         Raises DhError output.not_writable.
         """
         slot = index % self.room
-        if self._fd is None:
+        if self._file is None:
             return self._frames[slot]
         data: U8 = np.empty(self._shape, np.uint8)
-        with translated(self._save_path, "have its decoded frames read back"):
-            done = os.preadv(self._fd, [data.data], slot * self._bytes)
-            if done != data.nbytes:
-                raise OSError(errno.EIO, f"{done} of {data.nbytes} bytes came")
+        self._file.read_into(data.data, slot * self._bytes)
         return Frame(index, data)
-
-
-def _reserved(save_path: Path, size: int) -> int | None:
-    """A nameless file with so much room on the disk; None where it is not to be had. Raises DhError output.*."""
-    fd = open_scratch(save_path)
-    with translated(save_path, f"have {size} bytes of decoded frames beside it"):
-        try:
-            os.posix_fallocate(fd, 0, size)
-        except OSError as error:
-            os.close(fd)
-            if error.errno not in NO_ROOM:
-                raise
-            return None
-    return fd

@@ -12,8 +12,8 @@ import zlib
 from array import array
 from collections.abc import Generator, Iterator
 from fractions import Fraction
-from pathlib import Path
 
+from dhcli.disk.scratch import Scratch
 from dhcli.errors import DhError
 from dhcli.media.ffmpeg import InputFile
 from dhcli.media.frame_store import Spool, spool_bytes
@@ -32,16 +32,15 @@ def play(
     frames_out: int,
     loop: Loop,
     *,
-    save_path: Path,
-    keep_free_bytes: int = 0,
+    scratch: Scratch,
     budget_bytes: int | None = None,
     stage: str = "decode",
 ) -> Iterator[Frame]:
     """The source frame of each of `frames_out` output frames, as `timing.source_index` orders them.
 
     A frame that is yielded more than once is read-only; others may be written to. A still image is one frame, repeated
-    under every `loop`. Frames that are kept lie beside the output `save_path` where they are many, as far as
-    `keep_free_bytes` stay on its disk; None stands for a budget that suits it.
+    under every `loop`. Kept frames that are too many for memory lie in a file of `scratch`, which takes at most
+    `budget_bytes`; None: as much as suits the free space of its disk.
 
     Raises input.too_short as `check_length` does, output.disk_full and output.not_writable, else what `read_frames`
     does.
@@ -49,9 +48,9 @@ def play(
     frames = info.frames_at(fmt.fps)
     check_length(file, info, fmt, frames_out, loop)
     again = frames_out > frames and loop in ("pingpong", "restart")
-    budget = spool_bytes(save_path, keep_free_bytes) if budget_bytes is None else budget_bytes
+    budget = spool_bytes(scratch) if budget_bytes is None else budget_bytes
     kept = again and (loop == "pingpong" or frames * fmt.frame_bytes <= budget)
-    with Spool(save_path, fmt, frames if kept else 2, budget) as spool:
+    with Spool(scratch, fmt, frames if kept else 2, budget) as spool:
         player = _Player(scope, file, info, fmt, stage, spool)
         if frames_out <= frames:
             yield from player.forward(0, frames_out)

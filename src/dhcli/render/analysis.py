@@ -10,10 +10,10 @@ import math
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 
 import numpy as np
 
+from dhcli.disk.scratch import Scratch
 from dhcli.errors import DhError
 from dhcli.families.dh_base.geometry import CROP_SIDE, Geometry, face_crop_matrix, mouth_opening, pose_free
 from dhcli.families.family import FaceFinder
@@ -55,19 +55,19 @@ def analyse(
     face: str,
     on_frame: Callable[[], None],
     *,
-    save_path: Path,
+    scratch: Scratch,
     wanted: View | None = None,
     alive: Callable[[], None] = lambda: None,
 ) -> FaceTrack:
     """Follow the face that the rule `face` means (see `options.parse_face`) through all frames, in order from frame 0.
 
     The rule `like:` needs `wanted`, which `look_of` makes of its photo. `on_frame` is called after each frame, and
-    `alive` now and then after the last one. The track lies without a name beside the output `save_path`. Raises DhError
+    `alive` now and then after the last one. The track lies in a file of `scratch`. Raises DhError
     face.not_found or face.too_small if no frame can be used, model.* and device.* from the networks, output.disk_full,
     output.not_writable, whatever `frames`, `on_frame` and `alive` raise, and ValueError where `face` is no rule.
     """
     tracker = Tracker(model.detect, model.landmarks, model.geometry, fmt, parse_face(face), wanted)
-    file = TrackFile(save_path)
+    file = TrackFile(scratch)
     try:
         people = _People(model.geometry, yuv_matrix(fmt.colour, fmt.height), file)
         smoother = Smoother(float(fmt.fps))
@@ -211,7 +211,7 @@ class _People:
         self._file.flush()
         for first in range(0, self._file.frames, BLOCK):
             alive()  # four hours of video take half a minute here
-            for record in read_records(self._file.fd, first, min(BLOCK, self._file.frames - first)):
+            for record in read_records(self._file.file.fd, first, min(BLOCK, self._file.frames - first)):
                 person = int(record["person"])
                 if record["state"] == SEEN and record["opening"] <= limits[person]:
                     total[person] += pose_free(record["mouth"].astype(np.float64), record_pose(record))

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from dhcli import __version__
+from dhcli.disk.scratch import Scratch
 from dhcli.disk.store import Store, key_of
 from dhcli.errors import DhError
 from dhcli.families.family import Family
@@ -39,17 +40,22 @@ Notify = Callable[[str, int, int | None], None]
 """Called with stage, frames done, frames in all."""
 
 
-def face_track(plan: Plan, family: Family, scope: Scope, trace: Trace, notify: Notify, store: Store) -> FaceTrack:
-    """The face in the frames that the job shows. Raises DhError face.*, model.*, input.*, output.*; Stopped."""
+def face_track(
+    plan: Plan, family: Family, scope: Scope, trace: Trace, notify: Notify, store: Store, scratch: Scratch
+) -> FaceTrack:
+    """The face in the frames that the job shows, kept in a file of `scratch`.
+
+    Raises DhError face.*, model.*, input.*, output.*; Stopped.
+    """
 
     def alive() -> None:
         scope.check()
         scope.beat("analyse")
 
     key = track_key(plan, family)
-    kept = _kept(plan, family, store, key, alive) if key is not None else None
+    kept = _kept(plan, family, store, key, scratch, alive) if key is not None else None
     trace.analysis = "made" if kept is None else "cached"
-    track = kept if kept is not None else _made(plan, family, scope, notify, alive)
+    track = kept if kept is not None else _made(plan, family, scope, notify, scratch, alive)
     try:
         if kept is not None:
             with scope.waiting("analyse"):
@@ -93,11 +99,13 @@ def track_key(plan: Plan, family: Family) -> str | None:
     )
 
 
-def _kept(plan: Plan, family: Family, store: Store, key: str, alive: Callable[[], None]) -> FaceTrack | None:
+def _kept(
+    plan: Plan, family: Family, store: Store, key: str, scratch: Scratch, alive: Callable[[], None]
+) -> FaceTrack | None:
     entry = store.get(KIND, key, alive)
     if entry is None:
         return None
-    return unpack(entry, family.geometry, plan.format, plan.analysed_frames, plan.job.save_path, alive)
+    return unpack(entry, family.geometry, plan.format, plan.analysed_frames, scratch, alive)
 
 
 def _keep(plan: Plan, track: FaceTrack, store: Store, key: str, alive: Callable[[], None]) -> None:
@@ -107,7 +115,9 @@ def _keep(plan: Plan, track: FaceTrack, store: Store, key: str, alive: Callable[
     store.put(KIND, key, head, body)
 
 
-def _made(plan: Plan, family: Family, scope: Scope, notify: Notify, alive: Callable[[], None]) -> FaceTrack:
+def _made(
+    plan: Plan, family: Family, scope: Scope, notify: Notify, scratch: Scratch, alive: Callable[[], None]
+) -> FaceTrack:
     wanted = _wanted_face(plan, family, scope)
     frames = read_frames(scope, plan.video_file, plan.video, plan.format, count=plan.analysed_frames, stage="analyse")
     done = itertools.count(1)
@@ -118,8 +128,8 @@ def _made(plan: Plan, family: Family, scope: Scope, notify: Notify, alive: Calla
             notify("analyse", next(done), plan.analysed_frames)
 
     try:
-        face, save_path = plan.job.options.face, plan.job.save_path
-        return analyse(frames, plan.format, family, face, progress, save_path=save_path, wanted=wanted, alive=alive)
+        face = plan.job.options.face
+        return analyse(frames, plan.format, family, face, progress, scratch=scratch, wanted=wanted, alive=alive)
     except DhError as error:
         if error.code.startswith("face."):  # the analysis sees pictures and does not know whose they are
             raise error.about(plan.video_file.label) from None

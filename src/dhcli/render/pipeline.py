@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import assert_never
 
 from dhcli.disk.part import PartFile
+from dhcli.disk.scratch import Scratch
 from dhcli.disk.store import Store
 from dhcli.errors import DhError
 from dhcli.families.dh_base.listen import ConditionTrack
@@ -67,16 +68,16 @@ def render_job(
 
     Raises the DhError that ended the job; Stopped where that error stands in `scope`.
     """
-    inputs = plan.inputs
+    inputs, scratch = plan.inputs, Scratch(plan.job.save_path, keep_free_bytes)
     with trace.timed("listen"), scope.stage("listen"), unchanged(scope, "listen", *inputs):
         with scope.waiting("listen"):
             notify("listen", 0, None)
         conditions = _listen(plan, family, scope, trace)
     with trace.timed("analyse"), scope.stage("analyse"), unchanged(scope, "analyse", *inputs):
-        track = face_track(plan, family, scope, trace, notify, store or Store(None, 0))
+        track = face_track(plan, family, scope, trace, notify, store or Store(None, 0), scratch)
     with track, trace.timed("render"):
         thumbnails = _Render(
-            plan, family, scope, trace, part, track, conditions, notify, batch or family.batch, keep_free_bytes
+            plan, family, scope, trace, part, track, conditions, notify, batch or family.batch, scratch
         ).run()
     with scope.stage("commit", limit_s=os.fstat(part.fd).st_size / SLOW_DISK_BYTES_S):
         part.flush()  # it may take minutes; what is read back afterwards is what will be renamed
@@ -120,10 +121,10 @@ class _Render:
         conditions: ConditionTrack,
         notify: Notify,
         batch: int,
-        keep_free_bytes: int,
+        scratch: Scratch,
     ) -> None:
         self._plan, self._family = plan, family
-        self._keep_free_bytes = keep_free_bytes
+        self._scratch = scratch
         self._scope, self._trace, self._part, self._notify = scope, trace, part, notify
         self._track, self._conditions = track, conditions
         self._yuv: YuvMatrix = yuv_matrix(plan.format.colour, plan.format.height)
@@ -177,8 +178,7 @@ class _Render:
             plan.format,
             plan.frames,
             job.options.loop,
-            save_path=job.save_path,
-            keep_free_bytes=self._keep_free_bytes,
+            scratch=self._scratch,
         )
         for frame in frames:
             self._decoded.put(frame, "decode")

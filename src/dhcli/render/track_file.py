@@ -10,13 +10,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Self, TypeAlias
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from dhcli.disk.part import open_scratch, translated, write_all
+from dhcli.disk.scratch import Scratch, ScratchFile
 from dhcli.disk.store import Body, Entry
 from dhcli.errors import DhError
 from dhcli.families.dh_base.geometry import CROP_SIDE, Geometry, pose_free
@@ -85,18 +84,18 @@ class FaceTrack:
 
     def __init__(
         self,
-        fd: int,
+        file: ScratchFile,
         frames: int,
         persons: tuple[Person, ...],
         totals: Totals,
         geometry: Geometry,
     ) -> None:
-        """Takes over `fd`."""
+        """Takes over `file`."""
         self.frames = frames
         self.persons = persons
         self.totals = totals
         self._geometry = geometry
-        self._fd = fd
+        self._file = file
         self._block = np.zeros(0, RECORD)
         self._block_start = 0
 
@@ -108,9 +107,7 @@ class FaceTrack:
 
     def close(self) -> None:
         """Give the file back; it is gone with that."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        self._file.close()
 
     def row(self, index: int) -> FaceRow | None:
         """The face in frame `index`, None where it is missing. Raises IndexError; DhError internal.bug after damage."""
@@ -144,7 +141,7 @@ class FaceTrack:
             yield np.array((person.rest, person.reference), PERSON).tobytes()
         for first in range(0, self.frames, CHECKED_BLOCK):
             alive()
-            yield read_records(self._fd, first, min(CHECKED_BLOCK, self.frames - first)).tobytes()
+            yield read_records(self._file.fd, first, min(CHECKED_BLOCK, self.frames - first)).tobytes()
 
     def _record(self, index: int) -> np.void:
         if not 0 <= index < self.frames:
@@ -153,7 +150,7 @@ class FaceTrack:
         if not 0 <= at < len(self._block):
             self._block_start = index - index % BLOCK
             count = min(BLOCK, self.frames - self._block_start)
-            self._block = read_records(self._fd, self._block_start, count)
+            self._block = read_records(self._file.fd, self._block_start, count)
             at = index - self._block_start
         record = self._block[at]
         assert isinstance(record, np.void)
@@ -174,23 +171,23 @@ class _Head(BaseModel):
 
 
 def unpack(
-    entry: Entry, geometry: Geometry, fmt: FrameFormat, frames: int, save_path: Path, alive: Callable[[], None]
+    entry: Entry, geometry: Geometry, fmt: FrameFormat, frames: int, scratch: Scratch, alive: Callable[[], None]
 ) -> FaceTrack | None:
     """The track of `frames` frames in an entry, which is closed afterwards; None where it is no sound track of a video
     of this format, or cannot be read any more.
 
-    It is copied beside the output `save_path`. `alive` is called now and then, and may raise. Raises DhError
+    It is copied into a scratch file. `alive` is called now and then, and may raise. Raises DhError
     output.disk_full, output.not_writable.
     """
     with entry:
         try:
-            return _unpacked(entry, geometry, fmt, frames, save_path, alive)
+            return _unpacked(entry, geometry, fmt, frames, scratch, alive)
         except (EOFError, OSError):  # cut, or over a network removed by another machine: it is as good as absent
             return None
 
 
 def _unpacked(
-    entry: Entry, geometry: Geometry, fmt: FrameFormat, frames: int, save_path: Path, alive: Callable[[], None]
+    entry: Entry, geometry: Geometry, fmt: FrameFormat, frames: int, scratch: Scratch, alive: Callable[[], None]
 ) -> FaceTrack | None:
     head = _head_of(entry, frames)
     if head is None:
@@ -205,7 +202,7 @@ def _unpacked(
     missing = np.zeros(frames, bool)
     for first, last in head.missing_ranges:
         missing[first : last + 1] = True
-    file = TrackFile(save_path)
+    file = TrackFile(scratch)
     try:
         for first in range(0, frames, CHECKED_BLOCK):
             alive()
@@ -288,13 +285,18 @@ def read_records(fd: int, first: int, count: int) -> np.typing.NDArray[np.void]:
 class TrackFile:
     """A face track while it is written."""
 
-    def __init__(self, save_path: Path) -> None:
-        """The file lies beside the output `save_path`. Raises DhError output.disk_full, output.not_writable."""
-        self._save_path = save_path
+    def __init__(self, scratch: Scratch) -> None:
+        """Opens a scratch file. Raises DhError output.disk_full, output.not_writable."""
         self._buffer = bytearray()
         self._at = 0
         self.frames = 0
-        self.fd = open_scratch(save_path)
+        self._file: ScratchFile | None = scratch.open(f"the face track ({RECORD.itemsize} bytes a frame)")
+
+    @property
+    def file(self) -> ScratchFile:
+        """The open file, until `seal` or `discard`."""
+        assert self._file is not None
+        return self._file
 
     def append(self, records: np.typing.NDArray[np.void]) -> None:
         """Write records, shape (N,). Raises DhError output.*, like `flush`."""
@@ -305,19 +307,18 @@ class TrackFile:
 
     def flush(self) -> None:
         """Everything appended can be read with `read_records` from now on."""
-        with translated(self._save_path, f"have the face track ({RECORD.itemsize} bytes a frame) beside it"):
-            write_all(self.fd, self._buffer, self._at)
+        self.file.write(self._buffer, self._at)
         self._at += len(self._buffer)
         self._buffer.clear()
 
     def seal(self, persons: tuple[Person, ...], totals: Totals, geometry: Geometry) -> FaceTrack:
         """The same file for reading; it is the track's from now on."""
         self.flush()
-        fd, self.fd = self.fd, -1
-        return FaceTrack(fd, self.frames, persons, totals, geometry)
+        file, self._file = self.file, None
+        return FaceTrack(file, self.frames, persons, totals, geometry)
 
     def discard(self) -> None:
-        """Leave nothing behind; after `seal` there is nothing to leave."""
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
+        """Close the file; after `seal` this does nothing."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
+from dhcli.disk.scratch import Scratch
 from dhcli.families.dh_base.geometry import Geometry, load_geometry
 from dhcli.media.ffmpeg import find_ffmpeg
 from dhcli.networks.network import Device, Network, open_network
@@ -126,7 +127,7 @@ def follow(model: FaceModel, tmp_path: Path, request: pytest.FixtureRequest) -> 
     def run(frames: Iterable[Frame], face: str = "largest", fps: int = 25) -> FaceTrack:
         row = [Frame(i, frame.data) for i, frame in enumerate(frames)]
         fmt = FrameFormat(row[0].width, row[0].height, Fraction(fps))
-        track = analyse(row, fmt, model, face, lambda: None, save_path=tmp_path / "x.mp4")
+        track = analyse(row, fmt, model, face, lambda: None, scratch=Scratch(tmp_path / "x.mp4"))
         request.addfinalizer(track.close)
         return track
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dhcli.disk.part import open_scratch, part_path
+from dhcli.disk.scratch import Scratch, scratch_path
 from dhcli.errors import DhError
 from dhcli.render.analysis import analyse
 from dhcli.render.track_file import FaceTrack
@@ -61,7 +61,7 @@ def test_failure_leaves_nothing_behind(model: Any, avatar: list[Frame], tmp_path
         raise DhError("input.corrupt", "damaged")
 
     with pytest.raises(DhError, match="damaged"):
-        analyse(broken(), FORMAT, model, "largest", lambda: None, save_path=tmp_path / "x.mp4")
+        analyse(broken(), FORMAT, model, "largest", lambda: None, scratch=Scratch(tmp_path / "x.mp4"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -71,7 +71,7 @@ def test_full_disk_is_named(model: Any, avatar: list[Frame], tmp_path: Path, mon
 
     monkeypatch.setattr(os, "pwrite", full)
     with pytest.raises(DhError, match="No space left") as caught:
-        analyse(avatar[:2], FORMAT, model, "left", lambda: None, save_path=tmp_path / "x.mp4")
+        analyse(avatar[:2], FORMAT, model, "left", lambda: None, scratch=Scratch(tmp_path / "x.mp4"))
     assert caught.value.code == "output.disk_full"
     assert "face track" in caught.value.message
     assert list(tmp_path.iterdir()) == []
@@ -87,11 +87,10 @@ def test_the_file_lies_beside_the_output_and_has_no_name(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "no"))
     if not known:
         monkeypatch.delattr(os, "O_TMPFILE", raising=False)
-        scratch = part_path(out / "x.mp4")
-        scratch.with_name(f"{scratch.name}-scratch").write_text("of a killed run")
-    with analyse(avatar[:3], FORMAT, model, "left", lambda: None, save_path=out / "x.mp4") as track:
+        scratch_path(out / "x.mp4").write_text("of a killed run")
+    with analyse(avatar[:3], FORMAT, model, "left", lambda: None, scratch=Scratch(out / "x.mp4")) as track:
         assert list(out.iterdir()) == []
-        assert os.fstat(track._fd).st_dev == out.stat().st_dev
+        assert os.fstat(track._file.fd).st_dev == out.stat().st_dev
         assert track.row(2) is not None
 
 
@@ -104,7 +103,7 @@ def test_a_file_system_without_nameless_files(tmp_path: Path, monkeypatch: pytes
         return real(path, flags, *mode, **rest)
 
     monkeypatch.setattr(os, "open", refuse)
-    os.close(open_scratch(tmp_path / "x.mp4"))
+    Scratch(tmp_path / "x.mp4").open("data").close()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -116,7 +115,7 @@ def test_caller_hears_of_every_frame(model: Any, avatar: list[Frame], tmp_path: 
         model,
         "largest",
         lambda: calls.append("frame"),
-        save_path=tmp_path / "x.mp4",
+        scratch=Scratch(tmp_path / "x.mp4"),
         alive=lambda: calls.append("alive"),
     ).close()
     assert calls == ["frame"] * 5 + ["alive"]

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dhcli.disk.scratch import Scratch
 from dhcli.families.dh_base.family import DhBase
 from dhcli.render.analysis import analyse
 from dhcli.stages.align import roll
@@ -35,7 +36,7 @@ def test_the_same_head_however_the_picture_is_turned(
 ) -> None:
     frames = decoded(repository / "examples/media/avatar.mp4", *size, "-frames:v", "15", "-vf", turn)
     fmt = FrameFormat(*size, Fraction(25))
-    with analyse(iter(frames), fmt, dh_base, "largest", lambda: None, save_path=tmp_path / "out.mp4") as track:
+    with analyse(iter(frames), fmt, dh_base, "largest", lambda: None, scratch=Scratch(tmp_path / "out.mp4")) as track:
         rows = [track.row(index) for index in range(15)]
     for row in rows:
         assert row is not None
