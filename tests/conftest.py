@@ -19,6 +19,7 @@ from dhcli.disk import store
 from dhcli.families.dh_base.family import DhBase
 from dhcli.media.ffmpeg import find_ffmpeg
 from dhcli.networks.bundle import load_bundle
+from dhcli.networks.model import Model
 from dhcli.networks.network import Device
 from dhcli.types import F64, U8, Frame, FrameFormat
 
@@ -64,7 +65,7 @@ def golden() -> dict[str, F64]:
 @pytest.fixture(scope="session")
 def dh_base() -> DhBase:
     """The default model on the CPU."""
-    return DhBase(load_bundle("dh-base"), Device("cpu"), 2)
+    return DhBase(Model(load_bundle("dh-base"), Device("cpu"), 2))
 
 
 @pytest.fixture(scope="session")

@@ -70,7 +70,7 @@ from dhcli.events import Listener
 
 if TYPE_CHECKING:
     from dhcli.disk.hashes import HashCache
-    from dhcli.families.registry import Models
+    from dhcli.render.models import Models
     from dhcli.render.probes import Probes
     from dhcli.runs.retry import FailureLimit
 
@@ -328,7 +328,7 @@ def _models(
     folders: Sequence[Path] | None, device: str, threads: int = 0, precision: FacePrecision = FacePrecision.auto
 ) -> Models:
     from dhcli.command.selection import chosen_device
-    from dhcli.families.registry import Models
+    from dhcli.render.models import Models
 
     return Models(folders or (), chosen_device(device, precision.value), threads, precision.value)
 

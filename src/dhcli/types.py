@@ -141,12 +141,19 @@ class Pose:
 
 @dataclass(frozen=True, slots=True)
 class FaceRow:
-    """The followed face in one frame: where it is and what its mouth does there."""
+    """The followed face in one frame."""
 
+    index: int
+    """Of the frame."""
     person: int
-    """Index of the person whose rest shape and reference picture belong to this frame."""
-    pose: Pose
-    mouth: F64  # (106, 2) image px
-    code: F64  # (12,) the mouth code of the frame itself
+    """Number of the person in this video, from 0."""
     weight: float
     """How much of the new mouth to show, 0..1; fades where the face comes and goes so that nothing pops."""
+    pose: Pose
+    box: Box
+    """The upright rectangle around the landmarks."""
+    points: F64  # (478, 3) the landmarks, image px, z in the same scale
+    seen: bool = True
+    """False: the face is hidden for a moment, and its landmarks lie between those of the frames before and after."""
+    looked: bool = True
+    """False: they do, too, where the face hardly moves and the landmark network was not asked."""

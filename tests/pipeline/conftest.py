@@ -10,9 +10,9 @@ import pytest
 from dhcli.disk.store import Store
 from dhcli.events import Event, Summary
 from dhcli.families.dh_base.family import DhBase
-from dhcli.families.registry import Models
 from dhcli.manifest import single_job
 from dhcli.networks.network import Device
+from dhcli.render.models import Models
 from dhcli.render.probes import Probes
 from dhcli.results.result import JobResult, read_result
 from dhcli.runs.batch import Batch

@@ -25,20 +25,23 @@ from dhcli.disk.store import Body, Entry, Store
 from dhcli.errors import DhError
 from dhcli.events import Event, JobFinished, Progress
 from dhcli.families.dh_base.family import DhBase
-from dhcli.families.registry import Models
+from dhcli.families.dh_base.profile import PERSON
 from dhcli.jobs.options import Job
 from dhcli.manifest import single_job
 from dhcli.media.ffmpeg import InputFile
 from dhcli.media.reader import read_frames
-from dhcli.render import face_track as faces_avatar
-from dhcli.render.face_track import KIND, face_track, track_key
+from dhcli.render import face_track
+from dhcli.render.face_finder import FaceFinder
+from dhcli.render.face_track import PROFILE, TRACK, Analysis, track_key
+from dhcli.render.models import Models
 from dhcli.render.plan import Contents, Plan, Trace, analysed_frames, plan_job
 from dhcli.render.probes import Probes
-from dhcli.render.track_file import PERSON, RECORD, FaceTrack, unpack
+from dhcli.render.track_file import RECORD, FaceTrack, unpack
 from dhcli.results.result import JobResult, read_result
 from dhcli.runs.batch import Batch
 from dhcli.runs.settings import Settings
 from dhcli.runtime.scope import Scope, Stopped
+from dhcli.types import FaceRow
 
 FRAMES = 20
 Ffmpeg = Callable[..., None]
@@ -197,9 +200,9 @@ def other_job(plan: Plan, **options: object) -> Job:
     ],
 )
 def test_all_that_decides_a_track_is_in_its_key(
-    what: str, plan: Plan, dh_base: DhBase, monkeypatch: pytest.MonkeyPatch
+    what: str, plan: Plan, finder: FaceFinder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = track_key(plan, dh_base)
+    before = track_key(plan, finder)
     photo = dataclasses.replace(plan, job=other_job(plan, face="like:/a.jpg"), contents=Contents("v", "a", "p"))
     match what:
         case "content":
@@ -211,63 +214,84 @@ def test_all_that_decides_a_track_is_in_its_key(
         case "face":
             plan = dataclasses.replace(plan, job=other_job(plan, face="left"))
         case "photo":
-            before, plan = track_key(photo, dh_base), dataclasses.replace(photo, contents=Contents("v", "a", "q"))
+            before, plan = track_key(photo, finder), dataclasses.replace(photo, contents=Contents("v", "a", "q"))
         case "networks":
-            files = dict(dh_base.bundle.files)
+            files = dict(finder.bundle.files)
             files["detect"] = dataclasses.replace(files["detect"], sha256="0" * 64)
-            monkeypatch.setattr(dh_base, "bundle", dataclasses.replace(dh_base.bundle, files=files))
+            monkeypatch.setattr(finder, "bundle", dataclasses.replace(finder.bundle, files=files))
         case "provider":
-            monkeypatch.setitem(dh_base.__dict__, "face_finders", "CUDAExecutionProvider CPUExecutionProvider")
+            monkeypatch.setattr(FaceFinder, "providers", "CUDAExecutionProvider CPUExecutionProvider")
         case "onnxruntime":
-            monkeypatch.setattr(faces_avatar, "runtime_version", lambda: "9.9")
+            monkeypatch.setattr(face_track, "runtime_version", lambda: "9.9")
         case "opencv":
             monkeypatch.setattr("cv2.__version__", "9.9")
         case "numpy":
             monkeypatch.setattr(np, "__version__", "9.9")
         case "ffmpeg":
-            monkeypatch.setattr(faces_avatar, "ffmpeg_build", lambda _: "another one")
+            monkeypatch.setattr(face_track, "ffmpeg_build", lambda _: "another one")
         case _:
             name = {"dh": "__version__", "analysis": "VERSION", "format": "FORMAT"}[what]
-            monkeypatch.setattr(faces_avatar, name, "9.9")
-    assert track_key(plan, dh_base) != before
+            monkeypatch.setattr(face_track, name, "9.9")
+    assert track_key(plan, finder) != before
 
 
-def test_what_does_not_decide_a_track_is_not_in_its_key(plan: Plan, dh_base: DhBase, tmp_path: Path) -> None:
-    key = track_key(plan, dh_base)
+def test_what_does_not_decide_a_track_is_not_in_its_key(plan: Plan, finder: FaceFinder, tmp_path: Path) -> None:
+    key = track_key(plan, finder)
     assert key is not None
     moved = dataclasses.replace(other_job(plan, gain=2.0, crf=30, loop="hold"), save_path=tmp_path / "other.mp4")
-    assert track_key(dataclasses.replace(plan, job=moved, contents=Contents("v", "b")), dh_base) == key
+    assert track_key(dataclasses.replace(plan, job=moved, contents=Contents("v", "b")), finder) == key
     here, there = (
         dataclasses.replace(plan, job=other_job(plan, face=f"like:/{name}.jpg"), contents=Contents("v", "a", "p"))
         for name in ("here", "there")
     )
-    assert track_key(here, dh_base) == track_key(there, dh_base)
+    assert track_key(here, finder) == track_key(there, finder)
 
 
-def test_without_a_content_there_is_no_key(plan: Plan, dh_base: DhBase) -> None:
-    assert track_key(dataclasses.replace(plan, contents=Contents(None, "a")), dh_base) is None
-    assert track_key(dataclasses.replace(plan, job=other_job(plan, face="like:/a.jpg")), dh_base) is None
+def test_without_a_content_there_is_no_key(plan: Plan, finder: FaceFinder) -> None:
+    assert track_key(dataclasses.replace(plan, contents=Contents(None, "a")), finder) is None
+    assert track_key(dataclasses.replace(plan, job=other_job(plan, face="like:/a.jpg")), finder) is None
 
 
 @pytest.fixture(scope="module")
-def kept(plan: Plan, dh_base: DhBase, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finder(models: Models) -> FaceFinder:
+    return models.finder
+
+
+@pytest.fixture
+def analysis(plan: Plan, finder: FaceFinder, dh_base: DhBase) -> Callable[[Scope, Store], Analysis]:
+    """The analysis of the clip, in a scope and with a store."""
+    return lambda scope, store: Analysis(
+        plan, finder, dh_base, scope, Trace(), lambda *_: None, store, Scratch(plan.job.save_path)
+    )
+
+
+@pytest.fixture(scope="module")
+def kept(plan: Plan, finder: FaceFinder, dh_base: DhBase, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache that holds the clip's track."""
     folder = tmp_path_factory.mktemp("kept")
     with Scope() as scope:
-        face_track(plan, dh_base, scope, Trace(), lambda *_: None, Store(folder), Scratch(plan.job.save_path)).close()
+        scratch = Scratch(plan.job.save_path)
+        track, _ = Analysis(plan, finder, dh_base, scope, Trace(), lambda *_: None, Store(folder), scratch).run()
+        track.close()
     return folder
 
 
 def the_track(cache: Path) -> Path:
-    (path,) = (cache / "store" / KIND).iterdir()
+    return the_entry(cache, TRACK)
+
+
+def the_entry(cache: Path, kind: str) -> Path:
+    (path,) = (cache / "store" / kind).iterdir()
     return path
 
 
+@pytest.mark.parametrize(("kind", "analysis"), [(TRACK, "made"), (PROFILE, "cached")])
 @pytest.mark.parametrize("damage", ["one bit", "cut", "gone", "foreign"])
-def test_a_damaged_track_is_made_anew(run: Run, cache: Path, damage: str) -> None:
+def test_a_damaged_entry_is_made_anew(run: Run, cache: Path, damage: str, kind: str, analysis: str) -> None:
     cold = run()
-    path = the_track(cache)
-    content = bytearray(path.read_bytes())
+    path = the_entry(cache, kind)
+    original = path.read_bytes()
+    content = bytearray(original)
     match damage:
         case "one bit":
             content[-7000] ^= 4
@@ -279,8 +303,41 @@ def test_a_damaged_track_is_made_anew(run: Run, cache: Path, damage: str) -> Non
         case "foreign":
             path.write_bytes(b"GIF89a")
     again, warm = run(), run()
-    assert [again.result.analysis, warm.result.analysis] == ["made", "cached"]
+    assert [again.result.analysis, warm.result.analysis] == [analysis, "cached"]
     assert cold.content == again.content == warm.content
+    assert the_entry(cache, kind).read_bytes() == bytes(original)
+
+
+@pytest.mark.parametrize("persons", [0, 2, "nan", "far"])
+def test_a_forged_profile_is_made_anew(run: Run, cache: Path, persons: int | str) -> None:
+    """Its checksum is right, and what it says is not."""
+    cold = run()
+    path = the_entry(cache, PROFILE)
+    original = path.read_bytes()
+    entry = Store(cache).get(PROFILE, path.name)
+    assert entry is not None
+    with entry:
+        person = np.frombuffer(entry.body(), PERSON).copy()
+    if isinstance(persons, int):
+        forged = person.tobytes() * persons
+    else:
+        person["rest"][0, 3] = {"nan": np.nan, "far": 1e30}[persons]
+        forged = person.tobytes()
+    Store(cache).put(PROFILE, path.name, b"", lambda: [forged])
+    again = run()
+    assert (again.result.status, again.result.analysis) == ("succeeded", "cached"), again.result.error
+    assert again.content == cold.content
+    assert path.read_bytes() == original, "it is replaced"
+
+
+def test_a_profile_is_made_without_looking_for_faces(run: Run, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A video that was analysed for another family is only decoded once more."""
+    cold = run()
+    the_entry(cache, PROFILE).unlink()
+    stages = decoders(monkeypatch)
+    monkeypatch.setattr(FaceFinder, "detect", lambda *_: pytest.fail("the track is there"))
+    again = run()
+    assert (again.result.analysis, stages, again.content) == ("cached", ["analyse"], cold.content)
 
 
 @pytest.mark.parametrize(
@@ -302,11 +359,11 @@ def test_a_damaged_track_is_made_anew(run: Run, cache: Path, damage: str) -> Non
         {"searched": 21},
         {"searched": -1},
         {"more": 1},
-        {"record": ("state", 3)},
+        {"record": ("state", 4)},
         {"record": ("person", 1)},
         {"record": ("scale", np.nan)},
         {"record": ("scale", -1)},
-        {"record": ("scale", 1e-300)},
+        {"record": ("scale", 1e-40)},
         {"record": ("scale", 1e9)},
         {"record": ("rotation", 0)},
         {"record": ("rotation", -np.eye(3))},
@@ -314,47 +371,45 @@ def test_a_damaged_track_is_made_anew(run: Run, cache: Path, damage: str) -> Non
         {"record": ("translation", 1e30)},
         {"record": ("weight", -1)},
         {"record": ("weight", 1e6)},
-        {"record": ("opening", np.nan)},
-        {"record": ("mouth", np.inf)},
-        {"record": ("mouth", 2000)},
-        {"person": ("rest", np.nan)},
-        {"person": ("rest", 1e30)},
+        {"record": ("relief", np.nan)},
+        {"record": ("relief", -1)},
+        {"record": ("relief", 4)},
+        {"record": ("box", np.inf)},
+        {"record": ("box", 2000)},
+        {"record": ("box", 0)},
+        {"record": ("points", 0)},
     ],
     ids=lambda change: str(change)[:60],
 )
 def test_only_what_the_analysis_can_have_written_is_a_track(
-    change: dict[str, Any], kept: Path, cache: Path, plan: Plan, dh_base: DhBase
+    change: dict[str, Any], kept: Path, cache: Path, plan: Plan, finder: FaceFinder
 ) -> None:
     """Whoever can write to the folder can also make a checksum."""
     key = the_track(kept).name
     head, body = content_of(kept)
-    records, persons = parts_of(body)
     if (record := change.get("record")) is not None:
-        records[record[0]][2] = record[1]
-    elif (person := change.get("person")) is not None:
-        persons[person[0]] = person[1]
+        records_of(body)[record[0]][2] = record[1]
     else:
         head |= change
-    Store(cache).put(KIND, key, json.dumps(head).encode(), lambda: [bytes(body)])
-    forged = Store(cache).get(KIND, key)
+    Store(cache).put(TRACK, key, json.dumps(head).encode(), lambda: [bytes(body)])
+    forged = Store(cache).get(TRACK, key)
     assert forged is not None, "its checksum is right"
-    assert unpack(forged, dh_base.geometry, plan.format, FRAMES, Scratch(cache / "out.mp4"), lambda: None) is None
+    assert unpack(forged, finder.mesh, plan.format, FRAMES, Scratch(cache / "out.mp4"), lambda: None) is None
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(forged.fd)
 
 
 def content_of(cache: Path) -> tuple[dict[str, Any], bytearray]:
     """Head and body of the one track in a cache."""
-    entry = Store(cache).get(KIND, the_track(cache).name)
+    entry = Store(cache).get(TRACK, the_track(cache).name)
     assert entry is not None
     with entry:
         return json.loads(entry.head), bytearray(entry.body())
 
 
-def parts_of(body: bytearray) -> tuple[np.typing.NDArray[np.void], np.typing.NDArray[np.void]]:
-    """Records and persons in a body; what is written to them is written there."""
-    at = len(body) - FRAMES * RECORD.itemsize
-    return np.frombuffer(body, RECORD, offset=at), np.frombuffer(body, PERSON, count=at // PERSON.itemsize)
+def records_of(body: bytearray) -> np.typing.NDArray[np.void]:
+    """The records in a body; what is written to them is written there."""
+    return np.frombuffer(body, RECORD)
 
 
 def shorter(head: dict[str, Any], body: bytearray) -> None:
@@ -367,23 +422,23 @@ def present(head: dict[str, Any], _: bytearray) -> None:
 
 
 def absent(_: dict[str, Any], body: bytearray) -> None:
-    parts_of(body)[0]["state"][:] = 0
+    records_of(body)["state"][:] = 0
 
 
 def tiny(_: dict[str, Any], body: bytearray) -> None:
-    parts_of(body)[0]["scale"][:] = 1e-300
+    records_of(body)["scale"][:] = 1e-40
 
 
 def nowhere(_: dict[str, Any], body: bytearray) -> None:
-    parts_of(body)[0]["translation"][:] = 1e30
+    records_of(body)["translation"][:] = 1e30
 
 
 def flat(_: dict[str, Any], body: bytearray) -> None:
-    parts_of(body)[0]["rotation"][:] = 0
+    records_of(body)["rotation"][:] = 0
 
 
 def wide(_: dict[str, Any], body: bytearray) -> None:
-    parts_of(body)[1]["rest"][:] = 1e30
+    records_of(body)["box"][:] = 1e30
 
 
 @pytest.mark.parametrize("forge", [shorter, present, absent, tiny, nowhere, flat, wide])
@@ -393,58 +448,65 @@ def test_a_forged_track_is_made_anew(run: Run, cache: Path, forge: Callable[[dic
     key, original = the_track(cache).name, the_track(cache).read_bytes()
     head, body = content_of(cache)
     forge(head, body)
-    Store(cache).put(KIND, key, json.dumps(head).encode(), lambda: [bytes(body)])
+    Store(cache).put(TRACK, key, json.dumps(head).encode(), lambda: [bytes(body)])
     again = run()
     assert (again.result.status, again.result.analysis) == ("succeeded", "made"), again.result.error
     assert again.content == cold.content
     assert the_track(cache).read_bytes() == original, "it is replaced"
 
 
-NUMBERS = (0, -1, 1, 3, 0.5, 100, 5000, -5000, 1e-300, 1e9, 1e30, 1e300, np.nan, np.inf, -np.inf)
+NUMBERS = (0, -1, 1, 3, 0.5, 100, 5000, -5000, 1e-40, 1e9, 1e30, 1e300, np.nan, np.inf, -np.inf)
 
 
-def test_whatever_is_believed_of_a_track_can_be_rendered(kept: Path, cache: Path, plan: Plan, dh_base: DhBase) -> None:
+def test_whatever_is_believed_of_a_track_can_be_rendered(
+    kept: Path, cache: Path, plan: Plan, finder: FaceFinder
+) -> None:
     """Any number in any field, once, for a frame, or for all of them: refused, or what follows from it is a number."""
     chance = np.random.default_rng(1)
     key, (head, original) = the_track(kept).name, content_of(kept)
     believed = 0
     for _ in range(400):
         body = bytearray(original)
-        records, persons = parts_of(body)
+        records = records_of(body)
         frame = int(chance.integers(15))
-        where = (persons, records[:15], records[frame : frame + 1])[chance.integers(3)]
-        names = [name for name in where.dtype.names or () if name != "reference"]
+        where = (records[:15], records[frame : frame + 1])[chance.integers(2)]
+        names = where.dtype.names or ()
         field = where[names[chance.integers(len(names))]]
         number, times = NUMBERS[chance.integers(len(NUMBERS))], chance.random() < 0.5
         with np.errstate(all="ignore"):
             field[...] = ((field if times else 1.0) * np.full(field.shape, float(number))).astype(field.dtype)
         forged = bytes(body)
-        Store(cache).put(KIND, key, json.dumps(head).encode(), lambda forged=forged: [forged])  # type: ignore[misc]
-        entry = Store(cache).get(KIND, key)
+        Store(cache).put(TRACK, key, json.dumps(head).encode(), lambda forged=forged: [forged])  # type: ignore[misc]
+        entry = Store(cache).get(TRACK, key)
         assert entry is not None
-        track = unpack(entry, dh_base.geometry, plan.format, FRAMES, Scratch(cache / "out.mp4"), lambda: None)
+        track = unpack(entry, finder.mesh, plan.format, FRAMES, Scratch(cache / "out.mp4"), lambda: None)
         if track is None:
             continue
         believed += 1
         with track:
             rows = [row for row in map(track.row, range(FRAMES)) if row is not None]
             assert len(rows) == 15
-            numbers = np.concatenate([np.ravel(part) for row in rows for part in (row.mouth, row.code, row.weight)])
+            numbers = np.concatenate([np.ravel(part) for row in rows for part in parts_of(row)])
             assert (np.abs(numbers) < 1e4).all()
     assert 20 < believed < 200
 
 
-def test_a_track_from_the_store_is_the_track(kept: Path, plan: Plan, dh_base: DhBase, tmp_path: Path) -> None:
-    entry = Store(kept).get(KIND, the_track(kept).name)
+def parts_of(row: FaceRow) -> tuple[Any, ...]:
+    """All numbers of a row."""
+    return row.points, row.pose.scale, row.pose.rotation, row.pose.translation, row.weight, row.box.centre
+
+
+def test_a_track_from_the_store_is_the_track(kept: Path, plan: Plan, finder: FaceFinder, tmp_path: Path) -> None:
+    entry = Store(kept).get(TRACK, the_track(kept).name)
     assert entry is not None
-    track = unpack(entry, dh_base.geometry, plan.format, FRAMES, Scratch(tmp_path / "out.mp4"), lambda: None)
+    track = unpack(entry, finder.mesh, plan.format, FRAMES, Scratch(tmp_path / "out.mp4"), lambda: None)
     assert isinstance(track, FaceTrack)
     with track:
         again = Store(tmp_path / "again")
         head, body = track.pack(lambda: None)
-        again.put(KIND, the_track(kept).name, head, body)
+        again.put(TRACK, the_track(kept).name, head, body)
         assert the_track(tmp_path / "again").read_bytes() == the_track(kept).read_bytes()
-        assert (track.frames, track.totals.missing_ranges, len(track.persons)) == (FRAMES, ((15, 19),), 1)
+        assert (track.frames, track.totals.missing_ranges, track.totals.persons) == (FRAMES, ((15, 19),), 1)
         assert track.missing_among(17) == ((15, 16),)
         assert track.missing_among(15) == ()
 
@@ -455,14 +517,14 @@ def replaced_by(monkeypatch: pytest.MonkeyPatch, change: Callable[[Path, Entry],
 
     def get(store: Store, kind: str, key: str, *alive: Any) -> Entry | None:
         entry = real(store, kind, key, *alive)
-        if entry is None or kind != KIND or store._folder.path is None:
+        if entry is None or kind != TRACK or store._folder.path is None:
             return entry
         return change(store._folder.path / "store" / kind / key, entry)
 
     monkeypatch.setattr(Store, "get", get)
 
 
-def cut_in_the_persons(path: Path, entry: Entry) -> Entry:
+def cut_in_the_first_record(path: Path, entry: Entry) -> Entry:
     os.truncate(path, entry.start + 100)
     return entry
 
@@ -478,7 +540,7 @@ def unreadable(_: Path, entry: Entry) -> Entry:
     return dataclasses.replace(entry, fd=os.open("/proc/self/mem", os.O_RDONLY))
 
 
-@pytest.mark.parametrize("change", [cut_in_the_persons, cut_in_the_records, unreadable])
+@pytest.mark.parametrize("change", [cut_in_the_first_record, cut_in_the_records, unreadable])
 def test_a_track_that_cannot_be_read_any_more_is_made_anew(
     run: Run, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path, Entry], Entry]
 ) -> None:
@@ -496,16 +558,15 @@ def test_a_track_that_cannot_be_read_any_more_is_made_anew(
 
 
 def test_nothing_of_the_cache_is_read_once_the_track_is_there(
-    plan: Plan, dh_base: DhBase, kept: Path, cache: Path
+    analysis: Callable[[Scope, Store], Analysis], kept: Path, cache: Path
 ) -> None:
     shutil.copytree(kept, cache)
-    trace = Trace()
-    with (
-        Scope() as scope,
-        face_track(plan, dh_base, scope, trace, lambda *_: None, Store(cache), Scratch(plan.job.save_path)) as track,
-    ):
+    with Scope() as scope:
+        tour = analysis(scope, Store(cache))
+        track, _ = tour.run()
+    with track:
         os.truncate(the_track(cache), 0)
-        assert trace.analysis == "cached"
+        assert tour.trace.analysis == "cached"
         assert [index for index in range(FRAMES) if track.row(index) is None] == [*range(15, 20)]
 
 
@@ -518,7 +579,7 @@ def changing(monkeypatch: pytest.MonkeyPatch, role: str, change: Callable[[], ob
             change()
         return real(scope, file, *args, **options)
 
-    monkeypatch.setattr(faces_avatar, "read_frames", read)
+    monkeypatch.setattr(face_track, "read_frames", read)
 
 
 @pytest.mark.parametrize("role", ["video", "photo"])
@@ -542,7 +603,7 @@ def test_an_input_that_changes_during_the_analysis_leaves_no_track(
     assert changed.error is not None
     assert (changed.error.code, changed.error.stage) == ("input.changed", "analyse")
     assert str(path) in changed.error.message
-    assert KIND not in CacheFolder(cache).shares()
+    assert TRACK not in CacheFolder(cache).shares()
     path.write_bytes(original)
     again = run(video=video, face=f"like:{photo}")
     assert again.result.analysis == "made"
@@ -573,7 +634,7 @@ def test_a_cache_that_cannot_be_written_fails_no_job(run: Run, cache: Path) -> N
 
 
 def test_a_stop_while_the_cache_is_written_leaves_nothing(
-    plan: Plan, dh_base: DhBase, cache: Path, monkeypatch: pytest.MonkeyPatch
+    analysis: Callable[[Scope, Store], Analysis], cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     packed = FaceTrack.pack
 
@@ -584,8 +645,8 @@ def test_a_stop_while_the_cache_is_written_leaves_nothing(
     monkeypatch.setattr(FaceTrack, "pack", failing)
     before = len([*Path("/proc/self/fd").iterdir()])
     with pytest.raises(Stopped), Scope() as scope:
-        face_track(plan, dh_base, scope, Trace(), lambda *_: None, Store(cache), Scratch(plan.job.save_path))
-    assert [*(cache / "store" / KIND).iterdir()] == []
+        analysis(scope, Store(cache)).run()
+    assert [*(cache / "store" / TRACK).iterdir()] == []
     assert len([*Path("/proc/self/fd").iterdir()]) == before
 
 
@@ -622,4 +683,4 @@ def test_two_processes_that_analyse_the_same_video(
         for process in both:
             process.kill()
     assert outputs[0].read_bytes() == outputs[1].read_bytes()
-    assert len([*(cache / "store" / KIND).iterdir()]) == 1
+    assert len([*(cache / "store" / TRACK).iterdir()]) == 1

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
-from dhcli.families.dh_base import family as dh_base_module
-from dhcli.families.dh_base.family import NO_GPU, DhBase
-from dhcli.families.family import BATCH, Precision
+from dhcli.errors import DhError
+from dhcli.families.dh_base.family import DhBase
+from dhcli.networks import model as model_module
+from dhcli.networks.batch_size import BATCH
+from dhcli.networks.model import NO_GPU, Model, Precision
 from dhcli.networks.network import CPU_PROVIDER, CUDA_PROVIDER, Device
+from dhcli.render.face_finder import FaceFinder
 
-GEOMETRY = Path(__file__).parents[2] / "models" / "dh-base" / "geometry.npz"
+MODELS = Path(__file__).parents[2] / "models"
+GEOMETRY = MODELS / "dh-base" / "geometry.npz"
 
 
-@pytest.mark.parametrize("role", ["detect", "landmarks", "audio", "face"])
+@pytest.mark.parametrize("role", ["audio", "face"])
 def test_one_network_that_fell_back_to_the_cpu_is_told(role: str) -> None:
     def open_network(name: str, **_: object) -> SimpleNamespace:
         lost = name == role
@@ -25,23 +31,21 @@ def test_one_network_that_fell_back_to_the_cpu_is_told(role: str) -> None:
         return SimpleNamespace(warning=f"No GPU for {name}" if lost else None, provider=provider)
 
     bundle: Any = SimpleNamespace(open_network=open_network, read=lambda _: GEOMETRY.read_bytes(), files={})
-    family = DhBase(bundle, Device("cuda", required=False), 1)
-    assert family.detect
-    assert family.landmarks
-    assert family.warning == f"No GPU for {role}"
-    assert family.device == ("cpu" if role == "face" else "cuda:0")
+    model = DhBase(Model(bundle, Device("cuda", required=False), 1)).model
+    assert model.warning == f"No GPU for {role}"
+    assert model.device == ("cpu" if role == "face" else "cuda:0")
 
 
 def test_the_device_is_where_the_face_network_runs_also_where_there_is_nothing_to_warn_about() -> None:
     """A machine without an NVIDIA driver takes the CPU for "auto" and says nothing."""
     network = SimpleNamespace(warning=None, provider=CPU_PROVIDER)
     bundle: Any = SimpleNamespace(open_network=lambda *_, **__: network, read=lambda _: GEOMETRY.read_bytes(), files={})
-    family = DhBase(bundle, Device("cuda", required=False), 1)
-    assert (family.warning, family.device) == (None, "cpu")
+    model = DhBase(Model(bundle, Device("cuda", required=False), 1)).model
+    assert (model.warning, model.device) == (None, "cpu")
 
 
 def test_nothing_to_tell(dh_base: DhBase) -> None:
-    assert dh_base.warning is None
+    assert dh_base.model.warning is None
 
 
 @pytest.mark.parametrize(
@@ -70,11 +74,11 @@ def test_eight_bits_on_a_cpu_and_what_was_asked_for(
         opened.append(name)
         return SimpleNamespace(warning=None, provider=CUDA_PROVIDER if driver else CPU_PROVIDER)
 
-    monkeypatch.setattr(dh_base_module, "means_cpu", lambda _: not driver)
+    monkeypatch.setattr(model_module, "means_cpu", lambda _: not driver)
     files = {"face": None} | ({"face_int8": None} if there else {})
     bundle: Any = SimpleNamespace(open_network=open_network, read=lambda _: GEOMETRY.read_bytes(), files=files)
-    family = DhBase(bundle, Device("cuda", required=False), 1, precision)
-    assert family.precision == said
+    model = DhBase(Model(bundle, Device("cuda", required=False), 1, precision)).model
+    assert model.precision == said
     assert opened == ["audio", role], "and no network that only an analysis needs"
 
 
@@ -93,13 +97,13 @@ def test_a_gpu_that_cannot_be_used_gives_the_cpus_network(monkeypatch: pytest.Mo
         opened[name] = weakref.ref(network)
         return network
 
-    monkeypatch.setattr(dh_base_module, "means_cpu", lambda device: device.kind == "cpu")
+    monkeypatch.setattr(model_module, "means_cpu", lambda device: device.kind == "cpu")
     files = {"face": None, "face_int8": None}
     bundle: Any = SimpleNamespace(open_network=open_network, read=lambda _: GEOMETRY.read_bytes(), files=files)
-    family = DhBase(bundle, Device("cuda", required=False), 1)
-    assert (family.precision, family.device) == ("int8", "cpu")
+    model = DhBase(Model(bundle, Device("cuda", required=False), 1)).model
+    assert (model.precision, model.device) == ("int8", "cpu")
     assert [name for name, network in opened.items() if network() is not None] == ["audio", "face_int8"]
-    assert family.warning == "No GPU is used: its driver is too old."
+    assert model.warning == "No GPU is used: its driver is too old."
 
 
 @pytest.mark.parametrize("driver", [True, False])
@@ -110,37 +114,75 @@ def test_eight_bits_run_on_the_cpu_and_say_so_beside_a_gpu(monkeypatch: pytest.M
         asked[name] = device.kind
         return SimpleNamespace(warning=None, provider=CPU_PROVIDER if device.kind == "cpu" else CUDA_PROVIDER)
 
-    monkeypatch.setattr(dh_base_module, "means_cpu", lambda _: not driver)
+    monkeypatch.setattr(model_module, "means_cpu", lambda _: not driver)
     bundle: Any = SimpleNamespace(open_network=open_network, read=lambda _: GEOMETRY.read_bytes(), files={})
-    family = DhBase(bundle, Device("cuda", required=False), 1, "int8")
+    model = DhBase(Model(bundle, Device("cuda", required=False), 1, "int8")).model
     assert asked == {"audio": "cuda", "face_int8": "cpu"}
-    assert (family.device, family.warning) == ("cpu", NO_GPU if driver else None)
+    assert (model.device, model.warning) == ("cpu", NO_GPU if driver else None)
 
 
 @pytest.mark.parametrize(("provider", "batch"), [(CPU_PROVIDER, BATCH), (CUDA_PROVIDER, 16)])
 def test_frames_at_once_are_measured_on_a_gpu(monkeypatch: pytest.MonkeyPatch, provider: str, batch: int) -> None:
     network = SimpleNamespace(warning=None, provider=provider)
     bundle: Any = SimpleNamespace(open_network=lambda *_, **__: network, read=lambda _: GEOMETRY.read_bytes(), files={})
-    monkeypatch.setattr(dh_base_module, "fastest_batch", lambda face: 16 if face is network else 0)
-    assert DhBase(bundle, Device("cuda"), 1).batch == batch
+    monkeypatch.setattr(model_module, "fastest_batch", lambda face: 16 if face is network else 0)
+    assert DhBase(Model(bundle, Device("cuda"), 1)).model.batch == batch
+
+
+class Watched:
+    """A network that answers nothing, and can be watched."""
+
+    def __init__(self, warning: str | None = None, provider: str = CPU_PROVIDER) -> None:
+        self.warning, self.provider = warning, provider
+
+    def run(self, *_: object) -> tuple[None, None]:
+        return None, None
+
+
+def finder_of(open_network: Callable[..., Watched], device: Device) -> FaceFinder:
+    files = {role: SimpleNamespace(path=Path("mesh.npz")) for role in ("detect", "landmarks", "mesh")}
+    mesh = MODELS / "face-finder" / "mesh.npz"
+    bundle: Any = SimpleNamespace(open_network=open_network, read=lambda _: mesh.read_bytes(), files=files)
+    return FaceFinder(bundle, device)
 
 
 def test_the_networks_that_find_faces_are_closed_and_opened_again() -> None:
-    class Opened:
-        warning, provider = None, CPU_PROVIDER
+    opened: list[str] = []
+    networks: list[weakref.ref[Watched]] = []
 
-    opened = []
-
-    def open_network(name: str, **_: object) -> Opened:
+    def open_network(name: str, **_: object) -> Watched:
         opened.append(name)
-        return Opened()
+        network = Watched()
+        networks.append(weakref.ref(network))
+        return network
 
-    bundle: Any = SimpleNamespace(open_network=open_network, read=lambda _: GEOMETRY.read_bytes(), files={})
-    family = DhBase(bundle, Device("cpu"), 1)
-    family.close_finders()
-    first = weakref.ref(family.detect)
-    assert family.landmarks is family.landmarks
-    family.close_finders()
-    assert first() is None
-    assert family.detect
-    assert opened == ["audio", "face", "detect", "landmarks", "detect"]
+    finder, nothing = finder_of(open_network, Device("cpu")), np.zeros(1, np.float32)
+    assert finder.providers == CPU_PROVIDER
+    finder.close()
+    assert opened == [], "none is opened before it is needed"
+    for _ in range(2):
+        finder.detect(nothing)
+        finder.locate(nothing)
+    finder.close()
+    assert [network() for network in networks] == [None, None]
+    finder.detect(nothing)
+    assert opened == ["detect", "landmarks", "detect"]
+
+
+@pytest.mark.parametrize("role", ["detect", "landmarks"])
+def test_a_finder_that_fell_back_to_the_cpu_is_told(role: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def open_network(name: str, **_: object) -> Watched:
+        return Watched(f"No GPU for {name}") if name == role else Watched(None, CUDA_PROVIDER)
+
+    monkeypatch.setattr(model_module, "means_cpu", lambda _: False)
+    finder = finder_of(open_network, Device("cuda", required=False))
+    assert finder.warning is None
+    assert sorted(finder.providers.split()) == [CPU_PROVIDER, CUDA_PROVIDER]
+    assert finder.warning == f"No GPU for {role}"
+
+
+def test_a_missing_file_is_named() -> None:
+    bundle: Any = SimpleNamespace(name="m", family="dh_base", folder=Path("models/m"), files={"audio": 0, "face": 0})
+    with pytest.raises(DhError, match=r"'m' has no file 'geometry'.* It has: audio, face") as caught:
+        Model(bundle, Device("cpu")).require(DhBase.roles)
+    assert caught.value.code == "model.incompatible"

@@ -29,6 +29,7 @@ from dhcli.families.dh_base.listen import (
     speaking,
 )
 from dhcli.networks.bundle import load_bundle
+from dhcli.networks.model import Model
 from dhcli.networks.network import Device
 from dhcli.types import F32, F64
 
@@ -61,7 +62,7 @@ def test_the_codes_do_not_depend_on_threads(dh_base: DhBase, samples: F32) -> No
     speech = np.resize(samples, 20 * 16_000 + 123)
     told, _, _ = heard(dh_base, speech)
     for threads in (1, 3, 4):
-        codes, _, _ = heard(DhBase(load_bundle("dh-base"), Device("cpu"), threads), speech)
+        codes, _, _ = heard(DhBase(Model(load_bundle("dh-base"), Device("cpu"), threads)), speech)
         np.testing.assert_array_equal(codes, told)
 
 

@@ -15,15 +15,26 @@ from dhcli.families.dh_base import blend
 from dhcli.families.dh_base.blend import Blender, rectangle, window
 from dhcli.families.dh_base.family import DhBase
 from dhcli.families.dh_base.geometry import CROP_SIDE, face_crop_matrix
-from dhcli.families.dh_base.speak import Mouth, Shot, Speaker, target_points
-from dhcli.families.family import Precision
+from dhcli.families.dh_base.profile import Person
+from dhcli.families.dh_base.speak import Mouth, Speaker, target_points
+from dhcli.families.family import Shot
 from dhcli.networks.bundle import load_bundle
+from dhcli.networks.model import Model, Precision
 from dhcli.networks.network import Device
+from dhcli.render import face_finder
 from dhcli.render.analysis import analyse
+from dhcli.render.face_finder import FaceFinder
 from dhcli.stages import align
-from dhcli.types import F32, F64, U8, Colour, FaceRow, Frame, FrameFormat, Pose
+from dhcli.stages.mesh import pose_free
+from dhcli.types import F32, F64, U8, Colour, Frame, FrameFormat, Pose
 
 YUV = align.yuv_matrix(Colour(), 300)
+
+
+def render(family: DhBase, *shots: Shot) -> list[Frame]:
+    """The frames with their new mouths, all asked for at once."""
+    patches = family.speak(shots, YUV)
+    return [patch.paste(shot.frame, shot.face.weight, YUV) for shot, patch in zip(shots, patches, strict=True)]
 
 
 def psnr(a: U8, b: U8) -> float:
@@ -43,7 +54,7 @@ def shots(
     with analyse(
         iter(avatar_frames),
         avatar_format,
-        dh_base,
+        FaceFinder(load_bundle(face_finder.NAME), Device("cpu")),
         "largest",
         lambda: None,
         scratch=Scratch(tmp_path_factory.mktemp("out") / "x.mp4"),
@@ -51,22 +62,24 @@ def shots(
         for index in (0, 10, 20, 30, 40):
             row = track.row(index)
             assert row is not None
-            golden_row = FaceRow(0, row.pose, row.mouth, golden[f"source_code_{index}"], 1.0)
-            reference = golden["reference"].astype(np.uint8)
-            found[index] = Shot(avatar_frames[index], golden_row, reference, golden["codes"][index])
+            # A mouth at rest beside which the frame's own mouth has the golden code.
+            mouth = pose_free(row.points[dh_base.geometry.mouth], row.pose)
+            rest = mouth - np.tensordot(golden[f"source_code_{index}"], dh_base.geometry.basis, 1)
+            person = Person(rest, golden["reference"].astype(np.uint8))
+            found[index] = Shot(avatar_frames[index], row, golden["codes"][index], (person,))
     return found
 
 
 @pytest.fixture(scope="module")
 def exact() -> DhBase:
     """The default model with all of its face network in single precision, and one thread."""
-    return DhBase(load_bundle("dh-base"), Device("cpu"), 1, "fp32")
+    return DhBase(Model(load_bundle("dh-base"), Device("cpu"), 1, "fp32"))
 
 
 @pytest.fixture(scope="module")
 def half() -> DhBase:
     """The default model with its face network in 16 bits, which a CPU widens."""
-    return DhBase(load_bundle("dh-base"), Device("cpu"), 1, "fp16")
+    return DhBase(Model(load_bundle("dh-base"), Device("cpu"), 1, "fp16"))
 
 
 @pytest.mark.parametrize("precision", ["int8", "fp16", "fp32"])
@@ -82,8 +95,8 @@ def test_pictures_are_the_references(
     as_rgb: Callable[[Frame], U8],
 ) -> None:
     shot, family = shots[index], {"int8": dh_base, "fp16": half, "fp32": exact}[precision]
-    assert family.precision == precision
-    new = family.blend(shot, family.speak([shot], YUV)[0], YUV)
+    assert family.model.precision == precision
+    (new,) = render(family, shot)
     reference = golden[f"frame_{index}"].astype(np.uint8)
     assert psnr(as_rgb(new), reference) >= 45
     if index != 10:  # there the mouth hardly moves
@@ -95,17 +108,17 @@ def test_target_points_are_the_references(
     index: int, shots: dict[int, Shot], dh_base: DhBase, golden: dict[str, F64]
 ) -> None:
     shot = shots[index]
-    matrix = face_crop_matrix(shot.row.pose)
-    _, target = target_points(shot.row, matrix, shot.code, dh_base.geometry.basis)
+    matrix = face_crop_matrix(shot.face.pose)
+    rest = shot.profile[0].rest
+    _, target = target_points(shot.face, rest, matrix, shot.condition, dh_base.geometry)
     assert np.abs(target - golden[f"target_points_{index}"]).max() < 0.5
 
 
 def test_a_batch_is_its_frames(shots: dict[int, Shot], dh_base: DhBase) -> None:
     some = [shots[0], shots[20], shots[40]]
-    mouths = dh_base.speak(some, YUV)  # they last until the next call
-    together = [dh_base.blend(shot, mouth, YUV) for shot, mouth in zip(some, mouths, strict=True)]
+    together = render(dh_base, *some)
     for shot, one in zip(some, together, strict=True):
-        alone = dh_base.blend(shot, dh_base.speak([shot], YUV)[0], YUV)
+        (alone,) = render(dh_base, shot)
         assert np.abs(one.data.astype(int) - alone.data).max() <= 1
 
 
@@ -124,20 +137,21 @@ def test_kept_memory_shows_nothing_of_what_was_in_it(shots: dict[int, Shot], dh_
         return flow, colour, opacity
 
     first = shots[0]
-    other_person = dataclasses.replace(shots[20], reference=255 - first.reference)
+    (person,) = first.profile
+    other_person = dataclasses.replace(shots[20], profile=(Person(person.rest, 255 - person.reference),))
     small, large = (
         dataclasses.replace(
             shots[40],
-            row=dataclasses.replace(
-                shots[40].row, pose=dataclasses.replace(shots[40].row.pose, scale=shots[40].row.pose.scale * size)
+            face=dataclasses.replace(
+                shots[40].face, pose=dataclasses.replace(shots[40].face.pose, scale=shots[40].face.pose.scale * size)
             ),
         )
         for size in (0.4, 1.6)
     )
-    basis = dh_base.geometry.basis
-    kept, blender = Speaker(dh_base._speak, basis), Blender()
+    geometry = dh_base.geometry
+    kept, blender = Speaker(dh_base._move, geometry), Blender()
     for batch in ([first], [other_person, first, small], [first, other_person], [large], [small, first], [first]):
-        fresh = asked(Speaker(network, basis), batch)
+        fresh = asked(Speaker(network, geometry), batch)
         for (one, frame), (other, _) in zip(asked(kept, batch), fresh, strict=True):
             assert all(
                 np.array_equal(getattr(one, name), getattr(other, name)) for name in ("flow", "colour", "opacity")
@@ -154,8 +168,8 @@ def test_narrower_numbers_are_near_single_precision(
     narrow = {"int8": dh_base, "fp16": half}[precision]
     differ = False
     for shot in shots.values():
-        x0, y0, x1, y1 = rectangle(face_crop_matrix(shot.row.pose), 400, 300)
-        one, other = (family.blend(shot, family.speak([shot], YUV)[0], YUV) for family in (narrow, exact))
+        x0, y0, x1, y1 = rectangle(face_crop_matrix(shot.face.pose), 400, 300)
+        (one,), (other,) = render(narrow, shot), render(exact, shot)
         near = one.y[y0:y1, x0:x1], other.y[y0:y1, x0:x1]
         assert np.array_equal(*near) or psnr(*near) > least_db
         differ |= not np.array_equal(one.data, other.data)
@@ -165,12 +179,11 @@ def test_narrower_numbers_are_near_single_precision(
 @pytest.mark.parametrize("precision", ["int8", "fp16", "fp32"])
 def test_how_many_threads_there_are_changes_next_to_nothing(precision: Precision, shots: dict[int, Shot]) -> None:
     some = [shots[0], shots[30]]
-    x0, y0, x1, y1 = rectangle(face_crop_matrix(some[0].row.pose), 400, 300)
+    x0, y0, x1, y1 = rectangle(face_crop_matrix(some[0].face.pose), 400, 300)
     pictures = {}
     for threads in (1, 2, 3, 4, 8):
-        family = DhBase(load_bundle("dh-base"), Device("cpu"), threads, precision)
-        mouths = family.speak(some, YUV)
-        pictures[threads] = [family.blend(shot, mouth, YUV) for shot, mouth in zip(some, mouths, strict=True)]
+        family = DhBase(Model(load_bundle("dh-base"), Device("cpu"), threads, precision))
+        pictures[threads] = render(family, *some)
     for threads in (2, 3, 4):
         for one, other in zip(pictures[1], pictures[threads], strict=True):
             assert np.abs(one.data.astype(int) - other.data).max() <= 1
@@ -192,11 +205,11 @@ def busy_cores() -> Iterator[None]:
 @pytest.mark.usefixtures("busy_cores")
 @pytest.mark.parametrize(("precision", "threads"), [("int8", 2), ("int8", 4), ("fp32", 2)])
 def test_who_else_is_busy_changes_nothing(precision: Precision, threads: int, shots: dict[int, Shot]) -> None:
-    family = DhBase(load_bundle("dh-base"), Device("cpu"), threads, precision)
+    family = DhBase(Model(load_bundle("dh-base"), Device("cpu"), threads, precision))
     some = list(shots.values())[:4]
     answers = set()
     for _ in range(10):
-        mouths = family.speak(some, YUV)
+        mouths = [patch.mouth for patch in family.speak(some, YUV)]
         answers.add(
             b"".join(mouth.flow.tobytes() + mouth.colour.tobytes() + mouth.opacity.tobytes() for mouth in mouths)
         )
@@ -206,9 +219,9 @@ def test_who_else_is_busy_changes_nothing(precision: Precision, threads: int, sh
 def test_pixels_outside_the_window_are_the_decoders(shots: dict[int, Shot], dh_base: DhBase) -> None:
     for shot in shots.values():
         before = shot.frame.data.copy()
-        new = dh_base.blend(shot, dh_base.speak([shot], YUV)[0], YUV)
+        (new,) = render(dh_base, shot)
         assert np.array_equal(shot.frame.data, before), "the source may be shown again"
-        x0, y0, x1, y1 = rectangle(face_crop_matrix(shot.row.pose), 400, 300)
+        x0, y0, x1, y1 = rectangle(face_crop_matrix(shot.face.pose), 400, 300)
         for plane, old, k in ((new.y, shot.frame.y, 1), (new.u, shot.frame.u, 2), (new.v, shot.frame.v, 2)):
             outside = np.ones(plane.shape, bool)
             outside[y0 // k : y1 // k, x0 // k : x1 // k] = False

@@ -36,7 +36,7 @@ def bench(
     from dhcli.bench.report import table
     from dhcli.bench.run import UnfinishedError, measure
     from dhcli.command.selection import chosen_device, chosen_jobs, usage
-    from dhcli.families.registry import Models
+    from dhcli.render.models import Models
     from dhcli.runs.settings import Settings
 
     try:

@@ -11,10 +11,11 @@ from dhcli.disk.descriptor import check_descriptors
 from dhcli.disk.folder import CacheFolder
 from dhcli.disk.hashes import cache_folder
 from dhcli.errors import DhError, describe
-from dhcli.families.registry import Models
+from dhcli.jobs.options import DEFAULT_MODEL
 from dhcli.media.ffmpeg import ffmpeg_encoders, ffmpeg_version, find_ffmpeg
 from dhcli.networks.bundle import available_models, load_bundle, search_path
 from dhcli.networks.network import parse_device, runtime_version
+from dhcli.render.models import Models
 from dhcli.runtime.disk_calls import DiskCalls
 from dhcli.runtime.monitor import open_files_allowed
 from dhcli.runtime.threads import check_threads
@@ -117,9 +118,9 @@ def _model(name: str, models_dirs: tuple[Path, ...], told: Told) -> str:
 
 
 def _device(device: str, models_dirs: tuple[Path, ...]) -> str:
-    family = Models(models_dirs, parse_device(device)).family("dh-base")
-    warning = f" ({family.warning})" if family.warning else ""
-    return f"{family.provider}, ONNX Runtime {runtime_version()}{warning}"
+    model = Models(models_dirs, parse_device(device)).family(DEFAULT_MODEL).model
+    warning = f" ({model.warning})" if model.warning else ""
+    return f"{model.provider}, ONNX Runtime {runtime_version()}{warning}"
 
 
 def _open_files() -> str:

@@ -25,7 +25,7 @@ from dhcli.manifest import check_overrides, load_manifest, single_job
 from dhcli.runtime.disk_calls import DiskCalls
 
 if TYPE_CHECKING:
-    from dhcli.families.family import Precision
+    from dhcli.networks.model import Precision
     from dhcli.networks.network import Device
 
 

@@ -1,87 +1,99 @@
-"""What the rest of dh asks of a model family: a new family is a class beside this module that has all of it."""
+"""What the rest of dh asks of a model family. A new family is one class that has all of it.
+
+speech ─ listen ─▶ conditions ─ at(time, gain) ─┐
+video ─ found faces ─ profiler ─▶ profile ──────┼─▶ Shot ─ speak ─▶ patch ─ paste ─▶ frame
+└ frame, face
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, Protocol, TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, ClassVar, Protocol, TypeAlias
 
-from dhcli.families.dh_base.geometry import Geometry
-from dhcli.families.dh_base.listen import ConditionTrack, Loudness
-from dhcli.families.dh_base.speak import Mouth, Shot
-from dhcli.networks.bundle import Bundle
-from dhcli.networks.network import Network
-from dhcli.stages.align import YuvMatrix
-from dhcli.types import F32, Frame, Numbers
+from dhcli.networks.model import Model
+from dhcli.stages.align import Area, YuvMatrix
+from dhcli.stages.cutout import Cutout
+from dhcli.types import F32, FaceRow, Frame, FrameFormat
 
-BATCH = 4
-"""Frames that go through a face network at once on a CPU, where one takes as long in batches of 1 to 16."""
-
-Precision: TypeAlias = Literal["auto"] | Numbers
-"""Of the face network. auto: 8 bits on a CPU, where they take two fifths of the time, if the model has them."""
+Speech: TypeAlias = Callable[[], Iterator[F32]]
+"""Gives the mono waveform, full scale = 1, in chunks from the start; may be called more than once."""
 
 
-class FaceFinder(Protocol):
-    """What finding and following faces needs."""
+class Conditions(Protocol):
+    """What a whole speech asks of a mouth."""
 
     @property
-    def detect(self) -> Network:
-        """Finds faces in a whole picture. Raises DhError model.*, env.device_unavailable."""
+    def silent(self) -> bool:
+        """Nobody speaks in it."""
+
+    def at(self, time_s: Fraction, gain: float) -> Any:
+        """What it asks at a time: the `condition` of a shot. `gain` scales the movement; 1 is the speech's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """One frame whose mouth is to move."""
+
+    frame: Frame
+    face: FaceRow
+    condition: Any
+    """What the family's `Conditions` gave for the frame's time."""
+    profile: Any
+    """What the family's `profile` made of this video; None where it keeps nothing."""
+
+
+class Patch(Protocol):
+    """The new mouth of one shot; good until the family is asked for the next ones."""
+
+    def paste(self, frame: Frame, weight: float, yuv: YuvMatrix) -> Frame:
+        """The frame with the new mouth, or a copy where it is read-only. `weight` 0..1: how much of it to show."""
+
+
+class Profiler(Protocol):
+    """Sees the analysed frames of a video once, in order, and makes of them what its family keeps of each person."""
+
+    def area(self, face: FaceRow) -> Area:
+        """The part of the frame, px, that `see` needs."""
+
+    def see(self, face: FaceRow, picture: Cutout) -> None:
+        """Look at a frame that shows the face. Not called where the landmark network was not asked (`looked`)."""
+
+    def finish(self, faces: Callable[[], Iterable[FaceRow]]) -> bytes:
+        """What is kept. Each call of `faces` gives all faces of the video in order, seen or not."""
+
+
+class Family(Protocol):
+    """A model, opened. Constructed with its `Model`; raises DhError model.*, env.device_unavailable."""
+
+    name: ClassVar[str]
+    """As in `family:` of a model.yaml."""
+    version: ClassVar[int]
+    """Counted up when the same model gives other pixels or keeps other things of a person."""
+    roles: ClassVar[tuple[str, ...]]
+    """The files that a bundle of the family must have."""
+    sample_rate: ClassVar[int]
+    """Hz of the waveform that `listen` takes."""
+
+    def __init__(self, model: Model) -> None:
+        """Open what each render needs."""
 
     @property
-    def landmarks(self) -> Network:
-        """Places the points of one face. Raises as `detect` does."""
+    def model(self) -> Model:
+        """What it was opened with."""
 
-    @property
-    def geometry(self) -> Geometry:
-        """What the model knows about faces in general."""
+    def listen(self, speech: Speech) -> Conditions:
+        """What the mouth has to do in a whole speech. Raises DhError model.*, and what `speech` raises."""
 
+    def profiler(self, fmt: FrameFormat) -> Profiler | None:
+        """For a video of this format; None where the family keeps nothing of a person."""
 
-class Family(FaceFinder, Protocol):
-    """A model, opened."""
+    def profile(self, kept: bytes, persons: int) -> Any:
+        """The profile in what a profiler kept of a video with so many persons.
 
-    @property
-    def bundle(self) -> Bundle:
-        """What it was opened from."""
-
-    @property
-    def sample_rate(self) -> int:
-        """Hz of the mono waveform that `listen` takes."""
-
-    @property
-    def provider(self) -> str:
-        """The execution provider that runs the face network."""
-
-    @property
-    def device(self) -> str:
-        """Where the face network really runs: "cpu", "cuda:0", …"""
-
-    @property
-    def precision(self) -> Numbers:
-        """Numbers of the face network."""
-
-    @property
-    def batch(self) -> int:
-        """Frames that go through the face network at once, if there is memory for so many."""
-
-    @property
-    def warning(self) -> str | None:
-        """Why a network is not on the device asked for; None where all are."""
-
-    @property
-    def face_finders(self) -> str:
-        """The execution providers of the networks that find faces."""
-
-    def close_finders(self) -> None:
-        """Free the memory that `detect` and `landmarks` take, until they are asked for again."""
-
-    def listen(self, open_audio: Callable[[], Iterator[F32]]) -> tuple[ConditionTrack, Loudness]:
-        """What the mouth has to do in a whole speech.
-
-        `open_audio` gives its chunks from the start, and may be called more than once.
+        Raises ValueError where it cannot be one: then it is made anew.
         """
 
-    def speak(self, shots: Sequence[Shot], yuv: YuvMatrix) -> list[Mouth]:
-        """The new mouths of up to a batch of frames; good until the next call."""
-
-    def blend(self, shot: Shot, mouth: Mouth, yuv: YuvMatrix) -> Frame:
-        """The frame with its new mouth; a copy of it where it is read-only."""
+    def speak(self, shots: Sequence[Shot], yuv: YuvMatrix) -> Sequence[Patch]:
+        """The new mouths of up to a batch of frames. Raises DhError model.*, device.*."""

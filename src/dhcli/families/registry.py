@@ -1,49 +1,50 @@
-"""The models of a run, by their names in manifests; here alone stands which families there are."""
+"""Which families there are: dh's own, and those that other packages add by entry points of `dhcli.families`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+import importlib.metadata
+from collections.abc import Callable, Mapping
 
-from dhcli.errors import DhError
+from dhcli.errors import DhError, describe
 from dhcli.families.dh_base.family import DhBase
-from dhcli.families.family import Family, Precision
-from dhcli.networks.bundle import Bundle, load_bundle
-from dhcli.networks.network import Device
+from dhcli.families.family import Family
+from dhcli.networks.bundle import Bundle
+from dhcli.networks.model import Model
+
+ENTRY_POINTS = "dhcli.families"
+"""Each entry point is named like its family and leads to the class."""
+OURS: Mapping[str, type[Family]] = {DhBase.name: DhBase}
 
 
-class Models:
-    """The models of a run: descriptors read once, networks opened at their first use and kept."""
-
-    def __init__(
-        self, folders: Sequence[Path], device: Device, threads: int = 0, precision: Precision = "auto"
-    ) -> None:
-        self.device = device
-        self.precision = precision
-        self._folders, self._threads = tuple(folders), threads
-        self._bundles: dict[str, Bundle] = {}
-        self._families: dict[str, Family] = {}
-
-    def bundle(self, name: str) -> Bundle:
-        """The model's description. Raises DhError model.*."""
-        if name not in self._bundles:
-            self._bundles[name] = load_bundle(name, self._folders)
-        return self._bundles[name]
-
-    def family(self, name: str) -> Family:
-        """The model, ready to run. Raises DhError model.*, env.device_unavailable."""
-        if name not in self._families:
-            bundle = known(self.bundle(name))
-            self._families[name] = DhBase(bundle, self.device, self._threads, self.precision)
-        return self._families[name]
+def family_names() -> tuple[str, ...]:
+    """All names, sorted; that a package's family can be loaded is not tried."""
+    return tuple(sorted({*OURS, *(entry.name for entry in importlib.metadata.entry_points(group=ENTRY_POINTS))}))
 
 
-def known(bundle: Bundle) -> Bundle:
-    """The bundle, where its family is one of ours. Raises DhError model.incompatible."""
-    if bundle.family != DhBase.name:
-        raise DhError(
-            "model.incompatible",
-            f"The model '{bundle.name}' is of the family '{bundle.family}', which this dh does not know.",
-            hint=f"This dh knows the family {DhBase.name}.",
-        )
-    return bundle
+def family_class(bundle: Bundle) -> type[Family]:
+    """The family of a bundle. Raises DhError model.incompatible where there is none of this name, or it cannot load."""
+    if bundle.family in OURS:
+        return OURS[bundle.family]
+    for entry in importlib.metadata.entry_points(group=ENTRY_POINTS, name=bundle.family):
+        load: Callable[[], type[Family]] = entry.load
+        try:
+            return load()
+        except Exception as error:
+            package = entry.dist.name if entry.dist is not None else entry.value
+            raise DhError(
+                "model.incompatible",
+                f"The family '{bundle.family}' of the package {package} cannot be loaded: {describe(error)}.",
+                hint="Install the package again, in a version for this dh.",
+            ) from error
+    raise DhError(
+        "model.incompatible",
+        f"The model '{bundle.name}' is of the family '{bundle.family}'; there is none of that name.",
+        hint=f"Families are: {', '.join(family_names())}. A package can add others.",
+    )
+
+
+def open_family(model: Model) -> Family:
+    """The model as its family, ready to run. Raises DhError model.*, env.device_unavailable, device.*."""
+    cls = family_class(model.bundle)
+    model.require(cls.roles)
+    return cls(model)

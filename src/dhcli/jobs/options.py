@@ -129,13 +129,16 @@ SpeechPart: TypeAlias = Annotated[
 ]
 
 
+DEFAULT_MODEL = "dh-base"
+
+
 class JobOptions(BaseModel):
     """Everything about a job besides its paths. Each default suits most people."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
 
     model: Annotated[str, Field(min_length=1, max_length=200)] = Field(
-        default="dh-base", description="the model's name"
+        default=DEFAULT_MODEL, description="the model's name"
     )
     loop: Loop = Field(
         default="pingpong",

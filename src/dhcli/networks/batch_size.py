@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable
 
 from dhcli.errors import DhError
-from dhcli.families.family import BATCH
 from dhcli.networks.network import Network
 
+BATCH = 4
+"""Frames at once on a CPU, where one takes as long in batches of 1 to 16."""
 MOST = 32
 """Each frame more waits in memory, twice; `pipeline.CHANNEL_BYTES` bounds batches of large ones, at 720p to 18."""
 GAIN = 0.9

@@ -1,13 +1,15 @@
-"""The avatar of a planned job, its face track: from the store, or made and put there, and whether it is good enough.
+"""The face track of a planned job, and what its family keeps of the persons: from the store, or made and put there.
 
-It owns the key under which a track is kept: everything that decides one bit of it. How a face is followed is not known
-here, and neither is what is rendered with it.
+A track is kept under a key of everything that decides one bit of it; the family is not part of that. A profile is kept
+beside it under a key of the track's key and the model.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,23 +18,24 @@ from dhcli import __version__
 from dhcli.disk.scratch import Scratch
 from dhcli.disk.store import Store, key_of
 from dhcli.errors import DhError
-from dhcli.families.family import Family
+from dhcli.families.family import Family, Profiler
 from dhcli.jobs.options import LIKE, parse_face
 from dhcli.media.ffmpeg import ffmpeg_build, find_ffmpeg
 from dhcli.media.info import frame_format
 from dhcli.media.probe import probe_video
 from dhcli.media.reader import read_frames
 from dhcli.networks.network import runtime_version
-from dhcli.render.analysis import VERSION, analyse, look_of
+from dhcli.render.analysis import VERSION, analyse, look_of, profile_again
+from dhcli.render.face_finder import FaceFinder
 from dhcli.render.plan import Plan, Trace
 from dhcli.render.track_file import FORMAT, FaceTrack, unpack
 from dhcli.runtime.scope import Scope
 from dhcli.stages.appearance import View
 from dhcli.timing import rate_text
+from dhcli.types import FaceRow, Frame
 
-KIND = "track"
-NETWORKS = ("detect", "landmarks", "geometry")
-"""The files of a model that the analysis uses; another voice or mouth needs no other analysis."""
+TRACK, PROFILE = "track", "profile"
+"""Kinds of entries in the store."""
 CACHE_UNUSABLE = "cache.unusable"
 RANGES_TOLD = 8
 
@@ -40,38 +43,158 @@ Notify = Callable[[str, int, int | None], None]
 """Called with stage, frames done, frames in all."""
 
 
-def face_track(
-    plan: Plan, family: Family, scope: Scope, trace: Trace, notify: Notify, store: Store, scratch: Scratch
-) -> FaceTrack:
-    """The face in the frames that the job shows, kept in a file of `scratch`.
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """The analysis of one job's video."""
 
-    Raises DhError face.*, model.*, input.*, output.*; Stopped.
-    """
+    plan: Plan
+    finder: FaceFinder
+    family: Family
+    scope: Scope
+    trace: Trace
+    notify: Notify
+    store: Store
+    """What is kept of earlier analyses, and of this one."""
+    scratch: Scratch
+    """Where the track lies meanwhile."""
 
-    def alive() -> None:
-        scope.check()
-        scope.beat("analyse")
+    def run(self) -> tuple[FaceTrack, Any]:
+        """The face in the frames that the job shows, and the profile that the family made of its persons, or None.
 
-    key = track_key(plan, family)
-    kept = _kept(plan, family, store, key, scratch, alive) if key is not None else None
-    trace.analysis = "made" if kept is None else "cached"
-    track = kept if kept is not None else _made(plan, family, scope, notify, scratch, alive)
-    try:
-        if kept is not None:
-            with scope.waiting("analyse"):
-                notify("analyse", kept.frames, kept.frames)
-        elif key is not None:
-            _keep(plan, track, store, key, alive)
-        if (trouble := store.take_trouble()) is not None:
-            trace.warn(CACHE_UNUSABLE, f"Not kept in the cache: {trouble}.")
-        _check_presence(plan, track, trace)
-    except BaseException:
-        track.close()
-        raise
-    return track
+        Raises DhError face.*, model.*, input.*, output.*; Stopped.
+        """
+        key = track_key(self.plan, self.finder)
+        profiler = self.family.profiler(self.plan.format)
+        track = self._kept_track(key)
+        self.trace.analysis = "made" if track is None else "cached"
+        if track is None:
+            track, profile = self._made_track(key, profiler)
+        else:
+            profile = self._profile_beside(key, track, profiler)
+        try:
+            if (trouble := self.store.take_trouble()) is not None:
+                self.trace.warn(CACHE_UNUSABLE, f"Not kept in the cache: {trouble}.")
+            _check_presence(self.plan, track, self.trace)
+        except BaseException:
+            track.close()
+            raise
+        return track, profile
+
+    def _kept_track(self, key: str | None) -> FaceTrack | None:
+        entry = None if key is None else self.store.get(TRACK, key, self._alive)
+        if entry is None:
+            return None
+        return unpack(entry, self.finder.mesh, self.plan.format, self.plan.analysed_frames, self.scratch, self._alive)
+
+    def _made_track(self, key: str | None, profiler: Profiler | None) -> tuple[FaceTrack, Any]:
+        track = self._analysed(profiler)
+        try:
+            if key is not None:
+                # The key is of what the inputs were when they were hashed; the analysis has to have seen the same.
+                self.plan.check_unchanged(self._alive)
+                head, body = track.pack(self._alive)
+                self.store.put(TRACK, key, head, body)
+            return track, None if profiler is None else self._made_profile(key, track, profiler)
+        except BaseException:
+            track.close()
+            raise
+
+    def _analysed(self, profiler: Profiler | None) -> FaceTrack:
+        wanted = self._wanted_face()
+        try:
+            return analyse(
+                self._frames(),
+                self.plan.format,
+                self.finder,
+                self.plan.job.options.face,
+                self._progress(),
+                scratch=self.scratch,
+                wanted=wanted,
+                profiler=profiler,
+            )
+        except DhError as error:
+            if error.code.startswith("face."):  # the analysis has pictures, not the file's name
+                raise error.about(self.plan.video_file.label) from None
+            raise
+        finally:
+            self.finder.close()
+
+    def _profile_beside(self, key: str | None, track: FaceTrack, profiler: Profiler | None) -> Any:
+        """The profile that belongs to a track out of the store."""
+        try:
+            profile = None if profiler is None else self._kept_profile(key, track)
+            if profiler is not None and profile is None:
+                profile_again(self._frames(), track, profiler, self._progress())
+                return self._made_profile(key, track, profiler)
+            with self.scope.waiting("analyse"):
+                self.notify("analyse", track.frames, track.frames)
+        except BaseException:
+            track.close()
+            raise
+        return profile
+
+    def _kept_profile(self, key: str | None, track: FaceTrack) -> Any:
+        entry = None if key is None else self.store.get(PROFILE, self._profile_key(key), self._alive)
+        if entry is None:
+            return None
+        with entry:
+            try:
+                return self.family.profile(entry.body(), track.totals.persons)
+            except (ValueError, EOFError, OSError):  # it is as good as absent
+                return None
+
+    def _made_profile(self, key: str | None, track: FaceTrack, profiler: Profiler) -> Any:
+        """What a profiler made that has seen the whole video."""
+        kept = profiler.finish(lambda: self._rows(track))
+        if key is not None:
+            self.plan.check_unchanged(self._alive)
+            self.store.put(PROFILE, self._profile_key(key), b"", lambda: [kept])
+        return self.family.profile(kept, track.totals.persons)
+
+    def _profile_key(self, track_key: str) -> str:
+        family, bundle = self.family, self.family.model.bundle
+        return key_of({"track": track_key, "family": family.name, "version": family.version, "model": bundle.sha256})
+
+    def _rows(self, track: FaceTrack) -> Iterator[FaceRow]:
+        for row in track.rows():
+            self._alive()  # four hours of video take half a minute here
+            yield row
+
+    def _frames(self) -> Iterator[Frame]:
+        plan = self.plan
+        return read_frames(
+            self.scope, plan.video_file, plan.video, plan.format, count=plan.analysed_frames, stage="analyse"
+        )
+
+    def _progress(self) -> Callable[[], None]:
+        done = itertools.count(1)
+
+        def one_more() -> None:
+            self.scope.check()
+            with self.scope.waiting("analyse"):
+                self.notify("analyse", next(done), self.plan.analysed_frames)
+
+        return one_more
+
+    def _wanted_face(self) -> View | None:
+        """What the photo of the rule `like:` shows; None for other rules."""
+        file = self.plan.photo_file
+        if file is None:
+            return None
+        info = probe_video(self.scope, file)
+        fmt = frame_format(info)
+        (picture,) = read_frames(self.scope, file, info, fmt, count=1, stage="analyse")
+        try:
+            return look_of(picture, fmt.colour, self.finder)
+        except DhError as error:
+            raise error.about(file.label) from None
+
+    def _alive(self) -> None:
+        self.scope.check()
+        self.scope.beat("analyse")
 
 
-def track_key(plan: Plan, family: Family) -> str | None:
+def track_key(plan: Plan, finder: FaceFinder) -> str | None:
     """The key of the job's track; None where a content is not known."""
     contents, fmt, face = plan.contents, plan.format, plan.job.options.face
     if parse_face(face).photo is not None:
@@ -89,67 +212,14 @@ def track_key(plan: Plan, family: Family) -> str | None:
             "frames": plan.analysed_frames,
             "fps": rate_text(fmt.fps),  # all else of the frames' format follows from the content
             "face": face,
-            "networks": [family.bundle.files[role].sha256 for role in NETWORKS],
-            "providers": family.face_finders,
+            "finder": finder.bundle.sha256,
+            "providers": finder.providers,
             "ffmpeg": ffmpeg_build(find_ffmpeg()),  # these four may round in another way in another version
             "onnxruntime": runtime_version(),
             "opencv": cv2.__version__,
             "numpy": np.__version__,
         }
     )
-
-
-def _kept(
-    plan: Plan, family: Family, store: Store, key: str, scratch: Scratch, alive: Callable[[], None]
-) -> FaceTrack | None:
-    entry = store.get(KIND, key, alive)
-    if entry is None:
-        return None
-    return unpack(entry, family.geometry, plan.format, plan.analysed_frames, scratch, alive)
-
-
-def _keep(plan: Plan, track: FaceTrack, store: Store, key: str, alive: Callable[[], None]) -> None:
-    """The key tells what the inputs were when they were hashed; it has to be what the analysis saw, too."""
-    plan.check_unchanged(alive)
-    head, body = track.pack(alive)
-    store.put(KIND, key, head, body)
-
-
-def _made(
-    plan: Plan, family: Family, scope: Scope, notify: Notify, scratch: Scratch, alive: Callable[[], None]
-) -> FaceTrack:
-    wanted = _wanted_face(plan, family, scope)
-    frames = read_frames(scope, plan.video_file, plan.video, plan.format, count=plan.analysed_frames, stage="analyse")
-    done = itertools.count(1)
-
-    def progress() -> None:
-        scope.check()
-        with scope.waiting("analyse"):
-            notify("analyse", next(done), plan.analysed_frames)
-
-    try:
-        face = plan.job.options.face
-        return analyse(frames, plan.format, family, face, progress, scratch=scratch, wanted=wanted, alive=alive)
-    except DhError as error:
-        if error.code.startswith("face."):  # the analysis sees pictures and does not know whose they are
-            raise error.about(plan.video_file.label) from None
-        raise
-    finally:
-        family.close_finders()
-
-
-def _wanted_face(plan: Plan, family: Family, scope: Scope) -> View | None:
-    """What the photo of the rule `like:` shows; None for other rules."""
-    file = plan.photo_file
-    if file is None:
-        return None
-    info = probe_video(scope, file)
-    fmt = frame_format(info)
-    (picture,) = read_frames(scope, file, info, fmt, count=1, stage="analyse")
-    try:
-        return look_of(picture, fmt.colour, family)
-    except DhError as error:
-        raise error.about(file.label) from None
 
 
 def _check_presence(plan: Plan, track: FaceTrack, trace: Trace) -> None:

@@ -13,20 +13,19 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from typing import assert_never
+from typing import Any, assert_never
 
 from dhcli.disk.part import PartFile
 from dhcli.disk.scratch import Scratch
 from dhcli.disk.store import Store
 from dhcli.errors import DhError
-from dhcli.families.dh_base.listen import ConditionTrack
-from dhcli.families.dh_base.speak import Shot
-from dhcli.families.family import Family
+from dhcli.families.family import Conditions, Family, Shot
 from dhcli.media.audio import Repeatable, read_waveform
 from dhcli.media.playback import play
 from dhcli.media.verify import VerifiedOutput, verify_output
 from dhcli.media.writer import VideoWriter
-from dhcli.render.face_track import Notify, face_track
+from dhcli.render.face_finder import FaceFinder
+from dhcli.render.face_track import Analysis, Notify
 from dhcli.render.plan import Plan, Trace, unchanged
 from dhcli.render.track_file import FaceTrack
 from dhcli.runtime.channel import Channel, EndOfStream
@@ -50,6 +49,7 @@ def channel_frames(frame_bytes: int, batch: int) -> int:
 
 def render_job(
     plan: Plan,
+    finder: FaceFinder,
     family: Family,
     scope: Scope,
     trace: Trace,
@@ -74,10 +74,11 @@ def render_job(
             notify("listen", 0, None)
         conditions = _listen(plan, family, scope, trace)
     with trace.timed("analyse"), scope.stage("analyse"), unchanged(scope, "analyse", *inputs):
-        track = face_track(plan, family, scope, trace, notify, store or Store(None, 0), scratch)
+        analysis = Analysis(plan, finder, family, scope, trace, notify, store or Store(None, 0), scratch)
+        track, profile = analysis.run()
     with track, trace.timed("render"):
         thumbnails = _Render(
-            plan, family, scope, trace, part, track, conditions, notify, batch or family.batch, scratch
+            plan, family, scope, trace, part, track, profile, conditions, notify, batch or family.model.batch, scratch
         ).run()
     with scope.stage("commit", limit_s=os.fstat(part.fd).st_size / SLOW_DISK_BYTES_S):
         part.flush()  # it may take minutes; what is read back afterwards is what will be renamed
@@ -98,11 +99,11 @@ def render_job(
     return verified
 
 
-def _listen(plan: Plan, family: Family, scope: Scope, trace: Trace) -> ConditionTrack:
+def _listen(plan: Plan, family: Family, scope: Scope, trace: Trace) -> Conditions:
     trim = plan.job.options.trim
     waveform = Repeatable(lambda: read_waveform(scope, plan.audio_file, plan.audio, rate=family.sample_rate, trim=trim))
-    conditions, loudness = family.listen(waveform)
-    if loudness.silent:
+    conditions = family.listen(waveform)
+    if conditions.silent:
         trace.warn("audio.silent", f"audio {plan.job.audio}: nobody speaks in it; the mouth stays closed.")
     return conditions
 
@@ -118,7 +119,8 @@ class _Render:
         trace: Trace,
         part: PartFile,
         track: FaceTrack,
-        conditions: ConditionTrack,
+        profile: Any,
+        conditions: Conditions,
         notify: Notify,
         batch: int,
         scratch: Scratch,
@@ -126,7 +128,7 @@ class _Render:
         self._plan, self._family = plan, family
         self._scratch = scratch
         self._scope, self._trace, self._part, self._notify = scope, trace, part, notify
-        self._track, self._conditions = track, conditions
+        self._track, self._profile, self._conditions = track, profile, conditions
         self._yuv: YuvMatrix = yuv_matrix(plan.format.colour, plan.format.height)
         capacity = channel_frames(plan.format.frame_bytes, batch)
         self._batch = min(batch, capacity)
@@ -207,18 +209,18 @@ class _Render:
         row = self._track.row(frame.index)
         if row is None:
             return None
-        code = self._conditions.at(index / self._plan.format.fps) * self._plan.job.options.gain
-        return Shot(frame, row, self._track.persons[row.person].reference, code)
+        condition = self._conditions.at(index / self._plan.format.fps, self._plan.job.options.gain)
+        return Shot(frame, row, condition, self._profile)
 
     def _flush(self, pending: list[tuple[Frame, Shot | None]]) -> None:
         shots = [shot for _, shot in pending if shot is not None]
         self._trace.batch = max(self._trace.batch or 0, len(shots)) or None
         began = time.monotonic()
-        mouths = iter(self._family.speak(shots, self._yuv) if shots else [])
+        patches = iter(self._family.speak(shots, self._yuv) if shots else [])
         self._spent("speak", began)
         for frame, shot in pending:
             began = time.monotonic()
-            new = self._family.blend(shot, next(mouths), self._yuv) if shot is not None else frame
+            new = next(patches).paste(frame, shot.face.weight, self._yuv) if shot is not None else frame
             self._spent("blend", began)
             self._rendered.put(new, "speak")
             self._trace.rendered += 1

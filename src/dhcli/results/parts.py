@@ -218,6 +218,7 @@ class Environment(Part):
     device: str | None = Field(default=None, description="cpu, or the GPU.")
     precision: Numbers | None = Field(default=None, description="Numbers of the face network.")
     model: ModelInfo | None = Field(default=None, description="The model.")
+    face_finder: ModelInfo | None = Field(default=None, description="The bundle that found the faces.")
 
 
 def without_surrogates(value: Any) -> Any:

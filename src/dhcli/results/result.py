@@ -44,7 +44,7 @@ HEAD = re.compile(rb'\s*\{\s*"schema_version":\s*([0-9]{1,9}),\s*"job_id":\s*"')
 """How a result of dh begins, so that one is recognised that was cut in two."""
 STAGE = "result"
 """Of the error where a file that is not dh's, or is a newer one's, has the result's name."""
-RENDER_VERSION = 3
+RENDER_VERSION = 4
 """Counted up when the same inputs and options render to other pixels or sound; every output is then out of date."""
 
 Status = Literal["running", "succeeded", "failed", "skipped", "cancelled"]

@@ -33,6 +33,7 @@ class Ingredients:
     audio_sha256: str
     video_sha256: str
     model: ModelInfo
+    face_finder: ModelInfo
     options: Mapping[str, JsonValue]
     photo_sha256: str | None = None
     """Of the photo that the option `face` names: its content stands for its path."""
@@ -49,6 +50,7 @@ class Ingredients:
             "audio": self.audio_sha256,
             "video": self.video_sha256,
             "model": self.model.sha256,
+            "face_finder": self.face_finder.sha256,
             "options": options,
             "render_version": RENDER_VERSION,
         }
@@ -99,12 +101,14 @@ def _changes(previous: JobResult, now: Ingredients) -> Iterator[str]:
     both_photos = inputs.photo is not None and now.photo_sha256 is not None
     unnamed = NOT_RENDERED | {"face"} if both_photos else NOT_RENDERED
     for name in sorted((previous.options.keys() | now.options.keys()) - unnamed):
-        before, after = previous.options.get(name), now.options.get(name)
-        if before != after:
-            yield f"{name} {json.dumps(before)} -> {json.dumps(after)}"
-    model = environment.model
-    if model is not None and model.sha256 != now.model.sha256:
-        yield f"the model has changed ({model.name} {model.sha256[:SHORT_HASH]} -> {now.model.sha256[:SHORT_HASH]})"
+        old_value, new_value = previous.options.get(name), now.options.get(name)
+        if old_value != new_value:
+            yield f"{name} {json.dumps(old_value)} -> {json.dumps(new_value)}"
+    bundles = (("model", environment.model, now.model), ("face finder", environment.face_finder, now.face_finder))
+    for what, before, after in bundles:
+        if before is not None and before.sha256 != after.sha256:
+            was, is_now = before.sha256[:SHORT_HASH], after.sha256[:SHORT_HASH]
+            yield f"the {what} has changed ({before.name} {was} -> {is_now})"
     if environment.render_version != RENDER_VERSION:
         yield f"dh renders in another way (version {environment.render_version} -> {RENDER_VERSION})"
 

@@ -334,12 +334,14 @@ class Attempt:
                 self._notify("probe", 0, None)
             plan = self._plan(sources, scope)
             with scope.stage("load"):
-                family = self._settings.models.family(job.options.model)
-            record.family, record.onnxruntime = family, runtime_version()
+                models = self._settings.models
+                family, finder = models.family(job.options.model), models.finder
+            record.model, record.onnxruntime = family.model, runtime_version()
             how = self._settings
             try:
                 record.output = render_job(
                     plan,
+                    finder,
                     family,
                     scope,
                     record.trace,
@@ -350,8 +352,8 @@ class Attempt:
                     keep_free_bytes=how.min_disk_bytes,
                 )
             finally:  # some networks are opened only where they are needed
-                if family.warning:
-                    record.trace.warn("device.fallback", family.warning)
+                if (warning := family.model.warning or finder.warning) is not None:
+                    record.trace.warn("device.fallback", warning)
             self._commit(part, scope)
 
     def _commit(self, part: PartFile, scope: Scope) -> None:

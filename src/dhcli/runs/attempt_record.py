@@ -17,10 +17,10 @@ from pydantic import JsonValue
 
 from dhcli import __version__
 from dhcli.errors import DhError
-from dhcli.families.family import Family
 from dhcli.jobs.options import Job, parse_face
 from dhcli.media.ffmpeg import InputFile, asked_version
 from dhcli.media.verify import VerifiedOutput
+from dhcli.networks.model import Model
 from dhcli.render.plan import Trace
 from dhcli.results.parts import (
     AudioInput,
@@ -84,7 +84,7 @@ class Record:
     put_in_place: PutInPlace | None = None
     """Of an earlier attempt that was killed, and of this one as long as it may still put its file in place."""
     output: VerifiedOutput | None = None
-    family: Family | None = None
+    model: Model | None = None
     """The model, once it is opened; where it ran is asked when the result is made."""
     onnxruntime: str | None = None
     _started_at: dt.datetime = field(default_factory=now)
@@ -226,8 +226,9 @@ class Record:
             host=platform.node(),
             ffmpeg=asked_version(),
             onnxruntime=self.onnxruntime,
-            provider=self.family.provider if self.family is not None else None,
-            device=self.family.device if self.family is not None else None,
-            precision=self.family.precision if self.family is not None else None,
+            provider=self.model.provider if self.model is not None else None,
+            device=self.model.device if self.model is not None else None,
+            precision=self.model.precision if self.model is not None else None,
             model=self.ingredients.model if self.ingredients is not None else None,
+            face_finder=self.ingredients.face_finder if self.ingredients is not None else None,
         )

@@ -24,8 +24,8 @@ from dhcli.disk.descriptor import check_descriptors
 from dhcli.disk.lock import run_lock
 from dhcli.errors import BUG, CODES, FAILED, OK, RESULTS_LOST, TRY_LATER, DhError, as_dh_error
 from dhcli.events import BatchStarted, Event, JobDeferred, JobFinished, JobStarted, Listener, Retrying, Summary, Warned
-from dhcli.families.family import BATCH
 from dhcli.jobs.options import Job
+from dhcli.networks.batch_size import BATCH
 from dhcli.render.face_track import CACHE_UNUSABLE
 from dhcli.results.parts import EarlierAttempt, ErrorInfo
 from dhcli.results.resume import in_order

@@ -10,6 +10,8 @@ import contextlib
 from dhcli.disk.writes import Writes
 from dhcli.jobs.options import Job, parse_face
 from dhcli.media.ffmpeg import InputFile
+from dhcli.networks.bundle import Bundle
+from dhcli.render.face_finder import NAME as FACE_FINDER
 from dhcli.render.plan import Contents
 from dhcli.results.parts import ModelInfo
 from dhcli.results.uptodate import Ingredients
@@ -86,14 +88,22 @@ class Sources:
         return found
 
     def _made_from(self, video_sha256: str, audio_sha256: str, photo_sha256: str | None) -> Ingredients:
-        bundle = self._settings.models.bundle(self._job.options.model)
-        model = ModelInfo(name=bundle.name, sha256=bundle.sha256)
-        options = self._record.options
-        wanted = self._settings.models.precision
+        models = self._settings.models
+        wanted = models.precision
         self._record.ingredients = Ingredients(
-            audio_sha256, video_sha256, model, options, photo_sha256, None if wanted == "auto" else wanted
+            audio_sha256=audio_sha256,
+            video_sha256=video_sha256,
+            model=_model_info(models.bundle(self._job.options.model)),
+            face_finder=_model_info(models.bundle(FACE_FINDER)),
+            options=self._record.options,
+            photo_sha256=photo_sha256,
+            precision=None if wanted == "auto" else wanted,
         )
         return self._record.ingredients
+
+
+def _model_info(bundle: Bundle) -> ModelInfo:
+    return ModelInfo(name=bundle.name, sha256=bundle.sha256)
 
 
 def content_sha256(file: InputFile, scope: Scope) -> str:

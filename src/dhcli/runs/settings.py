@@ -8,9 +8,9 @@ from typing import Literal
 
 from dhcli.disk.hashes import HashCache
 from dhcli.disk.names import result_path
-from dhcli.families.registry import Models
 from dhcli.jobs.options import Job
 from dhcli.media.input_limits import MAX_DURATION_S
+from dhcli.render.models import Models
 from dhcli.render.probes import Probes
 
 IfExists = Literal["skip", "overwrite", "fail"]

@@ -150,6 +150,34 @@ def crop_corners(matrix: F64, part: Area) -> F64:  # -> (4, 2)
     return apply(invert(matrix), np.array([[left, top], [right, top], [left, bottom], [right, bottom]], np.float64))
 
 
+def covered(matrix: F64, part: Area, width: int, height: int) -> Area:
+    """What a part of a crop covers of a frame of this size: even numbers, inside the frame."""
+    xs, ys = crop_corners(matrix, part).T.tolist()
+    x0, x1 = _even(min(xs), max(xs), width)
+    y0, y1 = _even(min(ys), max(ys), height)
+    return x0, y0, x1, y1
+
+
+def _even(low: float, high: float, limit: int) -> tuple[int, int]:
+    # Plain numbers: numpy's clip would take longer for these eight than OpenCV for blending a colour plane.
+    return (
+        min(max(math.floor(low) // 2 * 2, 0), limit),
+        min(max((math.ceil(high) + 1) // 2 * 2, 0), limit),
+    )
+
+
+def is_empty(area: Area) -> bool:
+    """Whether no pixel is in it."""
+    x0, y0, x1, y1 = area
+    return x0 >= x1 or y0 >= y1
+
+
+def halved(area: Area) -> Area:
+    """The same pixels in a colour plane."""
+    x0, y0, x1, y1 = area
+    return x0 // 2, y0 // 2, x1 // 2, y1 // 2
+
+
 def regrid(matrix: F64, origin: tuple[int, int], step: tuple[float, float]) -> F64:
     """The same map, but from the px of a grid whose every px covers `step` image px (x, y), from `origin` on."""
     (x0, y0), (kx, ky) = origin, step

@@ -21,7 +21,7 @@ SAME = 0.62
 OTHER = 0.4
 """Below this it is certainly somebody else; between the two the head may just have turned."""
 ALIKE = 0.3
-"""Least likeness to a photo that names a face; the most similar one of the picture is taken. Between clips of one man
+"""Least similarity to a photo that names a face; the most similar one of the picture is taken. Between clips of one man
 it was 0.78 to 0.88, to others 0.41 at most, and a photo taken elsewhere is less alike than a clip."""
 FAMILIAR = 0.9
 """A view that is less like the known ones than this is worth keeping."""
@@ -35,7 +35,7 @@ class View:
     luma: F32  # (1600,) free of brightness, contrast and roll; of length 1
     chroma: F32  # (8, 8, 2) 0..255
 
-    def likeness(self, other: View) -> float:
+    def similarity(self, other: View) -> float:
         """1 for the same picture; see SAME and OTHER."""
         return float(self.luma @ other.luma) - CHROMA_WEIGHT * float(np.abs(self.chroma - other.chroma).mean())
 
@@ -55,16 +55,16 @@ def view_face(frame: Frame, pose: Pose) -> View:
 
 
 @dataclass(slots=True)
-class Looks:
+class Appearance:
     """The views of one person so far."""
 
     views: list[View] = field(default_factory=list)
 
-    def likeness(self, view: View) -> float:
+    def similarity(self, view: View) -> float:
         """How much `view` is like the most similar known one."""
-        return max((known.likeness(view) for known in self.views), default=-1.0)
+        return max((known.similarity(view) for known in self.views), default=-1.0)
 
     def learn(self, view: View) -> None:
         """Keep `view` if it shows a new side; the first ones stay, so that a mistake cannot replace the person."""
-        if len(self.views) < VIEWS and self.likeness(view) < FAMILIAR:
+        if len(self.views) < VIEWS and self.similarity(view) < FAMILIAR:
             self.views.append(view)

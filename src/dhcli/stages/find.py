@@ -1,28 +1,24 @@
-"""Faces in one frame: where the detector sees them, and the landmarks of one. Knows neither time nor who is who."""
+"""Faces in one frame: where the detector sees them, and the landmarks of one."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeAlias
 
 import cv2
 import numpy as np
 
-from dhcli.families.dh_base.geometry import LANDMARKS
-from dhcli.networks.network import Network
 from dhcli.stages.align import YuvMatrix, apply, crop_yuv, to_rgb
 from dhcli.stages.cutout import cut_out
+from dhcli.stages.mesh import EYE_CORNERS, LANDMARKS, FaceMesh, landmark_box
 from dhcli.types import F32, F64, Box, Face, Frame
 
 DETECTOR_SIDE = 192
 DETECTOR_CELLS = 48
 """The detector answers for each cell of a 48 x 48 grid."""
-DETECTOR_INPUT = "input"
-DETECTOR_OUTPUTS = ("reshaped_regressor_face_4", "reshaped_classifier_face_4")
 LANDMARK_SIDE = 256
-LANDMARK_INPUT = "input_12"
-LANDMARK_OUTPUTS = ("Identity", "Identity_1")
 
 SEES_ALL_PX = 384
 """Frames of no more than this have no face that is large enough to use and too small for the detector."""
@@ -36,8 +32,25 @@ SAME_FACE_IOU = 0.3
 """Two detections that overlap more than this are the same face."""
 MARGIN = 1.5
 """Side of the landmark network's region, in face sizes."""
-EYE_CORNERS = (33, 263)
-"""Landmarks of the outer eye corners, the one at the picture's left first."""
+
+Detect: TypeAlias = Callable[[F32], tuple[F32, F32]]
+"""The detector: RGB -1..1 (1, 192, 192, 3) in; boxes and key points (1, 2304, 16) and logits (1, 2304, 1) out."""
+Locate: TypeAlias = Callable[[F32], tuple[F32, F32]]
+"""The landmark network: RGB 0..1 (1, 256, 256, 3) in; points (1, 1, 1, 1434) and a logit (1, 1, 1, 1) out."""
+
+
+class FaceFinder(Protocol):
+    """The two networks that find faces, and the landmarks that they place."""
+
+    @property
+    def mesh(self) -> FaceMesh:
+        """The canonical face."""
+
+    def detect(self, picture: F32) -> tuple[F32, F32]:
+        """See `Detect`. Raises DhError model.*, device.*."""
+
+    def locate(self, crop: F32) -> tuple[F32, F32]:
+        """See `Locate`. Raises DhError model.*, device.*."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,29 +89,18 @@ def region_from_landmarks(points: F64) -> Region:  # (478, 3)
     return Region(box.centre, max(box.width, box.height) * MARGIN, math.atan2(dy, dx))
 
 
-def landmark_box(points: F64) -> Box:  # (478, 3)
-    """The upright rectangle around the landmarks."""
-    (x0, y0), (x1, y1) = points[:, :2].min(0), points[:, :2].max(0)
-    return Box(float(x0), float(y0), float(x1 - x0), float(y1 - y0))
-
-
-def eye_distance_px(points: F64) -> float:  # (478, 3)
-    """Distance of the outer eye corners in space, px: turning the head does not shorten it."""
-    return float(np.linalg.norm(points[EYE_CORNERS[1]] - points[EYE_CORNERS[0]]))
-
-
 def find_faces(
-    detector: Network, frame: Frame, yuv: YuvMatrix, threshold: float = DETECTED, *, turns: int = 0
+    detect: Detect, frame: Frame, yuv: YuvMatrix, threshold: float = DETECTED, *, turns: int = 0
 ) -> list[Face]:
     """All faces with a score above `threshold`, the largest first. Raises what the network raises.
 
-    `turns` counts quarter turns, counter-clockwise, that set the picture upright first: the detector knows no face that
-    lies on its side or stands on its head, and finds half a one instead.
+    `turns` counts quarter turns, counter-clockwise, that set the picture upright first: the detector finds at most half
+    of a face that lies on its side or stands on its head.
     """
     scale = DETECTOR_SIDE / max(frame.height, frame.width)
     canvas, left, top = _letterbox(frame, yuv, scale)
     canvas = np.rot90(canvas, turns)
-    values, logits = detector.run(DETECTOR_OUTPUTS, {DETECTOR_INPUT: canvas[None] / np.float32(127.5) - np.float32(1)})
+    values, logits = detect(canvas[None] / np.float32(127.5) - np.float32(1))
     score = 1 / (1 + np.exp(-np.clip(logits[0, :, 0].astype(np.float64), -80, 80)))
     keep = np.flatnonzero(score > threshold)
     rows, columns = np.divmod(keep, DETECTOR_CELLS)
@@ -117,15 +119,15 @@ def find_faces(
     return sorted(_suppress(faces), key=lambda face: -face.box.area)
 
 
-def find_small_faces(detector: Network, frame: Frame, yuv: YuvMatrix, threshold: float = DETECTED) -> list[Face]:
+def find_small_faces(detect: Detect, frame: Frame, yuv: YuvMatrix, threshold: float = DETECTED) -> list[Face]:
     """Like `find_faces`, but in overlapping tiles of the frame: faces a third as large, at eight times the cost."""
     side = TILE_SHARE * min(frame.width, frame.height)
     faces: list[Face] = []
     for top in _starts(frame.height, side):
         for left in _starts(frame.width, side):
             corner = np.array([left, top])
-            tile, origin = cut_out(frame, corner, corner + side)
-            faces += [_shifted(face, origin) for face in find_faces(detector, tile, yuv, threshold)]
+            tile = cut_out(frame, corner, corner + side)
+            faces += [_shifted(face, tile.origin) for face in find_faces(detect, tile.frame, yuv, threshold)]
     return sorted(_suppress(faces), key=lambda face: -face.box.area)
 
 
@@ -171,11 +173,11 @@ def _suppress(faces: Sequence[Face]) -> list[Face]:
     return kept
 
 
-def locate_landmarks(network: Network, frame: Frame, region: Region, yuv: YuvMatrix) -> tuple[F64, float]:
+def locate_landmarks(locate: Locate, frame: Frame, region: Region, yuv: YuvMatrix) -> tuple[F64, float]:
     """The 478 landmarks, (478, 3) image px with z in the same scale, and the probability 0..1 that a face is there."""
     crop = to_rgb(crop_yuv(frame, region.from_image(), LANDMARK_SIDE), yuv)
     crop *= np.float32(1 / 255)
-    raw, presence = network.run(LANDMARK_OUTPUTS, {LANDMARK_INPUT: crop[None]})
+    raw, presence = locate(crop[None])
     points = raw.reshape(LANDMARKS, 3).astype(np.float64)
     points[:, :2] = apply(region.to_image(), points[:, :2])
     points[:, 2] *= region.size / LANDMARK_SIDE

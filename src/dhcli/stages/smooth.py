@@ -32,7 +32,9 @@ class Settled:
     person: int = -1
     weight: float = 0.0
     seen: bool = False
-    """False where the points are interpolated, or there are none."""
+    """False where the face is hidden, so that the points are interpolated, or there are none."""
+    looked: bool = False
+    """False where the points are interpolated, also of a face that hardly moves, or there are none."""
 
 
 def kernel(sigma: float) -> F64:
@@ -50,7 +52,8 @@ class _Run:
     first: int
     fades_in: bool
     points: list[F64] = field(default_factory=list)
-    seen: list[bool] = field(default_factory=list)
+    seen: list[Observation | None] = field(default_factory=list)
+    """None where the face is hidden."""
     start: int = 0
     """Index of `points[0]`."""
     settled: int = 0
@@ -91,7 +94,7 @@ class Smoother:
             self._run = _Run(seen.person, seen.index, not edge, start=seen.index, settled=seen.index)
         self._bridge(self._run, seen.points)
         self._run.points.append(seen.points)
-        self._run.seen.append(True)
+        self._run.seen.append(seen)
         yield from self._settle(self._run, self._run.end - self._ahead, None)
 
     def finish(self) -> Iterator[Settled]:
@@ -102,7 +105,7 @@ class Smoother:
         before, n = run.points[-1] if run.points else after, len(self._missing)
         for k in range(1, n + 1):
             run.points.append(before + (after - before) * (k / (n + 1)))
-            run.seen.append(False)
+            run.seen.append(None)
         self._missing.clear()
 
     def _close(self, *, fades_out: bool) -> Iterator[Settled]:
@@ -126,7 +129,9 @@ class Smoother:
             if fades_out_at is not None:
                 weight = min(weight, (fades_out_at - index) / (self._fade + 1))
             assert isinstance(points, np.ndarray)
-            yield Settled(index, points, run.person, weight, run.seen[index - run.start])
+            observation = run.seen[index - run.start]
+            looked = observation is not None and observation.looked
+            yield Settled(index, points, run.person, weight, observation is not None, looked)
         run.settled = max(run.settled, until)
         stale = max(0, run.settled - self._radius - run.start)
         del run.points[:stale], run.seen[:stale]

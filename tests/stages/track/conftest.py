@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TypeAlias
@@ -15,9 +14,13 @@ import pytest
 
 from dhcli.disk.scratch import Scratch
 from dhcli.families.dh_base.geometry import Geometry, load_geometry
+from dhcli.families.family import Profiler
 from dhcli.media.ffmpeg import find_ffmpeg
-from dhcli.networks.network import Device, Network, open_network
+from dhcli.networks.bundle import load_bundle
+from dhcli.networks.network import Device
+from dhcli.render import face_finder
 from dhcli.render.analysis import analyse
+from dhcli.render.face_finder import FaceFinder
 from dhcli.render.track_file import FaceTrack
 from dhcli.types import Frame, FrameFormat
 
@@ -26,24 +29,14 @@ MODEL = ROOT / "models" / "dh-base"
 WIDTH, HEIGHT = 400, 300
 
 
-@dataclass(frozen=True)
-class FaceModel:
-    detect: Network
-    landmarks: Network
-    geometry: Geometry
-
-
 @pytest.fixture(scope="session")
 def geometry() -> Geometry:
     return load_geometry((MODEL / "geometry.npz").read_bytes())
 
 
 @pytest.fixture(scope="session")
-def model(geometry: Geometry) -> FaceModel:
-    detect, landmarks = (
-        open_network(MODEL / f"{name}.onnx", name, device=Device("cpu"), threads=1) for name in ("detect", "landmarks")
-    )
-    return FaceModel(detect, landmarks, geometry)
+def finder() -> FaceFinder:
+    return FaceFinder(load_bundle(face_finder.NAME), Device("cpu"))
 
 
 def decode(path: Path, width: int, height: int, *options: str) -> list[Frame]:
@@ -121,13 +114,16 @@ Follow: TypeAlias = Callable[..., FaceTrack]
 
 
 @pytest.fixture
-def follow(model: FaceModel, tmp_path: Path, request: pytest.FixtureRequest) -> Follow:
+def follow(finder: FaceFinder, tmp_path: Path, request: pytest.FixtureRequest) -> Follow:
     """Analyse frames put one behind the other; the track closes with the test."""
 
-    def run(frames: Iterable[Frame], face: str = "largest", fps: int = 25) -> FaceTrack:
+    def run(
+        frames: Iterable[Frame], face: str = "largest", fps: int = 25, profiler: Profiler | None = None
+    ) -> FaceTrack:
         row = [Frame(i, frame.data) for i, frame in enumerate(frames)]
         fmt = FrameFormat(row[0].width, row[0].height, Fraction(fps))
-        track = analyse(row, fmt, model, face, lambda: None, scratch=Scratch(tmp_path / "x.mp4"))
+        scratch = Scratch(tmp_path / "x.mp4")
+        track = analyse(row, fmt, finder, face, lambda: None, scratch=scratch, profiler=profiler)
         request.addfinalizer(track.close)
         return track
 

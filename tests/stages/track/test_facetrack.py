@@ -10,14 +10,19 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dhcli.disk.scratch import Scratch, scratch_path
 from dhcli.errors import DhError
 from dhcli.render.analysis import analyse
-from dhcli.render.track_file import FaceTrack
-from dhcli.types import Frame, FrameFormat
+from dhcli.render.face_finder import FaceFinder
+from dhcli.render.track_file import RECORD, FaceTrack, packed_row, unpacked_row
+from dhcli.stages.mesh import landmark_box, posed
+from dhcli.types import FaceRow, Frame, FrameFormat, Pose
 
 FORMAT = FrameFormat(400, 300, Fraction(25))
 
@@ -37,8 +42,8 @@ def test_rows_are_the_same_in_any_order(scenes: FaceTrack) -> None:
         row, other = forward[index], scenes.row(index)
         assert (row is None) == (other is None)
         if row is not None and other is not None:
-            assert np.array_equal(row.mouth, other.mouth)
-            assert np.array_equal(row.code, other.code)
+            assert np.array_equal(row.points, other.points)
+            assert np.array_equal(row.pose.rotation, other.pose.rotation)
 
 
 def test_what_is_known_of_the_whole_video(scenes: FaceTrack) -> None:
@@ -46,7 +51,7 @@ def test_what_is_known_of_the_whole_video(scenes: FaceTrack) -> None:
     totals = scenes.totals
     assert (totals.most_faces, totals.cuts, totals.missing_ranges) == (1, (60,), ((20, 39),))
     assert 3 <= totals.searched <= 7, "at the start, at the cut, and now and then"
-    assert len(scenes.persons) == 2
+    assert totals.persons == 2
 
 
 @pytest.mark.parametrize("index", [-1, 70])
@@ -55,23 +60,25 @@ def test_rows_beyond_the_video_do_not_exist(scenes: FaceTrack, index: int) -> No
         scenes.row(index)
 
 
-def test_failure_leaves_nothing_behind(model: Any, avatar: list[Frame], tmp_path: Path) -> None:
+def test_failure_leaves_nothing_behind(finder: FaceFinder, avatar: list[Frame], tmp_path: Path) -> None:
     def broken() -> Iterator[Frame]:
         yield from itertools.islice(avatar, 3)
         raise DhError("input.corrupt", "damaged")
 
     with pytest.raises(DhError, match="damaged"):
-        analyse(broken(), FORMAT, model, "largest", lambda: None, scratch=Scratch(tmp_path / "x.mp4"))
+        analyse(broken(), FORMAT, finder, "largest", lambda: None, scratch=Scratch(tmp_path / "x.mp4"))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_full_disk_is_named(model: Any, avatar: list[Frame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_is_named(
+    finder: FaceFinder, avatar: list[Frame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*_: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "pwrite", full)
     with pytest.raises(DhError, match="No space left") as caught:
-        analyse(avatar[:2], FORMAT, model, "left", lambda: None, scratch=Scratch(tmp_path / "x.mp4"))
+        analyse(avatar[:2], FORMAT, finder, "left", lambda: None, scratch=Scratch(tmp_path / "x.mp4"))
     assert caught.value.code == "output.disk_full"
     assert "face track" in caught.value.message
     assert list(tmp_path.iterdir()) == []
@@ -79,7 +86,7 @@ def test_full_disk_is_named(model: Any, avatar: list[Frame], tmp_path: Path, mon
 
 @pytest.mark.parametrize("known", [True, False])
 def test_the_file_lies_beside_the_output_and_has_no_name(
-    avatar: list[Frame], model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: bool
+    avatar: list[Frame], finder: FaceFinder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: bool
 ) -> None:
     out = tmp_path / "out"
     out.mkdir()
@@ -88,7 +95,7 @@ def test_the_file_lies_beside_the_output_and_has_no_name(
     if not known:
         monkeypatch.delattr(os, "O_TMPFILE", raising=False)
         scratch_path(out / "x.mp4").write_text("of a killed run")
-    with analyse(avatar[:3], FORMAT, model, "left", lambda: None, scratch=Scratch(out / "x.mp4")) as track:
+    with analyse(avatar[:3], FORMAT, finder, "left", lambda: None, scratch=Scratch(out / "x.mp4")) as track:
         assert list(out.iterdir()) == []
         assert os.fstat(track._file.fd).st_dev == out.stat().st_dev
         assert track.row(2) is not None
@@ -107,15 +114,43 @@ def test_a_file_system_without_nameless_files(tmp_path: Path, monkeypatch: pytes
     assert list(tmp_path.iterdir()) == []
 
 
-def test_caller_hears_of_every_frame(model: Any, avatar: list[Frame], tmp_path: Path) -> None:
-    calls: list[str] = []
-    analyse(
-        avatar[:5],
-        FORMAT,
-        model,
-        "largest",
-        lambda: calls.append("frame"),
-        scratch=Scratch(tmp_path / "x.mp4"),
-        alive=lambda: calls.append("alive"),
-    ).close()
-    assert calls == ["frame"] * 5 + ["alive"]
+def test_caller_hears_of_every_frame(finder: FaceFinder, avatar: list[Frame], tmp_path: Path) -> None:
+    calls: list[None] = []
+    scratch = Scratch(tmp_path / "x.mp4")
+    analyse(avatar[:5], FORMAT, finder, "largest", lambda: calls.append(None), scratch=scratch).close()
+    assert len(calls) == 5
+
+
+@given(
+    seed=st.integers(0, 1 << 32),
+    size=st.floats(20, 4000),
+    angles=st.tuples(*[st.floats(-1.2, 1.2)] * 3),
+    person=st.integers(0, 63),
+    weight=st.floats(0, 1),
+    found=st.sampled_from([(True, True), (True, False), (False, False)]),
+)
+def test_a_record_keeps_a_face(
+    finder: FaceFinder,
+    seed: int,
+    size: float,
+    angles: tuple[float, float, float],
+    person: int,
+    weight: float,
+    found: tuple[bool, bool],
+) -> None:
+    """In 2.5 kB at most. Faces differ from the canonical one by up to a third of the distance between the eyes."""
+    mesh, random = finder.mesh, np.random.default_rng(seed)
+    pose = Pose(size / 10, cv2.Rodrigues(np.array(angles))[0].astype(np.float64), random.uniform(-size, 2 * size, 3))
+    points = posed(mesh.canonical + random.uniform(-0.3, 0.3, mesh.canonical.shape), pose)
+    row = FaceRow(7, person, weight, pose, landmark_box(points), points, *found)
+    record = packed_row(row, mesh)
+    kept = unpacked_row(7, record[0], mesh)
+    assert RECORD.itemsize <= 2500
+    assert (kept.index, kept.person, kept.seen, kept.looked) == (7, person, *found)
+    assert kept.weight == pytest.approx(weight, abs=1e-6)
+    assert np.abs(kept.points[:, :2] - points[:, :2]).max() <= size / 30_000
+    assert np.abs(kept.points[:, 2] - points[:, 2]).max() <= size / 1000
+    assert kept.pose.scale == pytest.approx(pose.scale)
+    assert np.allclose(kept.pose.rotation, pose.rotation, atol=1e-6)
+    assert np.allclose(kept.pose.translation, pose.translation, rtol=1e-6)
+    assert kept.box.centre == pytest.approx(row.box.centre, rel=1e-6)

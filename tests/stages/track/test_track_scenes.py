@@ -11,13 +11,16 @@ import numpy as np
 import pytest
 
 from dhcli.errors import DhError
+from dhcli.families.dh_base.geometry import Geometry
+from dhcli.families.dh_base.profile import PersonProfiler, persons_of
 from dhcli.jobs.options import FaceChoice
-from dhcli.render.analysis import _Cutout, _People
+from dhcli.render.face_finder import FaceFinder
 from dhcli.render.track_file import FaceTrack
 from dhcli.stages.align import yuv_matrix
+from dhcli.stages.cutout import Cutout
 from dhcli.stages.find import DETECTED, find_faces
-from dhcli.stages.track import Observation, Tracker
-from dhcli.types import F64, Colour, Frame, FrameFormat
+from dhcli.stages.track import Tracker
+from dhcli.types import Colour, FaceRow, Frame, FrameFormat
 
 MAN_X, WOMAN_X = 210, 565
 """Where the faces of `pair` are."""
@@ -26,7 +29,7 @@ MAN_X, WOMAN_X = 210, 565
 def mouth_x(track: FaceTrack, index: int) -> float:
     row = track.row(index)
     assert row is not None
-    return float(row.mouth[:, 0].mean())
+    return float(row.points[:, 0].mean())
 
 
 def weights(track: FaceTrack, first: int, last: int) -> list[float]:
@@ -70,7 +73,7 @@ def test_long_gap_is_missing_and_the_other_person_is_left_alone(follow: Any, pai
     frames = [paint(f, until=400) if 12 <= i < 62 else f for i, f in enumerate(pair[:75])]
     track = follow(frames, "left")
     assert track.totals.missing_ranges == ((12, 61),)
-    assert (len(track.persons), track.totals.cuts) == (1, ())
+    assert (track.totals.persons, track.totals.cuts) == (1, ())
     assert weights(track, 7, 12) == [1.0, 0.8, 0.6, 0.4, 0.2, 0.0]
     assert weights(track, 61, 66) == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
     assert mouth_x(track, 62) == pytest.approx(MAN_X, abs=12)
@@ -92,17 +95,23 @@ def test_three_shots_of_two_persons(follow: Any, avatar: list[Frame], portrait: 
     still = track.row(15), track.row(26)
     assert still[0] is not None
     assert still[1] is not None
-    assert np.abs(still[0].mouth - still[1].mouth).max() < 1.5  # no smoothing across the cut: the faces are 70 px apart
+    assert (
+        np.abs((still[0].points - still[1].points)[:, :2]).max() < 1.5
+    )  # no smoothing across the cut: the faces are 70 px apart
 
 
-def test_dissolve_ends_at_the_next_person(follow: Any, avatar: list[Frame], portrait: Frame) -> None:
+def test_dissolve_ends_at_the_next_person(
+    follow: Any, avatar: list[Frame], portrait: Frame, geometry: Geometry
+) -> None:
     mix = [np.rint(a.data * (1 - k / 25) + portrait.data * (k / 25)) for k, a in enumerate(avatar[20:45])]
-    track = follow([*avatar[:20], *[Frame(0, m.astype(np.uint8)) for m in mix], *[portrait] * 40])
+    profiler = PersonProfiler(geometry, yuv_matrix(Colour(), 300))
+    track = follow([*avatar[:20], *[Frame(0, m.astype(np.uint8)) for m in mix], *[portrait] * 40], profiler=profiler)
     first, last = track.row(0), track.row(84)
     assert first is not None
     assert last is not None
     assert (first.person, last.person) == (0, 1)
-    assert np.abs(track.persons[0].reference.astype(int) - track.persons[1].reference).mean() > 20
+    man, woman = persons_of(profiler.finish(track.rows), track.totals.persons)
+    assert np.abs(man.reference.astype(int) - woman.reference).mean() > 20
 
 
 @pytest.mark.parametrize("luma", [16, 235])
@@ -160,10 +169,8 @@ def test_small_face_in_a_large_picture(follow: Any, avatar: list[Frame], shrink:
     assert mouth_x(track, 0) == pytest.approx(1100 + MAN_X / 2, abs=10)
 
 
-def test_moving_head_is_followed(model: Any, geometry: Any, avatar: list[Frame]) -> None:
-    tracker = Tracker(
-        model.detect, model.landmarks, geometry, FrameFormat(400, 300, Fraction(25)), FaceChoice("largest")
-    )
+def test_moving_head_is_followed(finder: FaceFinder, avatar: list[Frame]) -> None:
+    tracker = Tracker(finder, FrameFormat(400, 300, Fraction(25)), FaceChoice("largest"))
     for i in range(10):
         step = 12 * (i if i < 5 else 10 - i)  # to and fro, 12 px a frame: an eighth of the face
         frame = Frame(i, np.empty_like(avatar[0].data))
@@ -172,43 +179,39 @@ def test_moving_head_is_followed(model: Any, geometry: Any, avatar: list[Frame])
         ((_, seen),) = tracker.observe(frame)  # at once: it moves too fast for a frame to wait for the next one
         assert seen.points is not None
         assert seen.points[:, 0].mean() == pytest.approx(MAN_X + step, abs=10)
-    assert tracker.searched == 1
+    assert tracker.search.frames == 1
 
 
 @pytest.mark.parametrize(
     ("fps", "looks"), [(12, range(12)), (25, [0, 1, 2, 4, 6, 8, 10]), (50, [0, 1, 2, 6, 10]), (60, [0, 1, 2, 7])]
 )
 def test_a_still_face_is_looked_at_as_often_as_the_track_needs(
-    model: Any, geometry: Any, avatar: list[Frame], fps: int, looks: Sequence[int]
+    finder: FaceFinder, avatar: list[Frame], fps: int, looks: Sequence[int]
 ) -> None:
-    tracker = Tracker(
-        model.detect, model.landmarks, geometry, FrameFormat(400, 300, Fraction(fps)), FaceChoice("largest")
-    )
-    runs, looked, seen = model.landmarks.runs, [], []
+    tracker = Tracker(finder, FrameFormat(400, 300, Fraction(fps)), FaceChoice("largest"))
+    runs, looked, seen = finder._landmarks.runs, [], []
     for i in range(12):
         seen += tracker.observe(Frame(i, avatar[0].data))
-        if model.landmarks.runs > runs:
+        if finder._landmarks.runs > runs:
             looked.append(i)
-        runs = model.landmarks.runs
+        runs = finder._landmarks.runs
     waiting = 12 - len(seen)
     seen += tracker.finish()
     assert looked == list(looks)
     assert waiting == 11 - looked[-1]
-    assert model.landmarks.runs - runs == waiting
+    assert finder._landmarks.runs - runs == waiting
     assert [observation.index for _, observation in seen] == [frame.index for frame, _ in seen] == list(range(12))
     points = np.array([observation.points for _, observation in seen])
     assert np.ptp(points[1:, :, :2], axis=0).max() < 1
 
 
-def test_frames_that_wait_get_the_points_between(model: Any, geometry: Any, avatar: list[Frame]) -> None:
+def test_frames_that_wait_get_the_points_between(finder: FaceFinder, avatar: list[Frame]) -> None:
     """A head that drifts by a quarter of a pixel a frame needs no look at each, and is found where it is."""
-    tracker = Tracker(
-        model.detect, model.landmarks, geometry, FrameFormat(400, 300, Fraction(25)), FaceChoice("largest")
-    )
-    runs = model.landmarks.runs
+    tracker = Tracker(finder, FrameFormat(400, 300, Fraction(25)), FaceChoice("largest"))
+    runs = finder._landmarks.runs
     frames = [shifted(avatar[0], 0.25 * i, i) for i in range(11)]
     seen = [sight for frame in frames for sight in tracker.observe(frame)] + tracker.finish()
-    assert model.landmarks.runs - runs <= 7
+    assert finder._landmarks.runs - runs <= 7
     x = [observation.points[:, 0].mean() for _, observation in seen if observation.points is not None]
     assert len(x) == 11
     assert np.diff(x[1:]) == pytest.approx([0.25] * 9, abs=0.12)
@@ -243,40 +246,33 @@ def test_a_shake_in_step_with_the_looks_is_noticed(follow: Any, avatar: list[Fra
     lower = each_plane(avatar[0], lambda plane: np.roll(plane, 4 * len(plane) // 300, 0))
     frames = [lower if i % 2 else avatar[0] for i in range(30)]
     track = follow([lower] * 7 + frames)  # frames 0, 1, 2, 4 and 6 are looked at before it begins
-    y = [row.mouth[:, 1].mean() for i in range(11, 33) if (row := track.row(i)) is not None]
+    y = [row.points[:, 1].mean() for i in range(11, 33) if (row := track.row(i)) is not None]
     assert np.std(y) < 0.5, "smoothing takes the shake away, the mean of both places is left"
     still = follow(frames[:1] * 4).row(2), follow(frames[1:2] * 4).row(2)
     assert still[0] is not None
     assert still[1] is not None
-    between = (still[0].mouth[:, 1].mean() + still[1].mouth[:, 1].mean()) / 2
+    between = (still[0].points[:, 1].mean() + still[1].points[:, 1].mean()) / 2
     assert np.mean(y) == pytest.approx(between, abs=0.4)
 
 
-def test_a_frame_that_nobody_looked_at_gives_no_reference_picture(
-    follow: Any, avatar: list[Frame], monkeypatch: pytest.MonkeyPatch
+def test_a_frame_that_nobody_looked_at_is_not_shown_to_the_profiler(
+    follow: Any, avatar: list[Frame], monkeypatch: pytest.MonkeyPatch, geometry: Geometry
 ) -> None:
     """Whatever is before the mouth there, a hand or a glitch, would be the mouth's inside in the whole video."""
-    kept, between = set(), set()
-    keep = _People.keep
+    shown = set()
 
-    class Watched(_Cutout):
-        def __init__(self, frame: Frame, matrix: F64) -> None:
-            kept.add(frame.index)
-            super().__init__(frame, matrix)
+    class Watched(PersonProfiler):
+        def see(self, face: FaceRow, picture: Cutout) -> None:
+            assert picture.frame.index == face.index
+            shown.add(face.index)
 
-    def watched_keep(self: _People, frame: Frame, seen: Observation) -> None:
-        if not seen.looked:
-            between.add(frame.index)
-        keep(self, frame, seen)
-
-    monkeypatch.setattr("dhcli.render.analysis._Cutout", Watched)
-    monkeypatch.setattr(_People, "keep", watched_keep)
     for limit in ("STILL", "NEAR", "EVEN"):  # else a mouth that opens is looked at in every frame
         monkeypatch.setattr(f"dhcli.stages.track.{limit}", 1e9)
-    follow(avatar[:60])
-    assert len(between) > 20
-    assert len(kept) > 5
-    assert not kept & between
+    track = follow(avatar[:60], profiler=Watched(geometry, yuv_matrix(Colour(), 300)))
+    looked = {row.index for row in track.rows() if row.looked}
+    assert all(row.seen for row in track.rows())
+    assert 20 < len(looked) < 40
+    assert shown == looked
 
 
 @pytest.mark.parametrize("at", [11, 12, 13])
@@ -290,7 +286,7 @@ def test_a_cut_to_another_person_in_the_same_place(
     nobody = Frame(0, np.full_like(portrait.data, 128))
     track = follow([*[beside(avatar[0], nobody)] * at, *[beside(moved, avatar[0])] * 20], "left")
     assert track.totals.cuts == (at,)
-    assert (track.totals.missing_ranges, len(track.persons)) == ((), 2)
+    assert (track.totals.missing_ranges, track.totals.persons) == ((), 2)
 
 
 def test_face_that_leaves_for_good(follow: Any, avatar: list[Frame], scenery: list[Frame], paint: Any) -> None:
@@ -304,14 +300,16 @@ def test_face_that_comes_late(follow: Any, avatar: list[Frame], scenery: list[Fr
     track = follow([*scenery, *avatar[:20]])
     assert track.totals.cuts == (50,)
     assert track.totals.missing_ranges == ((0, 49),)
-    assert (track.frames, len(track.persons)) == (70, 1)
+    assert (track.frames, track.totals.persons) == (70, 1)
 
 
 @pytest.mark.parametrize(("text", "size", "turns"), [("8X", 26, 0), ("ME\nTOO", 4, 3)], ids=["upright", "turned"])
-def test_title_letters_are_no_face(follow: Any, model: Any, title: Any, text: str, size: int, turns: int) -> None:
+def test_title_letters_are_no_face(
+    follow: Any, finder: FaceFinder, title: Any, text: str, size: int, turns: int
+) -> None:
     """The detector takes them for one, upright or lying on their side."""
     frames = title(text, size)
-    seen = find_faces(model.detect, frames[0], yuv_matrix(Colour(), 270), turns=turns)
+    seen = find_faces(finder.detect, frames[0], yuv_matrix(Colour(), 270), turns=turns)
     assert max((face.score for face in seen), default=0) > DETECTED, "otherwise these letters show nothing"
     with pytest.raises(DhError) as caught:
         follow(frames)
@@ -319,11 +317,9 @@ def test_title_letters_are_no_face(follow: Any, model: Any, title: Any, text: st
 
 
 def test_people_of_one_studio_are_told_apart(
-    model: Any, geometry: Any, avatar: list[Frame], portrait: Frame, shrink: Callable[[Frame, int], Frame]
+    finder: FaceFinder, avatar: list[Frame], portrait: Frame, shrink: Callable[[Frame, int], Frame]
 ) -> None:
-    tracker = Tracker(
-        model.detect, model.landmarks, geometry, FrameFormat(400, 300, Fraction(25)), FaceChoice("largest")
-    )
+    tracker = Tracker(finder, FrameFormat(400, 300, Fraction(25)), FaceChoice("largest"))
     twin = each_plane(portrait, np.fliplr)
     blue = avatar[0].copy()
     blue.u[:], blue.v[:] = avatar[0].v, avatar[0].u

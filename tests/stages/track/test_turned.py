@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from dhcli.disk.scratch import Scratch
-from dhcli.families.dh_base.family import DhBase
 from dhcli.render.analysis import analyse
+from dhcli.render.face_finder import FaceFinder
 from dhcli.stages.align import roll
 from dhcli.types import Frame, FrameFormat
 
@@ -31,12 +31,12 @@ def test_the_same_head_however_the_picture_is_turned(
     degrees: int,
     repository: Path,
     decoded: Callable[..., list[Frame]],
-    dh_base: DhBase,
+    finder: FaceFinder,
     tmp_path: Path,
 ) -> None:
     frames = decoded(repository / "examples/media/avatar.mp4", *size, "-frames:v", "15", "-vf", turn)
     fmt = FrameFormat(*size, Fraction(25))
-    with analyse(iter(frames), fmt, dh_base, "largest", lambda: None, scratch=Scratch(tmp_path / "out.mp4")) as track:
+    with analyse(iter(frames), fmt, finder, "largest", lambda: None, scratch=Scratch(tmp_path / "out.mp4")) as track:
         rows = [track.row(index) for index in range(15)]
     for row in rows:
         assert row is not None

@@ -39,18 +39,7 @@ def window() -> F32:  # (160, 160)
 
 def rectangle(matrix: F64, width: int, height: int, part: align.Area = WHOLE) -> align.Area:
     """What `part` of the crop covers of the frame, even numbers, inside the frame."""
-    xs, ys = align.crop_corners(matrix, part).T.tolist()
-    x0, x1 = _even(min(xs), max(xs), width)
-    y0, y1 = _even(min(ys), max(ys), height)
-    return x0, y0, x1, y1
-
-
-def _even(low: float, high: float, limit: int) -> tuple[int, int]:
-    # Plain numbers: numpy's clip would take longer for these eight than OpenCV for blending a colour plane.
-    return (
-        min(max(math.floor(low) // 2 * 2, 0), limit),
-        min(max((math.ceil(high) + 1) // 2 * 2, 0), limit),
-    )
+    return align.covered(matrix, part, width, height)
 
 
 def coloured(mouth: Mouth) -> align.Area:
@@ -88,14 +77,16 @@ class Blender:
         """The frame with the new mouth in it, or a copy if it is read-only. `weight` 0..1 scales the window."""
         area = rectangle(mouth.matrix, frame.width, frame.height)
         out = frame if frame.data.flags.writeable else frame.copy()
-        if _empty(area):
+        if align.is_empty(area):
             return out
         layers = _layers(mouth, weight, yuv)
         inside = rectangle(mouth.matrix, frame.width, frame.height, coloured(mouth))
         self._paste([frame.y], [out.y], area, inside, layers.matrix, layers.motion, layers.colour[..., :1], 1)
         chroma = align.chroma_matrix(layers.matrix)
         old, new = [frame.u, frame.v], [out.u, out.v]
-        self._paste(old, new, _half(area), _half(inside), chroma, layers.motion, layers.colour[..., 1:], 2)
+        self._paste(
+            old, new, align.halved(area), align.halved(inside), chroma, layers.motion, layers.colour[..., 1:], 2
+        )
         return out
 
     def _paste(
@@ -145,7 +136,7 @@ class Blender:
 
     def _fresh(self, inside: align.Area, matrix: F64, colour: F32) -> Sequence[cv2.typing.MatLike | None]:
         """The colour's layers on a coarse grid over the pixels `inside`; None each where there are no such pixels."""
-        if _empty(inside):
+        if align.is_empty(inside):
             return [None] * colour.shape[2]
         coarse, to_layers = _coarse_grid(inside, matrix)
         return self._turned("turned colour", colour, to_layers, coarse, cv2.INTER_CUBIC, cv2.BORDER_REPLICATE)
@@ -187,6 +178,18 @@ class Blender:
         return self._array("sampled", size).view(np.uint8).reshape(-1)[: width * height].reshape(height, width)
 
 
+@dataclass(frozen=True, slots=True)
+class FlowPatch:
+    """A mouth with what puts it into its frame."""
+
+    mouth: Mouth
+    blender: Blender
+
+    def paste(self, frame: Frame, weight: float, yuv: align.YuvMatrix) -> Frame:
+        """See `families.family.Patch`."""
+        return self.blender.blend(frame, self.mouth, weight, yuv)
+
+
 def _layers(mouth: Mouth, weight: float, yuv: align.YuvMatrix) -> _Layers:
     to_image = np.linalg.inv(mouth.matrix[:, :2]).astype(np.float32)
     fx, fy = mouth.flow[..., 0], mouth.flow[..., 1]
@@ -199,20 +202,9 @@ def _layers(mouth: Mouth, weight: float, yuv: align.YuvMatrix) -> _Layers:
     return layers if scale >= SMALL else _shrink(layers, max(16, round(CROP * scale)))
 
 
-def _empty(area: align.Area) -> bool:
-    x0, y0, x1, y1 = area
-    return x0 >= x1 or y0 >= y1
-
-
 def _size(area: align.Area) -> tuple[int, int]:
     x0, y0, x1, y1 = area
     return x1 - x0, y1 - y0
-
-
-def _half(area: align.Area) -> align.Area:
-    """The same pixels in a colour plane."""
-    x0, y0, x1, y1 = area
-    return x0 // 2, y0 // 2, x1 // 2, y1 // 2
 
 
 def _shrink(layers: _Layers, side: int) -> _Layers:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import cast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import ClassVar, cast
 
-import cv2
+import numpy as np
 
-from dhcli.families.dh_base.blend import Blender
+from dhcli.families.dh_base.blend import Blender, FlowPatch
 from dhcli.families.dh_base.geometry import Geometry, load_geometry
 from dhcli.families.dh_base.listen import (
     SAMPLE_RATE,
@@ -18,14 +19,12 @@ from dhcli.families.dh_base.listen import (
     measure_loudness,
     rest_in_silence,
 )
-from dhcli.families.dh_base.speak import Mouth, Shot, Speaker
-from dhcli.families.family import BATCH, Precision
-from dhcli.networks.batch_size import fastest_batch
-from dhcli.networks.bundle import Bundle
-from dhcli.networks.network import CPU_PROVIDER, MOST_THREADS, Device, Network, means_cpu
-from dhcli.runtime.threads import cores
-from dhcli.stages import align
-from dhcli.types import F32, Frame, Numbers
+from dhcli.families.dh_base.profile import Person, PersonProfiler, persons_of
+from dhcli.families.dh_base.speak import Speaker
+from dhcli.families.family import Shot, Speech
+from dhcli.networks.model import Model
+from dhcli.stages.align import YuvMatrix, yuv_matrix
+from dhcli.types import F32, F64, FrameFormat, Numbers
 
 FACES: Mapping[Numbers, str] = {"fp32": "face", "fp16": "face_fp16", "int8": "face_int8"}
 """The face network's roles in a bundle; a bundle need not have more than the first one."""
@@ -34,119 +33,63 @@ AUDIO_THREADS = 1
 and on which of them has a core first; the face network in 8 bits makes 8 levels of a pixel of that. It takes 6 ms for a
 second of sound, 4 with two.
 """
-NO_GPU = "No GPU is used for the face network: numbers of 8 bits are for CPUs."
-FINDER_THREADS = 1
-"""Threads of each network that finds faces. The landmark network's convolutions take 10 to 80 µs each: two threads are
-no faster (3.9 ms), need 5.9 ms of CPU time for 3.9, and the decoder has a use for the second core."""
+
+
+@dataclass(frozen=True, slots=True)
+class MouthCodes:
+    """Mouth codes of a whole speech."""
+
+    track: ConditionTrack
+    loudness: Loudness
+
+    @property
+    def silent(self) -> bool:
+        """Nobody speaks in it."""
+        return self.loudness.silent
+
+    def at(self, time_s: Fraction, gain: float) -> F64:  # (12,)
+        """The code at a time; 0 is a mouth at rest."""
+        return np.asarray(self.track.at(time_s) * gain, np.float64)
 
 
 class DhBase:
-    """The networks of a bundle and the geometry between them.
+    """The networks of a bundle and the geometry between them."""
 
-    Those that find faces are opened at their first use: a video that was analysed before needs none of them.
-    """
+    name: ClassVar[str] = "dh_base"
+    version: ClassVar[int] = 1
+    roles: ClassVar[tuple[str, ...]] = ("audio", FACES["fp32"], "geometry")
+    sample_rate: ClassVar[int] = SAMPLE_RATE
 
-    name = "dh_base"
-    sample_rate = SAMPLE_RATE
-    """Hz of the mono waveform that `listen` takes."""
-
-    def __init__(self, bundle: Bundle, device: Device, threads: int, precision: Precision = "auto") -> None:
-        """`threads` 0: one a core for the face network; for pictures, beside which ffmpeg works, one for two cores.
-
-        Raises DhError model.* or env.device_unavailable.
-        """
-        self.bundle = bundle
-        self._device, self._threads = device, threads
-        cv2.setNumThreads(threads or max(1, min(MOST_THREADS, cores() // 2)))
-        self._warnings: dict[str, None] = {}
-        """Of all networks, also of those that were given up for another one."""
+    def __init__(self, model: Model) -> None:
+        """Raises DhError model.* or env.device_unavailable."""
+        self.model = model
+        self.geometry: Geometry = load_geometry(model.bundle.read("geometry"))
+        self._audio = model.open("audio", threads=AUDIO_THREADS)
+        self._face = model.open_main(FACES)
+        self._speaker = Speaker(self._move, self.geometry)
         self._blender = Blender()
-        self.geometry: Geometry = load_geometry(bundle.read("geometry"))
-        self._audio = self._open("audio", threads=AUDIO_THREADS)
-        self._face, self.precision = self._open_face(precision)
-        self._speaker = Speaker(self._speak, self.geometry.basis)
 
-    def _open(self, role: str, device: Device | None = None, threads: int | None = None) -> Network:
-        threads = self._threads if threads is None else threads
-        network = self.bundle.open_network(role, device=device or self._device, threads=threads)
-        if network.warning is not None:
-            self._warnings[network.warning] = None
-        return network
+    def listen(self, speech: Speech) -> MouthCodes:
+        """Codes for a whole speech of 16 kHz, which is read twice."""
+        loudness = measure_loudness(speech())
+        codes, levels = listen(speech(), loudness, self._hear)
+        return MouthCodes(ConditionTrack(rest_in_silence(codes, levels, loudness)), loudness)
 
-    def _open_face(self, precision: Precision) -> tuple[Network, Numbers]:
-        # A GPU has no convolutions in 8 bits: they would run on the CPU, and the provider in use would be CUDA.
-        if precision == "int8":
-            if not means_cpu(self._device):
-                self._warnings[NO_GPU] = None
-            return self._open(FACES["int8"], Device("cpu")), "int8"
-        if precision != "auto":
-            return self._open(FACES[precision]), precision
-        if FACES["int8"] not in self.bundle.files:
-            return self._open(FACES["fp32"]), "fp32"
-        if not means_cpu(self._device):
-            network = self._open(FACES["fp32"])
-            if network.provider != CPU_PROVIDER:
-                return network, "fp32"
-            del network  # its weights leave before the other one's come
-        return self._open(FACES["int8"], Device("cpu")), "int8"
+    def profiler(self, fmt: FrameFormat) -> PersonProfiler:
+        """Of each person the mouth at rest and wide open."""
+        return PersonProfiler(self.geometry, yuv_matrix(fmt.colour, fmt.height))
 
-    @functools.cached_property
-    def batch(self) -> int:
-        """Frames that go through the face network at once; measured on a GPU. Raises what the network raises."""
-        return BATCH if self.provider == CPU_PROVIDER else fastest_batch(self._face)
+    def profile(self, kept: bytes, persons: int) -> tuple[Person, ...]:
+        """The persons by their numbers."""
+        return persons_of(kept, persons)
 
-    @functools.cached_property
-    def detect(self) -> Network:
-        """Finds faces in a whole picture. Raises as the constructor does."""
-        return self._open("detect", threads=FINDER_THREADS)
-
-    @functools.cached_property
-    def landmarks(self) -> Network:
-        """Places the points of one face. Raises as the constructor does."""
-        return self._open("landmarks", threads=FINDER_THREADS)
-
-    def close_finders(self) -> None:
-        """Free the memory of the networks that find faces; they open again, in 40 ms, where needed."""
-        for name in ("detect", "landmarks"):
-            self.__dict__.pop(name, None)
-
-    @functools.cached_property
-    def face_finders(self) -> str:
-        """The execution providers of the networks that find faces; none is opened where that is certain."""
-        return CPU_PROVIDER if means_cpu(self._device) else f"{self.detect.provider} {self.landmarks.provider}"
-
-    @property
-    def provider(self) -> str:
-        """The execution provider that runs the face network."""
-        return self._face.provider
-
-    @property
-    def device(self) -> str:
-        """Where the face network really runs: "cpu", "cuda:0", …"""
-        return "cpu" if self._face.provider == CPU_PROVIDER else str(self._device)
-
-    @property
-    def warning(self) -> str | None:
-        """Why the networks, or one of them, are not on the device asked for; None where all are."""
-        return next(iter(self._warnings), None)
-
-    def listen(self, open_audio: Callable[[], Iterator[F32]]) -> tuple[ConditionTrack, Loudness]:
-        """Codes for a whole speech. `open_audio` gives its 16 kHz mono chunks from the start, and is called twice."""
-        loudness = measure_loudness(open_audio())
-        codes, levels = listen(open_audio(), loudness, self._hear)
-        return ConditionTrack(rest_in_silence(codes, levels, loudness)), loudness
+    def speak(self, shots: Sequence[Shot], yuv: YuvMatrix) -> list[FlowPatch]:
+        """The new mouths of up to a batch of frames; good until the next call."""
+        return [FlowPatch(mouth, self._blender) for mouth in self._speaker.speak(shots, yuv)]
 
     def _hear(self, samples: F32) -> F32:
         return cast("F32", self._audio.run(["codes"], {"waveform": samples[None]}, seldom=True)[0][0])
 
-    def _speak(self, feeds: dict[str, F32]) -> tuple[F32, F32, F32]:
+    def _move(self, feeds: dict[str, F32]) -> tuple[F32, F32, F32]:
         flow, colour, opacity = self._face.run_bound(["flow", "rgb", "alpha"], feeds)
         return flow, colour, opacity
-
-    def speak(self, shots: Sequence[Shot], yuv: align.YuvMatrix) -> list[Mouth]:
-        """The new mouths of up to a batch of frames; good until the next call."""
-        return self._speaker.speak(shots, yuv)
-
-    def blend(self, shot: Shot, mouth: Mouth, yuv: align.YuvMatrix) -> Frame:
-        """The frame with its new mouth; a copy of it where it is read-only."""
-        return self._blender.blend(shot.frame, mouth, shot.row.weight, yuv)

@@ -13,23 +13,16 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from dhcli.families.dh_base.geometry import CROP_SIDE, PX_PER_UNIT, face_crop_matrix
+from dhcli.families.dh_base.geometry import CROP_SIDE, MOUTH_POINTS, PX_PER_UNIT, Geometry, face_crop_matrix
+from dhcli.families.dh_base.profile import Person
+from dhcli.families.family import Shot
 from dhcli.stages import align
-from dhcli.types import F32, F64, U8, FaceRow, Frame
+from dhcli.stages.mesh import pose_free
+from dhcli.types import F32, F64, U8, FaceRow
 
 Speak = Callable[[dict[str, F32]], tuple[F32, F32, F32]]
 """The face network: `source`, `reference` (n, 3, 160, 160), `source_points`, `target_points` (n, 106, 2) in;
 flow (n, 2, 160, 160), rgb (n, 3, 160, 160) and alpha (n, 1, 160, 160) out."""
-
-
-@dataclass(frozen=True, slots=True)
-class Shot:
-    """One frame whose mouth is to move."""
-
-    frame: Frame
-    row: FaceRow
-    reference: U8  # (160, 160, 3) RGB
-    code: F64  # (12,) the code that the speech asks for
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,34 +35,36 @@ class Mouth:
     opacity: F32  # (160, 160) how much of the colour to take instead of the frame's own pixels
 
 
-def target_points(row: FaceRow, matrix: F64, code: F64, basis: F64) -> tuple[F64, F64]:
-    """Where the mouth points are and where `code` puts them, (106, 2) crop px each.
+def target_points(face: FaceRow, rest: F64, matrix: F64, code: F64, geometry: Geometry) -> tuple[F64, F64]:
+    """Where the mouth points are and where `code` puts them, (106, 2) crop px each. `rest` is the mouth at rest.
 
     The change of shape is taken along the basis in canonical units and turned into the crop by the head's rotation
     without its roll, which the crop has already.
     """
-    points = align.apply(matrix, row.mouth)
-    angle = -align.roll(row.pose)
+    mouth = face.points[geometry.mouth]
+    points = align.apply(matrix, mouth[:, :2])
+    angle = -align.roll(face.pose)
     c, s = math.cos(angle), math.sin(angle)
     unroll = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
-    change = np.einsum("k,kij->ij", row.weight * (code - row.code), basis)
-    return points, points + (change @ (unroll @ row.pose.rotation).T)[:, :2] * PX_PER_UNIT
+    move = code - geometry.mouth_code(pose_free(mouth, face.pose), rest)
+    change = np.einsum("k,kij->ij", face.weight * move, geometry.basis)
+    return points, points + (change @ (unroll @ face.pose.rotation).T)[:, :2] * PX_PER_UNIT
 
 
 class Speaker:
     """Asks a face network for mouths. It keeps the memory of its questions. Not for two threads at once."""
 
-    def __init__(self, network: Speak, basis: F64) -> None:
-        self._network, self._basis = network, basis
+    def __init__(self, network: Speak, geometry: Geometry) -> None:
+        self._network, self._geometry = network, geometry
         self._question = _Question(0)
 
     def speak(self, shots: Sequence[Shot], yuv: align.YuvMatrix) -> list[Mouth]:
         """The new mouth of every shot, all in one call of the network; good until the next call."""
         if len(shots) > self._question.room:
             self._question = _Question(len(shots))
-        matrices = [face_crop_matrix(shot.row.pose) for shot in shots]
+        matrices = [face_crop_matrix(shot.face.pose) for shot in shots]
         for i, (shot, matrix) in enumerate(zip(shots, matrices, strict=True)):
-            self._question.put(i, shot, matrix, self._basis, yuv)
+            self._question.put(i, shot, matrix, self._geometry, yuv)
         flow, colour, opacity = self._network(self._question.of(len(shots)))
         return [
             Mouth(matrix, flow[i].transpose(1, 2, 0), colour[i].transpose(1, 2, 0) * 255, opacity[i, 0])
@@ -82,7 +77,7 @@ class _Question:
 
     def __init__(self, room: int) -> None:
         self.room = room
-        pictures, points = (room, 3, CROP_SIDE, CROP_SIDE), (room, 106, 2)
+        pictures, points = (room, 3, CROP_SIDE, CROP_SIDE), (room, MOUTH_POINTS, 2)
         self._feeds: dict[str, F32] = {
             "source": np.empty(pictures, np.float32),
             "reference": np.empty(pictures, np.float32),
@@ -95,15 +90,18 @@ class _Question:
         """The network's inputs for the first `count` shots."""
         return {name: values[:count] for name, values in self._feeds.items()}
 
-    def put(self, i: int, shot: Shot, matrix: F64, basis: F64, yuv: align.YuvMatrix) -> None:
+    def put(self, i: int, shot: Shot, matrix: F64, geometry: Geometry, yuv: align.YuvMatrix) -> None:
         """Shot number `i`."""
         feeds = self._feeds
+        person: Person = shot.profile[shot.face.person]
         crop = align.to_rgb(align.crop_yuv(shot.frame, matrix, CROP_SIDE), yuv)
         _planes(crop, feeds["source"][i])
-        if self._references[i] is not shot.reference:  # the same one for all of a person's frames
-            _planes(shot.reference, feeds["reference"][i])
-            self._references[i] = shot.reference
-        feeds["source_points"][i], feeds["target_points"][i] = target_points(shot.row, matrix, shot.code, basis)
+        if self._references[i] is not person.reference:  # the same one for all of a person's frames
+            _planes(person.reference, feeds["reference"][i])
+            self._references[i] = person.reference
+        feeds["source_points"][i], feeds["target_points"][i] = target_points(
+            shot.face, person.rest, matrix, shot.condition, geometry
+        )
 
 
 def _planes(picture: U8 | F32, feed: F32) -> None:  # (H, W, 3), (3, H, W)

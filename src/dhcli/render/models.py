@@ -1,0 +1,46 @@
+"""The models of a run: bundles read once, networks opened at their first use and kept."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+
+from dhcli.families.family import Family
+from dhcli.families.registry import open_family
+from dhcli.networks.bundle import Bundle, load_bundle
+from dhcli.networks.model import Model, Precision
+from dhcli.networks.network import Device
+from dhcli.render import face_finder
+from dhcli.render.face_finder import FaceFinder
+
+
+class Models:
+    """Models by their names in manifests, and the face finder that all of them share."""
+
+    def __init__(
+        self, folders: Sequence[Path], device: Device, threads: int = 0, precision: Precision = "auto"
+    ) -> None:
+        self.device = device
+        self.precision = precision
+        self._folders, self._threads = tuple(folders), threads
+        self._bundles: dict[str, Bundle] = {}
+        self._families: dict[str, Family] = {}
+
+    def bundle(self, name: str) -> Bundle:
+        """The model's description. Raises DhError model.*."""
+        if name not in self._bundles:
+            self._bundles[name] = load_bundle(name, self._folders)
+        return self._bundles[name]
+
+    def family(self, name: str) -> Family:
+        """The model, ready to run. Raises DhError model.*, env.device_unavailable."""
+        if name not in self._families:
+            model = Model(self.bundle(name), self.device, self._threads, self.precision)
+            self._families[name] = open_family(model)
+        return self._families[name]
+
+    @functools.cached_property
+    def finder(self) -> FaceFinder:
+        """What finds faces. Raises DhError model.*."""
+        return FaceFinder(self.bundle(face_finder.NAME), self.device)

@@ -1,0 +1,106 @@
+"""A model family that another package adds: nothing in dh names it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dhcli.families.dh_base.family import DhBase
+from dhcli.types import U8, Frame
+
+TOY = Path(__file__).parent / "toy_family"
+MODELS = TOY / "models"
+SIZE = 400, 300
+MOUTH = np.s_[205:212, 205:218]
+"""Rows and columns of the avatar's mouth in its first frames."""
+Dh = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package, installed as users do it."""
+    source, target = tmp_path_factory.mktemp("source") / "toy", tmp_path_factory.mktemp("site")
+    shutil.copytree(TOY, source)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    subprocess.run([*pip, "--target", target, source], check=True)
+    return target
+
+
+@pytest.fixture
+def dh(tmp_path: Path, speech: Path, avatar: Path) -> Dh:
+    """Render 10 frames to `NAME.mp4` with the packages in a folder; the cache is the test's."""
+
+    def run(name: str, *options: str, site: Path, verb: str = "render") -> subprocess.CompletedProcess[str]:
+        files = ["--audio", speech, "--video", avatar, "--save-path", tmp_path / f"{name}.mp4", "--limit-frames", "10"]
+        argv = [sys.executable, "-m", "dhcli", verb, *(files if verb == "render" else [name]), *options]
+        environment = {**os.environ, "PYTHONPATH": str(site), "DH_CACHE_DIR": str(tmp_path / "cache")}
+        return subprocess.run(argv, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    return run
+
+
+def test_a_package_adds_a_family(
+    dh: Dh, installed: Path, tmp_path: Path, decoded: Callable[..., list[Frame]], as_rgb: Callable[[Frame], U8]
+) -> None:
+    first = dh("base", site=installed)
+    assert first.returncode == 0, first.stderr
+    ended = dh("toy", "--set", "model=toy", "--models-dir", str(MODELS), site=installed)
+    assert ended.returncode == 0, ended.stderr
+    result = json.loads((tmp_path / "toy.mp4.json").read_text())
+    assert result["environment"]["model"]["name"] == "toy"
+    assert result["analysis"] == "cached", "it was analysed for another family"
+    for frame in decoded(tmp_path / "toy.mp4", *SIZE):
+        red, green, blue = as_rgb(frame)[MOUTH].mean((0, 1))
+        assert green > 170
+        assert max(red, blue) < 60
+    (before,) = decoded(tmp_path / "base.mp4", *SIZE, "-frames:v", "1")
+    assert as_rgb(before)[MOUTH].mean((0, 1))[1] < 150
+
+
+def test_a_louder_speech_opens_the_toys_mouth(
+    dh: Dh, installed: Path, tmp_path: Path, decoded: Callable[..., list[Frame]], as_rgb: Callable[[Frame], U8]
+) -> None:
+    greens = []
+    for gain in ("0.1", "3"):
+        assert not dh("toy", "--set", "model=toy", "--set", f"gain={gain}", "--models-dir", str(MODELS), "--force",
+                      site=installed).returncode  # fmt: skip
+        rgb = as_rgb(decoded(tmp_path / "toy.mp4", *SIZE)[9]).astype(int)
+        greens.append(int((rgb[..., 1] - rgb[..., 0] > 100).sum()))
+    assert greens[1] > 1.5 * greens[0] > 0
+
+
+def test_without_the_package_the_families_that_there_are_are_named(dh: Dh, tmp_path: Path) -> None:
+    ended = dh("toy", "--set", "model=toy", "--models-dir", str(MODELS), site=tmp_path)
+    assert ended.returncode == 69
+    assert "[model.incompatible]" in ended.stderr
+    assert "is of the family 'toy'" in ended.stderr
+    assert DhBase.name in ended.stderr
+
+
+def test_a_package_that_cannot_be_loaded_is_named(dh: Dh, installed: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    shutil.copytree(installed, site)
+    (site / "toy_family.py").write_text("raise RuntimeError('made for another dh')")
+    ended = dh("toy", "--set", "model=toy", "--models-dir", str(MODELS), site=site)
+    assert ended.returncode == 69
+    assert "toy-family" in ended.stderr
+    assert "made for another dh" in ended.stderr
+
+
+def test_a_bundle_without_what_its_family_needs_is_no_bug(dh: Dh, installed: Path, tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(MODELS, models)
+    descriptor = models / "toy" / "model.yaml"
+    descriptor.write_text(descriptor.read_text().replace("  colour:", "  color:"))
+    ended = dh("toy", "--set", "model=toy", "--models-dir", str(models), site=installed)
+    assert ended.returncode == 69
+    assert "no file 'colour', which its family 'toy' needs" in ended.stderr
+    assert "It has: color." in ended.stderr
