@@ -25,7 +25,6 @@ from typing import IO
 from dhcli.bench.clip import Size, parse_size, resize, sample
 from dhcli.disk.memory import memory_file
 from dhcli.families.dh_base.family import DhBase
-from dhcli.families.family import BATCH
 from dhcli.jobs.options import JobOptions
 from dhcli.media import y4m
 from dhcli.media.ffmpeg import InputFile
@@ -33,7 +32,9 @@ from dhcli.media.info import frame_format
 from dhcli.media.probe import probe_audio, probe_video
 from dhcli.media.reader import decode_argv, read_frames
 from dhcli.media.writer import audio_argv, encode_argv
+from dhcli.networks.batch_size import BATCH
 from dhcli.networks.bundle import load_bundle
+from dhcli.networks.model import Model
 from dhcli.networks.network import Device
 from dhcli.runtime.scope import Scope
 
@@ -99,7 +100,7 @@ def _run(command: list[str], file: InputFile, stdin: IO[bytes] | int = subproces
 
 
 def _speaking(count: int) -> Callable[[], None]:
-    network = DhBase(load_bundle("dh-base"), Device("cpu"), 0)._face  # noqa: SLF001 - the network alone
+    network = DhBase(Model(load_bundle("dh-base"), Device("cpu")))._face  # noqa: SLF001 - the network alone
     names = [output.name for output in network.outputs]
     questions = [network.noise(min(BATCH, count - at)) for at in range(0, count, BATCH)]
     network.run_bound(names, questions[0])

@@ -65,10 +65,11 @@ def _write(path: Path, content: bytes) -> str:
 
 
 def _result(done: JobResult, name: str, audio: str, video: str) -> JobResult:
-    model = done.environment.model
+    model, face_finder = done.environment.model, done.environment.face_finder
     assert model is not None
+    assert face_finder is not None
     options = JobOptions().model_dump(mode="json")
-    fingerprint = Ingredients(audio, video, model, options).fingerprint
+    fingerprint = Ingredients(audio, video, model, face_finder, options).fingerprint
     return done.model_copy(update={"job_id": name, "options": options, "fingerprint": fingerprint})
 
 

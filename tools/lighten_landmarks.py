@@ -32,7 +32,7 @@ from onnx import NodeProto, helper, numpy_helper
 
 F64 = npt.NDArray[np.float64]
 
-MODEL = Path(__file__).parents[1] / "models/dh-base"
+MODEL = Path(__file__).parents[1] / "models/face-finder"
 MOST_PX = 0.001
 PICTURES = 16
 SMALL = 8

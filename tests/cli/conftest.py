@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from dhcli import cli
-from dhcli.families import registry as models
 from dhcli.families.dh_base.family import DhBase
+from dhcli.render.models import Models
 
 MANIFEST = """\
 version: 1
@@ -71,7 +71,7 @@ def dh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFix
     """Call `main` in the test's own folder, with the networks that the tests share; code, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DH_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(models.Models, "family", lambda *_: dh_base)
+    monkeypatch.setattr(Models, "family", lambda *_: dh_base)
 
     def call(*arguments: str) -> Said:
         monkeypatch.setattr(sys, "argv", ["dh", *arguments])

@@ -152,8 +152,8 @@ main()
 """Two more signals come when the first one's removing begins."""
 STUCK = """
 import sys, time
-from dhcli.families.dh_base.family import DhBase
-DhBase.blend = lambda *_: print("dh bench: stuck", file=sys.stderr, flush=True) or time.sleep(60)
+from dhcli.families.dh_base.blend import FlowPatch
+FlowPatch.paste = lambda *_: print("dh bench: stuck", file=sys.stderr, flush=True) or time.sleep(60)
 from dhcli.cli import main
 main()
 """

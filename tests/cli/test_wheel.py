@@ -21,12 +21,12 @@ def wheel(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_the_wheel_holds_the_whole_model_the_texts_and_the_command(wheel: Path, repository: Path) -> None:
+def test_the_wheel_holds_the_models_the_texts_and_the_command(wheel: Path, repository: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         scripts = archive.read(next(name for name in names if name.endswith("entry_points.txt"))).decode()
-        for path in (repository / "models" / "dh-base").iterdir():
-            assert archive.read(f"dhcli/models/dh-base/{path.name}") == path.read_bytes(), path.name
+        for path in (repository / "models").glob("*/*"):
+            assert archive.read(f"dhcli/models/{path.parent.name}/{path.name}") == path.read_bytes(), path
         for path in (repository / "examples" / "media").iterdir():  # with the licence of the sample
             assert archive.read(f"dhcli/sample/{path.name}") == path.read_bytes(), path.name
     assert "dh = dhcli.__main__:main" in scripts

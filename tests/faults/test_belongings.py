@@ -21,8 +21,8 @@ from dhcli.disk.lock import lock_path
 from dhcli.disk.names import result_path, working_paths
 from dhcli.disk.part import part_path
 from dhcli.disk.scratch import scratch_path
-from dhcli.families import registry as models
 from dhcli.families.dh_base.family import DhBase
+from dhcli.render.models import Models
 from dhcli.reports import metrics_file, reports
 from dhcli.reports.log_file import LogFile
 from dhcli.reports.on_finish import OnFinish
@@ -69,7 +69,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 def dh(here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], dh_base: DhBase) -> Run:
     """Call `dh render` in that folder, in this process, for two frames of each job."""
     monkeypatch.chdir(here)
-    monkeypatch.setattr(models.Models, "family", lambda *_: dh_base)
+    monkeypatch.setattr(Models, "family", lambda *_: dh_base)
 
     def call(*arguments: str | Path) -> Said:
         flags = ["--device", "cpu", "--retries", "0", "--limit-frames", "2"]

@@ -20,9 +20,9 @@ from dhcli.disk.regular import FileStamp
 from dhcli.disk.store import Store
 from dhcli.errors import DhError
 from dhcli.events import Event, Progress
-from dhcli.families.registry import Models
 from dhcli.manifest import single_job
 from dhcli.media.ffmpeg import InputFile
+from dhcli.render.models import Models
 from dhcli.render.probes import Probes
 from dhcli.results.result import JobResult, read_result
 from dhcli.runs.batch import Batch

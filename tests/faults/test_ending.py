@@ -19,10 +19,10 @@ import pytest
 from dhcli.disk.lock import lock_path
 from dhcli.errors import DhError
 from dhcli.events import Event, JobFinished
-from dhcli.families.registry import Models
 from dhcli.jobs.options import Job
 from dhcli.manifest import single_job
 from dhcli.networks.network import Device
+from dhcli.render.models import Models
 from dhcli.results.parts import WarningInfo
 from dhcli.results.result import read_result
 from dhcli.runs.attempt import Attempt

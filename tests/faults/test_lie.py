@@ -218,7 +218,7 @@ def test_what_nobody_foresaw_is_told_with_its_place(
 
     target = {
         "speak": "dhcli.families.dh_base.family.DhBase.speak",
-        "blend": "dhcli.families.dh_base.family.DhBase.blend",
+        "blend": "dhcli.families.dh_base.blend.FlowPatch.paste",
         "encode": "dhcli.media.writer.VideoWriter.write",
         "decode": "dhcli.render.pipeline.play",
     }[where]

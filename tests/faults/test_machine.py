@@ -144,8 +144,8 @@ def test_a_process_that_cannot_be_started(
 SHORT_OF_MEMORY = """
 import resource
 import numpy as np
-from dhcli.families.dh_base.family import DhBase
-def blend(*args):
+from dhcli.families.dh_base.blend import FlowPatch
+def paste(*args):
     used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
     limit = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (used + (8 << 20), limit[1]))
@@ -153,7 +153,7 @@ def blend(*args):
         return np.zeros(1 << 28)
     finally:
         resource.setrlimit(resource.RLIMIT_AS, limit)
-DhBase.blend = blend
+FlowPatch.paste = paste
 """
 
 

@@ -13,8 +13,8 @@ from dhcli.disk import rename
 from dhcli.disk.part import PartFile
 from dhcli.disk.regular import FileStamp
 from dhcli.events import Event, JobFinished
-from dhcli.families.registry import Models
 from dhcli.manifest import single_job
+from dhcli.render.models import Models
 from dhcli.results.result import read_result
 from dhcli.runs.attempt import Attempt
 from dhcli.runs.batch import Batch, Policy

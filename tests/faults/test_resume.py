@@ -21,10 +21,10 @@ import pytest
 
 from dhcli.disk.hashes import HashCache
 from dhcli.events import Event, JobDecided, JobFinished, Progress, Summary
-from dhcli.families.registry import Models
 from dhcli.manifest import load_manifest
 from dhcli.media.ffmpeg import InputFile, find_ffmpeg
 from dhcli.networks.network import Device
+from dhcli.render.models import Models
 from dhcli.results.result import JobResult, read_result
 from dhcli.runs.batch import Batch, Policy
 from dhcli.runs.settings import Settings

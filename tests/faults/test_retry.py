@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import signal
@@ -14,13 +15,15 @@ import pytest
 
 from dhcli.errors import DhError
 from dhcli.events import Event, JobFinished, JobStarted, Retrying, Summary, Warned
+from dhcli.families.dh_base.blend import FlowPatch
 from dhcli.families.dh_base.family import DhBase
-from dhcli.families.dh_base.speak import Mouth, Shot
-from dhcli.families.registry import Models
+from dhcli.families.family import Shot
 from dhcli.jobs.options import Job
 from dhcli.manifest import single_job
 from dhcli.networks.bundle import load_bundle
+from dhcli.networks.model import Model
 from dhcli.networks.network import Device
+from dhcli.render.models import Models
 from dhcli.reports.log_file import LogFile
 from dhcli.results.result import JobResult, read_result
 from dhcli.runs.batch import Batch, Policy
@@ -127,11 +130,11 @@ def test_no_attempt_follows_a_stop_signal(rig: Rig, fake_ffmpeg: FakeFfmpeg) -> 
 class _Small(DhBase):
     """The default model on a device that has room for two frames."""
 
-    def __init__(self) -> None:
-        super().__init__(load_bundle("dh-base"), Device("cpu"), 2)
+    def __init__(self, model: type[Model] = Model) -> None:
+        super().__init__(model(load_bundle("dh-base"), Device("cpu"), 2))
         self.batches: list[int] = []
 
-    def speak(self, shots: Sequence[Shot], yuv: YuvMatrix) -> list[Mouth]:
+    def speak(self, shots: Sequence[Shot], yuv: YuvMatrix) -> list[FlowPatch]:
         self.batches.append(len(shots))
         if len(shots) > 2:
             raise DhError("device.out_of_memory", "The network 'face' found too little memory: BFCArena", hint="-")
@@ -149,26 +152,26 @@ def test_out_of_memory_is_tried_with_half_the_batch_for_the_rest_of_the_run(rig:
     assert rig.result().earlier_attempts[0].code == "device.out_of_memory"
 
 
-class _Unmeasured(_Small):
+class _Unmeasured(Model):
     """One that has too little memory even to measure how many frames it takes at once."""
 
-    @property
+    @functools.cached_property
     def batch(self) -> int:
         raise DhError("device.out_of_memory", "The network 'face' found too little memory: BFCArena", hint="-")
 
 
-class _Large(_Small):
+class _Large(Model):
     """One that asks for more frames at once than the job has."""
 
     batch = 32
 
 
-@pytest.mark.parametrize(("family", "batches"), [(_Unmeasured, [2, 2, 2, 2, 2]), (_Large, [10, 5, 2, 2, 2, 2, 2])])
+@pytest.mark.parametrize(("model", "batches"), [(_Unmeasured, [2, 2, 2, 2, 2]), (_Large, [10, 5, 2, 2, 2, 2, 2])])
 def test_the_batch_that_was_too_large_is_halved_not_the_one_that_was_planned(
-    rig: Rig, family: type[_Small], batches: list[int]
+    rig: Rig, model: type[Model], batches: list[int]
 ) -> None:
     rig.models = Models((), Device("cpu"))
-    rig.models._families["dh-base"] = small = family()
+    rig.models._families["dh-base"] = small = _Small(model)
     rig.retry = dataclasses.replace(rig.retry, limit=3)
     assert rig.run().exit_code == 0
     assert small.batches == batches
@@ -178,11 +181,11 @@ class _Broken(DhBase):
     """The default model on a device that fails in its first batch."""
 
     def __init__(self, code: str) -> None:
-        super().__init__(load_bundle("dh-base"), Device("cpu"), 2)
+        super().__init__(Model(load_bundle("dh-base"), Device("cpu"), 2))
         self._code = code
         self.batches: list[int] = []
 
-    def speak(self, shots: Sequence[Shot], yuv: YuvMatrix) -> list[Mouth]:
+    def speak(self, shots: Sequence[Shot], yuv: YuvMatrix) -> list[FlowPatch]:
         self.batches.append(len(shots))
         if len(self.batches) == 1:
             raise DhError(self._code, "CUDA failure 700: an illegal memory access", hint="-")

@@ -76,7 +76,11 @@ def stuck(*args, **options):
 
 @pytest.mark.parametrize(
     ("module", "name", "method"),
-    [("inference", "Network", "run"), ("families.dh_base", "DhBase", "__init__"), ("disk.part", "PartFile", "flush")],
+    [
+        ("networks.network", "Network", "run"),
+        ("families.dh_base", "DhBase", "__init__"),
+        ("disk.part", "PartFile", "flush"),
+    ],
     ids=["network", "loading the model", "flush to a slow disk"],
 )
 def test_a_signal_in_a_call_that_does_not_return(
@@ -282,9 +286,10 @@ def test_a_signal_during_the_commit_is_a_whole_success_or_a_whole_cancel(
 LOADED = """
 from dhcli.networks.bundle import load_bundle
 from dhcli.families.dh_base.family import DhBase
+from dhcli.networks.model import Model
 from dhcli.networks.network import Device
-from dhcli.families.registry import Models
-family = DhBase(load_bundle("dh-base"), Device("cpu"), 2)
+from dhcli.render.models import Models
+family = DhBase(Model(load_bundle("dh-base"), Device("cpu"), 2))
 Models.family = lambda *_: family
 """
 """To load takes 10 s on a busy machine, without progress; this way it is no part of the job."""

@@ -300,7 +300,7 @@ def damaged() -> bytes:
         pytest.param(lambda: npz(basis=header("-" * 9000 + "1")), "not an .npz archive", id="a deep header"),
         pytest.param(lambda: npz(zipfile.ZIP_LZMA), "compressed in a way", id="another compression"),
         pytest.param(damaged, "not an .npz archive", id="damaged inside"),
-        pytest.param(lambda: npz() + bytes(2 << 20), "no geometry has more", id="a tail"),
+        pytest.param(lambda: npz() + bytes(2 << 20), r"and may have \d+", id="a tail"),
     ],
 )
 def test_an_archive_of_numbers_is_not_unpacked_before_it_is_known(make: Callable[[], bytes], found: str) -> None:

@@ -18,10 +18,10 @@ from pathlib import Path
 import pytest
 
 from dhcli.families.dh_base.family import DhBase
-from dhcli.families.registry import Models
 from dhcli.manifest import single_job
 from dhcli.media.ffmpeg import find_ffmpeg
 from dhcli.networks.network import Device
+from dhcli.render.models import Models
 from dhcli.results.result import JobResult, read_result
 from dhcli.runs.batch import Batch, Policy
 from dhcli.runs.retry import Retry

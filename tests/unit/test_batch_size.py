@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from dhcli.errors import DhError
-from dhcli.families.family import BATCH
-from dhcli.networks.batch_size import MOST, TIMES, fastest_batch
+from dhcli.networks.batch_size import BATCH, MOST, TIMES, fastest_batch
 from dhcli.networks.network import Device, Network, Tensor, open_network
 
 

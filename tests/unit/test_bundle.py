@@ -93,7 +93,7 @@ def test_a_folder_that_may_not_be_entered_has_no_models(tmp_path: Path, monkeypa
         return stat(path, **options)
 
     monkeypatch.setattr(os, "stat", denied)  # root may enter every folder
-    assert available_models([tmp_path / "closed"]) == ("dh-base",)
+    assert available_models([tmp_path / "closed"]) == ("dh-base", "face-finder")
     with pytest.raises(DhError) as caught:
         load_bundle("tiny", [tmp_path / "closed"])
     assert caught.value.code == "model.missing"
@@ -103,7 +103,7 @@ def test_a_folder_that_may_not_be_entered_has_no_models(tmp_path: Path, monkeypa
 def test_missing_model_names_those_that_exist_and_where_it_looked(folder: Path, name: str) -> None:
     error = _error(folder, name)
     assert error.code == "model.missing"
-    assert "dh-base, tiny" in error.hint
+    assert "dh-base, face-finder, tiny" in error.hint
     assert str(folder.parent) in error.hint
 
 
@@ -186,17 +186,27 @@ def test_damaged_descriptor_says_where(folder: Path, old: str, new: str, code: s
     assert found in error.message
 
 
-def test_the_model_that_ships_is_sound() -> None:
-    bundle = load_bundle("dh-base")
-    assert set(bundle.networks) == {"detect", "landmarks", "audio", "face", "face_int8", "face_fp16"}
-    assert hashlib.sha256(bundle.read("geometry")).hexdigest() == bundle.files["geometry"].sha256
+SHIPPED = {
+    "dh-base": {"audio", "face", "face_int8", "face_fp16", "geometry"},
+    "face-finder": {"detect", "landmarks", "mesh"},
+}
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_what_ships_is_sound(name: str) -> None:
+    bundle = load_bundle(name)
+    assert set(bundle.files) == SHIPPED[name]
+    assert set(bundle.networks) == SHIPPED[name] - {"geometry", "mesh"}
+    for role, file in bundle.files.items():
+        assert hashlib.sha256(bundle.read(role)).hexdigest() == file.sha256
     for role in bundle.networks:
         assert bundle.open_network(role, device=CPU, threads=1).name == role
 
 
-def test_the_networks_that_ship_are_read_by_every_processor_and_those_for_gpus_there() -> None:
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_networks_that_ship_are_read_by_every_processor_and_those_for_gpus_there(name: str) -> None:
     """A layout for one processor's registers has a domain of its own; not all that is ONNX Runtime's runs on a GPU."""
-    bundle, anywhere = load_bundle("dh-base"), {"Gelu", "QuickGelu", "FusedMatMul"}
+    bundle, anywhere = load_bundle(name), {"Gelu", "QuickGelu", "FusedMatMul"}
     for role in bundle.networks:
         nodes = onnx.load_from_string(bundle.read(role)).graph.node
         assert {one.domain for one in nodes} <= {"", "com.microsoft"}

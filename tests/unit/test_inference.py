@@ -251,7 +251,7 @@ def test_machine_without_a_driver_is_a_cpu_machine(make_network: MakeNetwork) ->
 
 def test_the_runtime_keeps_no_identity_and_tells_nobody(tmp_path: Path) -> None:
     """ONNX Runtime with its telemetry on leaves a device id and a database of events to send in the home folder."""
-    code = "from dhcli.runs.settings import Models; from dhcli.networks.network import Device\n"
+    code = "from dhcli.render.models import Models; from dhcli.networks.network import Device\n"
     code += "Models((), Device('cpu')).family('dh-base')\n"
     environment = {**os.environ, "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
     environment.pop("ORT_DISABLE_TELEMETRY", None)

@@ -37,13 +37,16 @@ OUTPUT = OutputInfo(
     audio_codec="aac",
 )
 OPTIONS: dict[str, JsonValue] = {"crf": 18, "gain": 1.0, "label": "x", "model": "dh-base", "trim": None}
-SAME = Ingredients("a", "v", ModelInfo(name="dh-base", sha256="m" * 64), OPTIONS)
+MODEL, FACE_FINDER = ModelInfo(name="dh-base", sha256="m" * 64), ModelInfo(name="face-finder", sha256="f" * 64)
+SAME = Ingredients("a", "v", MODEL, FACE_FINDER, OPTIONS)
 
 
 def ingredients(**changes: Any) -> Ingredients:
     options = {**OPTIONS, **changes.pop("options", {})}
     model = ModelInfo(name="dh-base", sha256=changes.pop("model", "m") * 64)
-    return Ingredients(**{"audio_sha256": "a", "video_sha256": "v", **changes}, model=model, options=options)
+    finder = ModelInfo(name="face-finder", sha256=changes.pop("face_finder", "f") * 64)
+    contents = {"audio_sha256": "a", "video_sha256": "v", **changes}
+    return Ingredients(**contents, model=model, face_finder=finder, options=options)
 
 
 def earlier(status: str = "succeeded", code: str = "face.lost", **changes: Any) -> JobResult:
@@ -58,7 +61,7 @@ def earlier(status: str = "succeeded", code: str = "face.lost", **changes: Any) 
         "inputs": Inputs(audio=AudioInput(path="a", sha256="a"), video=VideoInput(path="v", sha256="v")),
         "options": dict(OPTIONS),
         "fingerprint": SAME.fingerprint,
-        "environment": Environment(dh="0.1.0", render_version=RENDER_VERSION, model=SAME.model),
+        "environment": Environment(dh="0.1.0", render_version=RENDER_VERSION, model=MODEL, face_finder=FACE_FINDER),
         "started_at": NOW,
     }
     return JobResult(**{**fields, **ended, **changes})
@@ -76,11 +79,13 @@ def test_fingerprint_follows_what_changes_pixels_or_sound_only() -> None:
     same = of().fingerprint
     assert same.startswith("sha256:")
     assert same == of(options={"label": "y"}).fingerprint == of(options={"model": "my-copy"}).fingerprint
-    assert Ingredients("a", "v", SAME.model, dict(reversed(list(OPTIONS.items())))).fingerprint == same
+    assert Ingredients("a", "v", MODEL, FACE_FINDER, dict(reversed(list(OPTIONS.items())))).fingerprint == same
     different: list[dict[str, Any]] = [
         {"audio_sha256": "b"},
         {"video_sha256": "b"},
         {"model": "n"},
+        {"face_finder": "n"},
+        {"model": "f", "face_finder": "m"},
         {"audio_sha256": "v", "video_sha256": "a"},
         {"options": {"crf": 19}},
         {"options": {"fps": "25"}},
@@ -102,6 +107,7 @@ def test_job_is_up_to_date_where_everything_agrees(output: Path, status: str) ->
         ({"options": {"trim": "1-2", "crf": 20}}, 'stale: crf 18 -> 20; trim null -> "1-2"'),
         ({"options": {"limit_frames": 5}}, "stale: limit_frames null -> 5"),
         ({"model": "n"}, f"stale: the model has changed (dh-base {'m' * 12} -> {'n' * 12})"),
+        ({"face_finder": "n"}, f"stale: the face finder has changed (face-finder {'f' * 12} -> {'n' * 12})"),
     ],
 )
 def test_what_has_changed_is_named(output: Path, change: dict[str, Any], reason: str) -> None:
@@ -109,7 +115,7 @@ def test_what_has_changed_is_named(output: Path, change: dict[str, Any], reason:
 
 
 def test_another_way_to_render_is_named(output: Path) -> None:
-    environment = Environment(dh="0.0.9", render_version=0, model=SAME.model)
+    environment = Environment(dh="0.0.9", render_version=0, model=MODEL)
     before = earlier(fingerprint="sha256:0", environment=environment)
     assert why_render(before, SAME, output) == f"stale: dh renders in another way (version 0 -> {RENDER_VERSION})"
 
@@ -240,7 +246,7 @@ def test_attempt_that_rendered_nothing_leaves_the_output_up_to_date(output: Path
 
 def test_photo_counts_by_its_content(output: Path) -> None:
     def with_photo(path: str, sha256: str) -> Ingredients:
-        return Ingredients("a", "v", SAME.model, {**OPTIONS, "face": f"like:{path}"}, sha256)
+        return Ingredients("a", "v", MODEL, FACE_FINDER, {**OPTIONS, "face": f"like:{path}"}, sha256)
 
     now = with_photo("/a.png", "p")
     assert now.fingerprint == with_photo("/moved.png", "p").fingerprint != with_photo("/a.png", "q").fingerprint
