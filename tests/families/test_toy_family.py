@@ -39,8 +39,9 @@ def dh(tmp_path: Path, speech: Path, avatar: Path) -> Dh:
     """Render 10 frames to `NAME.mp4` with the packages in a folder; the cache is the test's."""
 
     def run(name: str, *options: str, site: Path, verb: str = "render") -> subprocess.CompletedProcess[str]:
-        files = ["--audio", speech, "--video", avatar, "--save-path", tmp_path / f"{name}.mp4", "--limit-frames", "10"]
-        argv = [sys.executable, "-m", "dhcli", verb, *(files if verb == "render" else [name]), *options]
+        output = tmp_path / f"{name}.mp4"
+        files: list[str | Path] = ["--audio", speech, "--video", avatar, "--save-path", output, "--limit-frames", "10"]
+        argv: list[str | Path] = [sys.executable, "-m", "dhcli", verb, *(files if verb == "render" else []), *options]
         environment = {**os.environ, "PYTHONPATH": str(site), "DH_CACHE_DIR": str(tmp_path / "cache")}
         return subprocess.run(argv, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
 
@@ -104,3 +105,6 @@ def test_a_bundle_without_what_its_family_needs_is_no_bug(dh: Dh, installed: Pat
     assert ended.returncode == 69
     assert "no file 'colour', which its family 'toy' needs" in ended.stderr
     assert "It has: color." in ended.stderr
+    told = dh("", "--models-dir", str(models), site=installed, verb="doctor")
+    assert told.returncode == 69
+    assert "no file 'colour'" in told.stdout + told.stderr

@@ -11,10 +11,12 @@ from dhcli.disk.descriptor import check_descriptors
 from dhcli.disk.folder import CacheFolder
 from dhcli.disk.hashes import cache_folder
 from dhcli.errors import DhError, describe
+from dhcli.families.registry import family_of
 from dhcli.jobs.options import DEFAULT_MODEL
 from dhcli.media.ffmpeg import ffmpeg_encoders, ffmpeg_version, find_ffmpeg
 from dhcli.networks.bundle import available_models, load_bundle, search_path
 from dhcli.networks.network import parse_device, runtime_version
+from dhcli.render.face_finder import NAME as FACE_FINDER
 from dhcli.render.models import Models
 from dhcli.runtime.disk_calls import DiskCalls
 from dhcli.runtime.monitor import open_files_allowed
@@ -113,6 +115,8 @@ def _encoders() -> str:
 
 def _model(name: str, models_dirs: tuple[Path, ...], told: Told) -> str:
     bundle = load_bundle(name, models_dirs)
+    if name != FACE_FINDER:
+        family_of(bundle)
     bundle.check_all(told)
     return f"version {bundle.version}, {len(bundle.files)} files as they should be, in {bundle.folder}"
 

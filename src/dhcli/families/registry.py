@@ -21,8 +21,22 @@ def family_names() -> tuple[str, ...]:
     return tuple(sorted({*OURS, *(entry.name for entry in importlib.metadata.entry_points(group=ENTRY_POINTS))}))
 
 
-def family_class(bundle: Bundle) -> type[Family]:
-    """The family of a bundle. Raises DhError model.incompatible where there is none of this name, or it cannot load."""
+def family_of(bundle: Bundle) -> type[Family]:
+    """The family of a bundle.
+
+    Raises DhError model.incompatible where there is none of its name, it cannot be loaded, or the bundle lacks a file.
+    """
+    family = _named(bundle)
+    bundle.require(*family.roles)
+    return family
+
+
+def open_family(model: Model) -> Family:
+    """The model as its family, ready to run. Raises DhError model.*, env.device_unavailable, device.*."""
+    return family_of(model.bundle)(model)
+
+
+def _named(bundle: Bundle) -> type[Family]:
     if bundle.family in OURS:
         return OURS[bundle.family]
     for entry in importlib.metadata.entry_points(group=ENTRY_POINTS, name=bundle.family):
@@ -41,10 +55,3 @@ def family_class(bundle: Bundle) -> type[Family]:
         f"The model '{bundle.name}' is of the family '{bundle.family}'; there is none of that name.",
         hint=f"Families are: {', '.join(family_names())}. A package can add others.",
     )
-
-
-def open_family(model: Model) -> Family:
-    """The model as its family, ready to run. Raises DhError model.*, env.device_unavailable, device.*."""
-    cls = family_class(model.bundle)
-    model.require(cls.roles)
-    return cls(model)

@@ -153,15 +153,20 @@ class Bundle:
                     told(f"{file.path}, {left} bytes to read")
             _compare(file, digest.hexdigest(), head)
 
+    def require(self, *roles: str) -> None:
+        """Raise DhError model.incompatible where one of these files is not in the bundle."""
+        for role in roles:
+            if role not in self.files:
+                raise DhError(
+                    "model.incompatible",
+                    f"The model '{self.name}' has no file '{role}', which its family '{self.family}' needs. "
+                    f"It has: {', '.join(self.files)}.",
+                    hint=f"Add the file to {self.folder / DESCRIPTOR}, or correct the family there.",
+                )
+
     def _file(self, role: str) -> BundleFile:
-        file = self.files.get(role)
-        if file is None:
-            raise DhError(
-                "model.incompatible",
-                f"The model '{self.name}' has no file '{role}' (it has: {', '.join(self.files)}).",
-                hint=f"The family '{self.family}' needs it; add it to {self.folder / DESCRIPTOR}.",
-            )
-        return file
+        self.require(role)
+        return self.files[role]
 
     def open_network(self, role: str, *, device: Device, threads: int = 0) -> Network:
         """The role's network, compared with the descriptor. Raises as `read` and `inference.open_network` do."""

@@ -10,7 +10,7 @@ import cv2
 
 from dhcli.errors import DhError
 from dhcli.networks.batch_size import BATCH, fastest_batch
-from dhcli.networks.bundle import DESCRIPTOR, Bundle
+from dhcli.networks.bundle import Bundle
 from dhcli.networks.network import CPU_PROVIDER, MOST_THREADS, Device, Network, means_cpu
 from dhcli.runtime.threads import cores
 from dhcli.types import Numbers
@@ -36,17 +36,6 @@ class Model:
         self._main: Network | None = None
         self.precision: Numbers = "fp32"
         """Numbers of the main network."""
-
-    def require(self, roles: tuple[str, ...]) -> None:
-        """Raise DhError model.incompatible where the bundle lacks one of these files."""
-        missing = [role for role in roles if role not in self.bundle.files]
-        if missing:
-            raise DhError(
-                "model.incompatible",
-                f"The model '{self.bundle.name}' has no file '{missing[0]}', which its family '{self.bundle.family}' "
-                f"needs. It has: {', '.join(self.bundle.files)}.",
-                hint=f"Add the file to {self.bundle.folder / DESCRIPTOR}, or correct the family there.",
-            )
 
     def open(self, role: str, *, threads: int | None = None, device: Device | None = None) -> Network:
         """A network, on the model's device and with its threads unless told otherwise.

@@ -19,7 +19,7 @@ from dhcli.render.track_file import FaceTrack, Totals, TrackFile
 from dhcli.stages.align import yuv_matrix
 from dhcli.stages.appearance import View, view_face
 from dhcli.stages.cutout import Cutout, cut_out
-from dhcli.stages.find import DETECTED, PRESENT, FaceFinder, find_faces, locate_landmarks, region_from_face
+from dhcli.stages.find import DETECTED, PRESENT, FaceNetworks, find_faces, locate_landmarks, region_from_face
 from dhcli.stages.mesh import FaceMesh, landmark_box
 from dhcli.stages.smooth import Settled, Smoother
 from dhcli.stages.track import LEAST_EYE_DISTANCE_PX, Observation, Observed, Tracker
@@ -35,7 +35,7 @@ edge of a block of 1 to 5 px, in the planes of half the size, too."""
 def analyse(
     frames: Iterable[Frame],
     fmt: FrameFormat,
-    finder: FaceFinder,
+    finder: FaceNetworks,
     face: str,
     on_frame: Callable[[], None],
     *,
@@ -79,7 +79,7 @@ def profile_again(frames: Iterable[Frame], track: FaceTrack, profiler: Profiler,
         on_frame()
 
 
-def look_of(photo: Frame, colour: Colour, finder: FaceFinder) -> View:
+def look_of(photo: Frame, colour: Colour, finder: FaceNetworks) -> View:
     """What the largest face of a photo looks like. Raises DhError face.not_found, model.*, device.*."""
     yuv = yuv_matrix(colour, photo.height)
     faces = find_faces(finder.detect, photo, yuv, DETECTED)

@@ -16,7 +16,7 @@ from dhcli.types import F32
 
 NAME = "face-finder"
 """Of the bundle."""
-DETECT, LOCATE, MESH = "detect", "landmarks", "mesh"
+ROLES = DETECT, LOCATE, MESH = "detect", "landmarks", "mesh"
 DETECT_INPUT, DETECT_OUTPUTS = "input", ("reshaped_regressor_face_4", "reshaped_classifier_face_4")
 LOCATE_INPUT, LOCATE_OUTPUTS = "input_12", ("Identity", "Identity_1")
 SHAPES = {"canonical": (LANDMARKS, 3), "stable": (38,), "mouth": (106,)}
@@ -31,8 +31,8 @@ class FaceFinder:
     def __init__(self, bundle: Bundle, device: Device) -> None:
         """Raises DhError model.*."""
         self.bundle = bundle
+        bundle.require(*ROLES)
         self._model = Model(bundle, device)
-        self._model.require((DETECT, LOCATE, MESH))
         self.mesh = load_mesh(bundle.read(MESH), bundle.files[MESH].path.name)
 
     @functools.cached_property

@@ -39,7 +39,7 @@ Locate: TypeAlias = Callable[[F32], tuple[F32, F32]]
 """The landmark network: RGB 0..1 (1, 256, 256, 3) in; points (1, 1, 1, 1434) and a logit (1, 1, 1, 1) out."""
 
 
-class FaceFinder(Protocol):
+class FaceNetworks(Protocol):
     """The two networks that find faces, and the landmarks that they place."""
 
     @property

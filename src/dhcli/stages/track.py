@@ -20,7 +20,7 @@ from dhcli.stages.align import yuv_matrix
 from dhcli.stages.appearance import ALIKE, OTHER, SAME, Appearance, View, view_face
 from dhcli.stages.choose import choose_face
 from dhcli.stages.cuts import Change, ChangeMeter, face_thumbnail, resemblance
-from dhcli.stages.find import PRESENT, FaceFinder, Region, locate_landmarks, region_from_face, region_from_landmarks
+from dhcli.stages.find import PRESENT, FaceNetworks, Region, locate_landmarks, region_from_face, region_from_landmarks
 from dhcli.stages.mesh import eye_distance_px, landmark_box
 from dhcli.stages.search import Search
 from dhcli.types import F32, F64, Box, Face, Frame, FrameFormat
@@ -125,7 +125,7 @@ class _Landmarks:
 class Tracker:
     """Follows one face; call `observe` with every frame, in order, and `finish` after the last one."""
 
-    def __init__(self, finder: FaceFinder, fmt: FrameFormat, choice: FaceChoice, wanted: View | None = None) -> None:
+    def __init__(self, finder: FaceNetworks, fmt: FrameFormat, choice: FaceChoice, wanted: View | None = None) -> None:
         """`wanted` is what the face of the rule `like:` looks like; other rules need none."""
         self._finder, self._choice, self._wanted, self._fps = finder, choice, wanted, float(fmt.fps)
         self._yuv = yuv_matrix(fmt.colour, fmt.height)
