@@ -367,6 +367,44 @@ def test_a_link_to_a_result_is_read_and_kept(dh: Run, here: Path, write_manifest
     assert tree(here) == before
 
 
+@pytest.mark.parametrize("failing", ["not", "at once", "at its output"])
+def test_two_manifests_with_one_folder_of_results_and_one_id(
+    dh: Run, here: Path, write_manifest: Write, failing: str
+) -> None:
+    """The first keeps its result, and with it the record that its output is dh's."""
+    flags = ("--results-dir", "results", "--json")
+    first = write_manifest(here / "first.yaml", [job("one.mp4", id="song")])
+    other = job("two.mp4", id="song", video="missing.mp4" if failing == "at once" else "v.mp4")
+    if failing == "at its output":
+        other["save_path"] = "missing/two.mp4"
+    second = write_manifest(here / "second.yaml", [other])
+    assert dh(first, *flags).code == 0
+    before = tree(here / "results"), (here / "one.mp4").stat().st_ino
+    for how in ((), ("--force",), ("--dry-run",)):
+        done = dh(second, *flags, *how)
+        lost = failing == "at its output" and "--dry-run" not in how  # an error whose result has no place is told of
+        assert done.code == (74 if lost else 1), done.err
+        (event,) = [event for line in done.out.splitlines() if (event := json.loads(line)).get("code")][-1:]
+        if failing == "at its output":
+            assert event["code"] == "output.not_writable"
+        else:
+            assert event["code"] == "output.exists"
+            assert f"{here / 'one.mp4'}, and not of {here / 'two.mp4'}" in event["message"]
+            assert "another id" in event["hint"]
+        assert (tree(here / "results"), (here / "one.mp4").stat().st_ino) == before
+    assert not (here / "two.mp4").exists()
+    (here / "a.wav").write_bytes((here / "a.wav").read_bytes() + bytes(32000))
+    assert dh(first, *flags).code == 0, "it is still dh's, and replaced"
+
+
+def test_a_result_whose_output_was_moved_or_removed_is_replaced(dh: Run, here: Path, write_manifest: Write) -> None:
+    flags = ("--results-dir", "results")
+    for name in ("one.mp4", "two.mp4", "three.mp4"):
+        assert dh(write_manifest(here / "m.yaml", [job(name, id="song")]), *flags).code == 0
+        assert json.loads((here / "results/song.json").read_bytes())["output"]["path"] == str(here / name)
+        (here / name).unlink()
+
+
 # Texts that are no Unicode, and bugs
 
 

@@ -1,6 +1,6 @@
 """The result of one job: its fields, which of them belong together, and its way to the disk and back.
 
-What a job does to earn one, and whether an earlier one still holds, is not known here.
+What a job does to earn one, and whether an earlier one still holds, is the business of `attempt` and `uptodate`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ HEAD_BYTES = 4096
 HEAD = re.compile(rb'\s*\{\s*"schema_version":\s*([0-9]{1,9}),\s*"job_id":\s*"')
 """How a result of dh begins, so that one is recognised that was cut in two."""
 STAGE = "result"
-"""Of the error where a file that is not dh's, or is a newer one's, has the result's name."""
+"""Of the error where a file that is not dh's, or is a newer one's or another output's, has the result's name."""
+MOVE_IT = "Move that file away, or name another save_path (with --results-dir, another id)."
 RENDER_VERSION = 4
 """Counted up when the same inputs and options render to other pixels or sound; every output is then out of date."""
 
@@ -124,18 +125,24 @@ def result_schema() -> dict[str, Any]:
 
 
 def write_result(
-    path: Path, result: JobResult, *, root: Path | None = None, known: FileStamp | None = None
+    path: Path,
+    result: JobResult,
+    *,
+    root: Path | None = None,
+    known: FileStamp | None = None,
+    only_of: Path | None = None,
 ) -> FileStamp:
     """Put the result at `path`, whole or not at all, nowhere out of `root`; only under the lock of the job's output.
 
     A result of dh is replaced, and nothing else: the return value is `known` at the next call, which need not read what
-    this one has written. Raises DhError output.not_writable, output.disk_full and, as `read_result`, output.exists.
+    this one has written. `only_of`: as for `read_result`. Raises DhError output.not_writable, output.disk_full and, as
+    `read_result`, output.exists.
     """
     text = printable_json(result.model_dump(mode="json"), indent=2)
-    before = _replaceable(path, known)
+    before = _replaceable(path, known, only_of)
     with PartFile(path, root=root) as part:
         part.write(text.encode() + b"\n")
-        part.commit(whole=lambda: _replaceable(path, before))
+        part.commit(whole=lambda: _replaceable(path, before, only_of))
         return FileStamp.of(part.fd)
 
 
@@ -149,11 +156,11 @@ def result_bytes(path: Path) -> bytes:
         return file.read(MAX_BYTES if size <= MAX_BYTES else HEAD_BYTES)
 
 
-def read_result(path: Path) -> JobResult | None:
+def read_result(path: Path, *, only_of: Path | None = None) -> JobResult | None:
     """The result at `path`, or where a link there leads to; None where nothing is.
 
     Raises UnreadableResultError where it is a damaged result of dh, and DhError output.exists where it is another file,
-    or the result of a newer dh.
+    the result of a newer dh, or that of another output than `only_of` (None: of any) that is still there.
     """
     if not os.path.lexists(path):
         return None
@@ -173,11 +180,33 @@ def read_result(path: Path) -> JobResult | None:
         raise UnreadableResultError(f"{path}: {describe(error)}") from error
     _refuse_foreign(path, _format_of(data))
     try:
-        return JobResult.model_validate(data, context=READING)
+        result = JobResult.model_validate(data, context=READING)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"])) or "the whole"
         raise UnreadableResultError(f"{path}: {where}: {first['msg']}") from error
+    if only_of is not None:
+        _refuse_another_outputs(path, result, only_of)
+    return result
+
+
+def same_place(recorded: str, save_path: Path) -> bool:
+    """Whether the path that a result tells leads to where `save_path` does."""
+    now: str = without_surrogates(os.fspath(save_path))
+    return any(lead(recorded) == lead(now) for lead in (os.path.normpath, os.path.realpath))
+
+
+def _refuse_another_outputs(path: Path, result: JobResult, save_path: Path) -> None:
+    """Without its result, nothing would say any more that dh made the other output."""
+    success = result.last_success
+    parts = (result.output, success.output if success is not None else None, result.put_in_place)
+    for recorded in dict.fromkeys(part.path for part in parts if part is not None):
+        if os.path.isfile(recorded) and not same_place(recorded, save_path):  # noqa: PTH113 - Path.is_file may raise
+            raise _kept(
+                path,
+                f"tells of another output, {recorded}, and not of {save_path}",
+                "Give the job another id, name another --results-dir, or remove that result.",
+            )
 
 
 def _format_of(data: Any) -> int | None:
@@ -195,7 +224,7 @@ def _refuse_foreign(path: Path, version: int | None) -> None:
         raise _kept(path, f"was written by a newer dh (format {version}; this one reads {SCHEMA_VERSION})")
 
 
-def _replaceable(path: Path, known: FileStamp | None) -> FileStamp | None:
+def _replaceable(path: Path, known: FileStamp | None, only_of: Path | None) -> FileStamp | None:
     """The stamp of what is at `path`, None where nothing is. Raises DhError output.exists where it has to stay."""
     try:
         found = path.lstat()
@@ -207,14 +236,10 @@ def _replaceable(path: Path, known: FileStamp | None) -> FileStamp | None:
     if stat.S_ISLNK(found.st_mode):  # a rename would replace the link, and not what it leads to
         raise _kept(path, "is a symbolic link")
     with contextlib.suppress(UnreadableResultError):
-        read_result(path)
+        read_result(path, only_of=only_of)
     return stamp
 
 
-def _kept(path: Path, found: str) -> DhError:
-    return DhError(
-        "output.exists",
-        f"The result has no place: {path} {found}, and dh does not replace it.",
-        hint="Move that file away, or name another save_path (with --results-dir, another id).",
-        stage=STAGE,
-    )
+def _kept(path: Path, found: str, hint: str = MOVE_IT) -> DhError:
+    message = f"The result has no place: {path} {found}, and dh does not replace it."
+    return DhError("output.exists", message, hint=hint, stage=STAGE)

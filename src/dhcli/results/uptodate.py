@@ -1,13 +1,12 @@
 """Whether an earlier result still holds; where it does not, why; and what else it tells the next attempt.
 
-Decided by contents and options alone. How results get to the disk and how hashes are found is not known here.
+Decided by contents and options alone. `result` brings results to the disk, `sources` finds the hashes.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from pydantic import JsonValue
 
 from dhcli.jobs.options import LIKE
 from dhcli.results.parts import FileContent, LastSuccess, ModelInfo, PutInPlace, without_surrogates
-from dhcli.results.result import RENDER_VERSION, JobResult
+from dhcli.results.result import RENDER_VERSION, JobResult, same_place
 from dhcli.types import Numbers
 
 NOT_RENDERED = frozenset({"label", "model"})
@@ -167,10 +166,9 @@ def legacy(previous: JobResult | None, save_path: Path, *, beside: bool) -> Lega
 
 
 def _same_place(recorded: str, save_path: Path, beside: bool) -> bool:
-    now = without_surrogates(os.fspath(save_path))
     if beside:
-        return Path(recorded).name == Path(now).name
-    return any(lead(recorded) == lead(now) for lead in (os.path.normpath, os.path.realpath))
+        return bool(Path(recorded).name == without_surrogates(save_path.name))
+    return same_place(recorded, save_path)
 
 
 def made_by_another_ffmpeg(previous: JobResult, now: str | None) -> str | None:

@@ -221,7 +221,7 @@ class Attempt:
 
     def _previous(self) -> JobResult | None:
         try:
-            return read_result(self._result_path)
+            return read_result(self._result_path, only_of=self._settings.result_only_of(self._job))
         except UnreadableResultError as error:
             self._record.trace.warn("result.unreadable", f"{error}; it is replaced.")
             return None

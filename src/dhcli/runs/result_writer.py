@@ -124,7 +124,10 @@ class Ending:
     def _write(self, result: JobResult) -> None:
         self.make_results_dir()
         root = self._settings.root if self._settings.results_dir is None else None
-        self._written_stamp = write_result(self._result_path, result, root=root, known=self._written_stamp)
+        only_of = self._settings.result_only_of(self._job)
+        self._written_stamp = write_result(
+            self._result_path, result, root=root, known=self._written_stamp, only_of=only_of
+        )
 
 
 def _has_no_place(error: DhError) -> bool:

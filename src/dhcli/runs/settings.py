@@ -48,3 +48,10 @@ class Settings:
     def result_path(self, job: Job) -> Path:
         """Where the job's result file lies."""
         return result_path(job.save_path, job.id, self.results_dir)
+
+    def result_only_of(self, job: Job) -> Path | None:
+        """The one output whose result the job may replace; None: any that is beside its output.
+
+        In a folder for results, the same id in another manifest names the same file.
+        """
+        return None if self.results_dir is None else job.save_path
