@@ -147,12 +147,13 @@ def render(
     from dhcli.command.preview import preview
     from dhcli.command.selection import (
         chosen_jobs,
+        refuse_foreign_reports,
         refuse_reports_over_jobs,
         refuse_reports_over_manifest,
         unanswered,
         usage,
     )
-    from dhcli.reports import Reports, Wanted, is_command
+    from dhcli.reports import JUNIT, METRICS, Reports, Wanted, is_command
     from dhcli.results.resume import in_order
     from dhcli.runs.batch import Batch, Policy
     from dhcli.runs.retry import Retry
@@ -196,6 +197,8 @@ def render(
             probes=probes,
         )
         refuse_reports_over_jobs(ours, chosen.all_jobs, settings.result_path, results_dir, stall_timeout)
+        replaced = {JUNIT: junit, METRICS: metrics_file}
+        refuse_foreign_reports({kind: path for kind, path in replaced.items() if path not in dead}, stall_timeout)
         policy = Policy(Retry(retries), _failure_limit(max_failures, fail_fast=fail_fast), only_failed, run_lock)
         if dry_run:
             order = functools.partial(in_order, only_failed=only_failed)

@@ -21,9 +21,10 @@ from dhcli.disk.lock import lock_path
 from dhcli.disk.names import result_path, working_paths
 from dhcli.disk.part import part_path
 from dhcli.disk.scratch import scratch_path
+from dhcli.errors import DhError
 from dhcli.families.dh_base.family import DhBase
 from dhcli.render.models import Models
-from dhcli.reports import metrics_file, reports
+from dhcli.reports import JUNIT, metrics_file, replaceable, reports
 from dhcli.reports.log_file import LogFile
 from dhcli.reports.on_finish import OnFinish
 from dhcli.runs import attempt, batch
@@ -214,6 +215,66 @@ def test_a_report_with_a_name_of_the_run(
         said = refused(manifest, "--job", "o", flag, name, *how, code=2)
         assert flag in said
         assert "would overwrite" in said or "has the name of a working file" in said, name
+
+
+OTHERS = {
+    "text": PRECIOUS,
+    "video": b"\0\0\0\x20ftypisom" + bytes(99),
+    "JUnit of another program": b'<testsuites><testsuite name="pytest" tests="1"/></testsuites>',
+    "metrics of another program": b"node_load1 4\n",
+    "zeros": bytes(90),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+@pytest.mark.parametrize("flag", ["--junit", "--metrics-file"])
+def test_a_report_replaces_reports_of_dh_alone(
+    refused: Callable[..., str], here: Path, write_manifest: Write, flag: str, kind: str
+) -> None:
+    (here / "mine").write_bytes(OTHERS[kind])
+    for how in ((), ("--dry-run",)):
+        said = refused(write_manifest(here / "m.yaml", [job()]), flag, "mine", *how, code=2)
+        assert f"{flag} would replace mine, which is no" in said
+        assert "Name another file, or remove this one." in said
+    (here / "m.yaml").unlink()
+    assert f"{flag} would replace mine, which is no" in refused(here / "m.yaml", flag, "mine", code=66), "it is lost"
+
+
+@pytest.mark.parametrize("flag", ["--junit", "--metrics-file"])
+def test_a_large_file_is_no_report(refused: Callable[..., str], here: Path, write_manifest: Write, flag: str) -> None:
+    manifest = write_manifest(here / "m.yaml", [job()])
+    with (here.parent / "large").open("wb") as file:
+        file.truncate(1 << 40)
+    assert f"{flag} would replace ../large" in refused(manifest, flag, "../large", code=2)
+    assert (here.parent / "large").stat().st_size == 1 << 40
+
+
+@pytest.mark.usefixtures("nobody")
+def test_a_report_that_cannot_be_read_is_nobodys_to_replace(open_folder: Path) -> None:
+    path = open_folder / "dh.xml"
+    path.write_bytes(PRECIOUS)
+    path.chmod(0)
+    with pytest.raises(DhError, match="nothing says whether dh wrote it"):
+        replaceable(path, JUNIT)
+
+
+@pytest.mark.parametrize(("flag", "kind"), [("--junit", "JUnit"), ("--metrics-file", "metrics")])
+def test_an_empty_file_and_a_report_of_dh_are_replaced_and_a_newcomer_is_not(
+    dh: Run, here: Path, write_manifest: Write, fake_ffmpeg: Callable[..., Path], flag: str, kind: str
+) -> None:
+    manifest, report = write_manifest(here / "m.yaml", [job()]), here / "report"
+    report.touch()
+    for _ in range(2):
+        assert dh(manifest, flag, "report").code == 0
+        assert b"dh" in report.read_bytes()
+    mine = here / "mine"
+    mine.write_bytes(PRECIOUS)
+    fake_ffmpeg("verify", f"os.replace({str(mine)!r}, {str(report)!r})\nreal()")
+    done = dh(manifest, flag, "report", "--force")
+    assert done.code == 74, done.err
+    assert f"The {kind} file is not written: {flag} would replace report, which is no {kind} file of dh." in done.err
+    assert report.read_bytes() == PRECIOUS
+    assert (here / "o.mp4").exists()
 
 
 def test_an_input_with_the_name_of_a_reports_working_file(

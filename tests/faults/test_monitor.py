@@ -189,19 +189,21 @@ def test_a_quiet_success_says_nothing_and_a_quiet_failure_does(dh: Dh, tmp_path:
 
 KILLED_BEFORE_THE_RENAME = """
 import os, signal
-real = os.replace
-def killer(source, target, **folders):
-    if str(target).endswith("dh.xml"):
+from dhcli.disk.part import PartFile
+real = PartFile._rename
+def killer(part, over):
+    if part.save_path.name == "dh.xml":
         os.kill(os.getpid(), signal.SIGKILL)
-    real(source, target, **folders)
-os.replace = killer
+    real(part, over)
+PartFile._rename = killer
 """
 
 
 def test_a_kill_leaves_the_junit_file_of_the_run_before(dh: Dh, tmp_path: Path, stored: Callable[[], Any]) -> None:
-    (tmp_path / "dh.xml").write_text("<old/>")
+    old = '<testsuites>\n<testsuite name="dh render"/>\n</testsuites>'
+    (tmp_path / "dh.xml").write_text(old)
     assert ended(dh("--junit", "dh.xml", program=KILLED_BEFORE_THE_RENAME))[0] == -signal.SIGKILL
-    assert (tmp_path / "dh.xml").read_text() == "<old/>"
+    assert (tmp_path / "dh.xml").read_text() == old
     assert stored()["status"] == "succeeded", "reports come after results"
     assert list(tmp_path.glob(".dh.xml.*.dh-part"))
     assert ended(dh("--junit", "dh.xml"))[0] == 0

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dhcli.errors import CODES
 from dhcli.events import JobFinished, Refused, Summary
-from dhcli.reports.junit import case_of, case_of_refusal, junit_xml
+from dhcli.reports.junit import HEAD_BYTES, case_of, case_of_refusal, is_ours, junit_xml
 
 
 def parsed(text: str) -> ET.Element:
@@ -81,3 +81,13 @@ def test_any_text_is_valid_xml(text: str) -> None:
 
 def test_no_jobs_are_a_whole_document() -> None:
     assert parsed(junit_xml([], summary())).get("tests") == "0"
+
+
+def test_which_files_are_dhs() -> None:
+    ours = junit_xml([case_of(finished())], summary()).encode()
+    assert is_ours(ours[:HEAD_BYTES])
+    assert is_ours(ours.partition(b"\n")[2]), "without the declaration"
+    assert not is_ours(ours.replace(b"dh render", b"pytest"))
+    assert not is_ours(ours.replace(b"<testsuite ", b'<testsuite name="pytest"/><testsuite '))
+    for foreign in (b"<old/>", b"<testsuites/>", b"text", b"\xff\xfe", bytes(90)):
+        assert not is_ours(foreign)

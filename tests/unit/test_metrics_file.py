@@ -9,7 +9,16 @@ from pathlib import Path
 import pytest
 
 from dhcli.events import Summary
-from dhcli.reports.metrics_file import KINDS, Samples, ended, metrics_text, read_metrics, started
+from dhcli.reports.metrics_file import (
+    KINDS,
+    MAX_BYTES,
+    Samples,
+    ended,
+    is_ours,
+    metrics_text,
+    read_metrics,
+    started,
+)
 
 GOOD = Summary("r", 3, 2, 1, 0, 0, 0, 60.5, 0)
 BAD = Summary("r", 3, 0, 0, 2, 0, 1, 10.0, 1, {"face.lost": 2})
@@ -67,10 +76,18 @@ def test_the_text_is_the_exposition_format() -> None:
 def test_a_damaged_file_is_no_history(tmp_path: Path) -> None:
     path = tmp_path / "dh.prom"
     assert read_metrics(path) == {}
-    path.write_bytes(b"\xff\xfe\x00")
+    path.write_bytes(b"dh_frames_total 1\xff\xfe\x00")
     assert read_metrics(path) == {}
     path.write_text("dh_frames_total 1e\nnode_load1 4\ndh_frames_total\ndh_run_exit_code 7\n")
     assert read_metrics(path) == {"dh_run_exit_code": 7}
+
+
+def test_which_files_are_dhs() -> None:
+    assert is_ours(metrics_text(end({}, 1000.0, BAD)).encode())
+    assert is_ours(metrics_text({}).encode())
+    for foreign in (b"node_load1 4\n", b"dh_jobs 1\nnode_load1 4\n", b"# a note", b"dh.prom", b"\xff\xfe\0", bytes(90)):
+        assert not is_ours(foreign)
+    assert not is_ours(b"dh_jobs 1\n" * (MAX_BYTES // 10 + 1)), "what is read whole is all of it"
 
 
 @pytest.mark.parametrize("kind", ["pipe", "large"])

@@ -234,7 +234,8 @@ def test_two_runs_with_one_junit_file_write_it_one_after_the_other(
     shown: list[Event], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "dh.xml"
-    path.write_text("<old/>")
+    old = junit_xml([], SUMMARY)
+    path.write_text(old)
     inside, may_go = threading.Event(), threading.Event()
 
     def slow(cases: Sequence[Case], summary: Summary) -> str:
@@ -254,7 +255,7 @@ def test_two_runs_with_one_junit_file_write_it_one_after_the_other(
     threads[1].start()
     threads[1].join(0.3)
     assert threads[1].is_alive(), "it waits until the first has written"
-    assert path.read_text() == "<old/>", "a reader sees the whole file before, or the whole file after"
+    assert path.read_text() == old, "a reader sees the whole file before, or the whole file after"
     may_go.set()
     for thread in threads:
         thread.join(GRACE_S)

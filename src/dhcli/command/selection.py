@@ -22,6 +22,7 @@ from dhcli.errors import DhError, ManifestError
 from dhcli.jobs.conflicts import STDIN, find_overwritten, inputs_of
 from dhcli.jobs.options import Job
 from dhcli.manifest import check_overrides, load_manifest, single_job
+from dhcli.reports import Kind, replaceable
 from dhcli.runtime.disk_calls import DiskCalls
 
 if TYPE_CHECKING:
@@ -120,6 +121,20 @@ def refuse_reports_over_manifest(
     """
     path = STDIN if manifest == "-" else Path(manifest) if manifest is not None else None
     _refuse(reports, [("the manifest", path)] if path is not None else [], (), stall_timeout_s)
+
+
+def refuse_foreign_reports(reports: Mapping[Kind, Path | None], stall_timeout_s: float | None = None) -> None:
+    """Usage, where a report would replace a file that dh did not write. Raises as the above."""
+    on_disk = DiskCalls(stall_timeout_s)
+    for kind, path in reports.items():
+        if path is None:
+            continue
+        try:
+            on_disk(str(path), functools.partial(replaceable, path, kind))
+        except DhError as error:
+            if error.code != "output.exists":
+                raise
+            usage(f"{error.message} {error.hint}")
 
 
 def refuse_reports_over_jobs(

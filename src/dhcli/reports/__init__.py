@@ -5,6 +5,7 @@ theirs ends it: a file that cannot be written is a warning and exit code 74, a c
 """
 
 from dhcli.reports.on_finish import is_command
+from dhcli.reports.replaceable import JUNIT, METRICS, Kind, replaceable
 from dhcli.reports.reports import Reports, Wanted
 
-__all__ = ["Reports", "Wanted", "is_command"]
+__all__ = ["JUNIT", "METRICS", "Kind", "Reports", "Wanted", "is_command", "replaceable"]

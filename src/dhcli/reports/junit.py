@@ -5,6 +5,7 @@ What somebody must change in an input is a failure, what went wrong around it an
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import quoteattr
@@ -15,6 +16,11 @@ from dhcli.printable import printable
 
 OURS_TO_CHANGE = frozenset({"input", "audio", "face", "manifest"})
 """The first words of the codes that blame what the user gave."""
+
+SUITE = "dh render"
+HEAD_BYTES = 4096
+"""The first suite begins about 200 bytes after the beginning of the file."""
+HEAD = re.compile(rb'\s*(?:<\?xml[^>]*>)?\s*<testsuites\b[^>]*>\s*<testsuite name="%b"' % SUITE.encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +75,15 @@ def junit_xml(cases: Sequence[Case], summary: Summary) -> str:
         f'tests="{len(cases)}" failures="{kinds.count("failure")}" errors="{kinds.count("error")}" '
         f'skipped="{kinds.count("skipped")}" time="{summary.wall_s:.3f}"'
     )
-    head = f'<testsuites {counts}>\n  <testsuite name="dh render" {counts}>'
+    head = f'<testsuites {counts}>\n  <testsuite name="{SUITE}" {counts}>'
     body = "\n".join(line for case in cases for line in _lines(case))
     parts = ('<?xml version="1.0" encoding="UTF-8"?>', head, body, "  </testsuite>\n</testsuites>\n")
     return "\n".join(part for part in parts if part)
+
+
+def is_ours(content: bytes) -> bool:
+    """Whether a file that begins so is one of `junit_xml`."""
+    return HEAD.match(content) is not None
 
 
 def _lines(case: Case) -> Iterator[str]:

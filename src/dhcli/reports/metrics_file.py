@@ -34,17 +34,25 @@ KINDS: dict[str, tuple[str, str]] = {
 }
 SAMPLE = re.compile(r"^(?P<series>(?P<name>dh_\w+)(?:\{[^}]*\})?) (?P<value>[-+.\deE]+)$", re.MULTILINE)
 
+OURS = (b"# HELP dh_", b"# TYPE dh_", b"dh_")
+"""How a line of dh's begins."""
+
 Samples = dict[str, float]
 """Values by series, like `dh_jobs{status="failed"}`."""
 
 
 def read_metrics(path: Path) -> Samples:
-    """The samples of an earlier run; none where there is no file, or no text in it. Raises OSError."""
+    """The samples of an earlier run; none where there is no file. Raises OSError."""
     try:
-        text = read_regular(path, MAX_BYTES, "metrics file").decode()
-    except (FileNotFoundError, UnicodeDecodeError):  # what is no text is no work of ours: it is replaced
+        text = read_regular(path, MAX_BYTES, "metrics file").decode(errors="replace")
+    except FileNotFoundError:
         return {}
     return {m["series"]: float(m["value"]) for m in SAMPLE.finditer(text) if m["name"] in KINDS and _number(m["value"])}
+
+
+def is_ours(content: bytes) -> bool:
+    """Whether a file with this content, or with this and more, has nothing but metrics of dh."""
+    return len(content) <= MAX_BYTES and all(not line or line.startswith(OURS) for line in content.split(b"\n"))
 
 
 def started(earlier: Mapping[str, float], now_s: float) -> Samples:

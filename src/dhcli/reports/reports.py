@@ -20,6 +20,7 @@ from dhcli.reports import metrics_file
 from dhcli.reports.junit import Case, case_of, case_of_refusal, junit_xml
 from dhcli.reports.log_file import LogFile
 from dhcli.reports.on_finish import OnFinish
+from dhcli.reports.replaceable import JUNIT, METRICS, Kind, replaceable
 from dhcli.runtime.disk_calls import DiskCalls
 
 LESS_THAN_LOST = frozenset({OK, FAILED, TRY_LATER})
@@ -161,7 +162,7 @@ class Reports:
         wanted = self._wanted
         if wanted.junit is not None:
             with self._guarded(f"JUnit file {wanted.junit}"):
-                self._write(wanted.junit, "JUnit file", lambda: junit_xml(self._cases, summary))
+                self._write(wanted.junit, JUNIT, lambda: junit_xml(self._cases, summary))
         if wanted.metrics_file is not None:
             self._write_metrics(wanted.metrics_file, lambda earlier: self._last_samples(earlier, summary))
         summary = dataclasses.replace(summary, exit_code=self.exit_code(summary.exit_code))
@@ -209,28 +210,32 @@ class Reports:
 
         with self._guarded(f"metrics file {path}"):
             try:
-                self._write(path, "metrics file", text)
+                self._write(path, METRICS, text)
             except OSError as error:
                 self._lose(f"The metrics file {path} cannot be read: {_reason(error)}.")
 
-    def _write(self, path: Path, what: str, text: Callable[[], str]) -> None:
-        """The whole file or none: its reader may come at any moment, and so may another run that writes it."""
+    def _write(self, path: Path, kind: Kind, text: Callable[[], str]) -> None:
+        """The whole file or none: its reader may come at any moment, and so may another run that writes it.
+
+        What is no report of dh stays, also where it came during the run.
+        """
         tries: list[None] = []  # to get its lock: who waits for another run waits for no disk
 
         def write() -> None:
             wait_s = LOCK_WAIT_S if self._signal is None else 0.0
             with output_lock(path, wait_s=wait_s, check=lambda: tries.append(None)), PartFile(path) as part:
+                before = replaceable(path, kind)
                 part.write(text().encode())
-                part.commit()
+                part.commit(over=before)
 
         if path in self._dead:
             return
         try:
-            self._on_disk(f"the {what} {path}", write, lambda: len(tries))
+            self._on_disk(f"the {kind.name} {path}", write, lambda: len(tries))
         except DhError as error:
             if error.code == "stalled":
                 self._dead[path] = error
-            self._lose(f"The {what} is not written: {error.message}")
+            self._lose(f"The {kind.name} is not written: {error.message}")
 
     def _write_log(self, event: Event) -> None:
         log = self._log
