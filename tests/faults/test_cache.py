@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
+from dhcli.disk import sections as rooms
 from dhcli.disk.folder import CacheFolder, NotACacheError
 from dhcli.disk.hashes import HashCache
 from dhcli.disk.mark import TAG_BEGIN, TAG_TEXT
-from dhcli.disk.sections import DISK_BLOCK_BYTES
+from dhcli.disk.sections import DISK_BLOCK_BYTES, entries_of
 from dhcli.disk.store import Store, key_of
 
 Dh = Callable[..., subprocess.Popen[str]]
@@ -274,6 +275,51 @@ def test_a_cache_on_a_dead_disk_is_told_of_where_nothing_is_rendered(dh: Dh, tmp
     stderr = again.communicate(timeout=60)[1]
     assert (again.returncode, stderr.count("[cache.unusable]")) == (0, 1)
     assert "1 up to date" in stderr
+
+
+@pytest.mark.parametrize("how", ["evict", "sweep", "clear", "info"])
+def test_a_large_cache_on_a_slow_disk_is_asked_for_a_few_files_at_once(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many there are, dh's or not: the patience is for one call."""
+    cache, room = CacheFolder(tmp_path), entries_of("track")
+    Store(cache).put("track", KEYS[0], b"head")
+    for number in range(9):
+        foreign, stray = (tmp_path.joinpath(*room.path, name) for name in (f"{number:064}", f".new-{number}"))
+        foreign.write_text("mine")
+        stray.write_bytes(room.begin)
+        os.utime(stray, OLD)
+    looked_at: list[int] = []
+    real_ask, real_files, real_begins = CacheFolder.ask, rooms.files_in, rooms.begins
+
+    def ask(self: CacheFolder, call: Callable[[], Any]) -> Any:
+        looked_at.append(0)
+        return real_ask(self, call)
+
+    def files(*where: Any) -> Any:
+        for found in real_files(*where):
+            looked_at[-1] += 1
+            yield found
+
+    def begins(*where: Any) -> bool:
+        looked_at[-1] += 1
+        return real_begins(*where)
+
+    monkeypatch.setattr("dhcli.disk.folder.AT_ONCE", 4)
+    monkeypatch.setattr("dhcli.disk.folder.files_in", files)
+    monkeypatch.setattr("dhcli.disk.folder.begins", begins)
+    monkeypatch.setattr(CacheFolder, "ask", ask)
+    match how:
+        case "evict":
+            cache.evict(0, (room, KEYS[1]))
+        case "sweep":
+            cache.sweep(room)
+        case "clear":
+            cache.clear()
+        case "info":
+            cache.shares()
+    assert sum(looked_at) >= 19
+    assert max(looked_at) <= 8, "four are listed, and four are opened"
 
 
 CALLS = (

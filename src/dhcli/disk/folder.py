@@ -187,14 +187,27 @@ class CacheFolder:
 
     def sweep(self, room: Room) -> None:
         """Remove what killed processes left half written. Raises OSError."""
-        self.ask(lambda: self._sweep(self._found(room)))
+        self._sweep(self._found(room))
 
     def evict(self, most: int, but: tuple[Room, str]) -> int:
         """Remove the store's files that were used longest ago until all others take at most `most` bytes.
 
         `but` is about to be replaced and does not count. Bytes that the rest takes. Raises OSError.
         """
-        return self.ask(lambda: self._evict(most, but))
+        if self.path is None:
+            raise FileNotFoundError(errno.ENOENT, NO_FOLDER)
+        rooms = [room for room in self._all_rooms() if room != HASHES]
+        found = [one for room in rooms for one in self._in_parts(self._found(room))]
+        self._sweep(found)
+        entries = [one for one in found if not one.temporary and (one.room, one.name) != but]
+        total, leaving = sum(one.bytes for one in entries), list[Found]()
+        for oldest in sorted(entries, key=lambda one: one.used_ns):
+            if total <= most:
+                break
+            leaving.append(oldest)
+            total -= oldest.bytes  # also of what is no file of dh's, and stays: it takes none of the cache's room
+        list(self._in_parts(leaving, self._remove))
+        return total
 
     def try_out(self) -> None:
         """Raises OSError where nothing can be kept, as far as that can be told without writing."""
@@ -202,26 +215,32 @@ class CacheFolder:
 
     def shares(self) -> dict[str, Share]:
         """What there is of each kind. Raises OSError where that cannot be looked at."""
-        shares = {room.kind: _share(self._in_parts(self._own(room))) for room in self._all_rooms()}
+        shares = {room.kind: _share(self._in_parts(self._found(room), self._counts)) for room in self._all_rooms()}
         return {kind: share for kind, share in shares.items() if share.entries}
 
     def clear(self) -> Share:
         """Remove all of it, and what is half written as well; what that gave back. Raises OSError."""
-        return _share(found for room in self._all_rooms() for found in self._in_parts(self._cleared(room)))
+        rooms = self._all_rooms()
+        return _share(found for room in rooms for found in self._in_parts(self._found(room), self._remove))
 
     def _all_rooms(self) -> list[Room]:
         return [] if self.path is None else self.ask(self._rooms)
 
-    def _in_parts(self, found: Iterator[T]) -> Iterator[T]:
-        """Items that are looked for on the disk."""
-        while part := self.ask(lambda: [*itertools.islice(found, AT_ONCE)]):
-            yield from part
+    def _in_parts(self, files: Iterable[Found], done: Callable[[Found], bool] = lambda _: True) -> Iterator[Found]:
+        """Those of the files for which `done` is true, which may touch the disk, too; `AT_ONCE` of them in a call."""
+        left = iter(files)
 
-    def _own(self, room: Room) -> Iterator[Found]:
-        return (found for found in self._found(room) if not found.temporary and self._is_ours(found))
+        def look() -> tuple[bool, list[Found]]:
+            part = [*itertools.islice(left, AT_ONCE)]
+            return len(part) == AT_ONCE, [one for one in part if done(one)]
 
-    def _cleared(self, room: Room) -> Iterator[Found]:
-        return (found for found in self._found(room) if self._remove(found))
+        more = True
+        while more:
+            more, found = self.ask(look)
+            yield from found
+
+    def _counts(self, found: Found) -> bool:
+        return not found.temporary and self._is_ours(found)
 
     def _try_out(self) -> None:
         with contextlib.suppress(FileNotFoundError):
@@ -264,21 +283,12 @@ class CacheFolder:
         return False
 
     def _sweep(self, among: Iterable[Found]) -> None:
-        for found in among:
-            if found.temporary and time.time() - found.used_ns / 1e9 > STRAY_S:
-                self._remove(found)
+        now_s = time.time()
 
-    def _evict(self, most: int, but: tuple[Room, str]) -> int:
-        found = [one for room in self._rooms() if room != HASHES for one in self._found(room)]
-        self._sweep(found)
-        entries = [one for one in found if not one.temporary and (one.room, one.name) != but]
-        total = sum(one.bytes for one in entries)
-        for oldest in sorted(entries, key=lambda one: one.used_ns):
-            if total <= most:
-                break
-            self._remove(oldest)
-            total -= oldest.bytes  # also of what is no file of dh's, and stays: it takes none of the cache's room
-        return total
+        def stray(found: Found) -> bool:
+            return found.temporary and now_s - found.used_ns / 1e9 > STRAY_S and self._remove(found)
+
+        list(self._in_parts(among, stray))
 
     def _open(self, room: Room, name: str, begin: int, *, used: bool) -> OpenFile:
         with closing(self._enter(room.path, make=False)) as folder:
