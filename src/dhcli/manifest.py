@@ -11,7 +11,7 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -23,7 +23,7 @@ from dhcli.jobs import strict_yaml
 from dhcli.jobs.conflicts import STDIN, Conflict, find_conflicts, find_strays, with_ids
 from dhcli.jobs.options import Job
 from dhcli.jobs.reader import ID_PATTERN, OPTIONS, PATHS, VERSION, JobReader, Problems
-from dhcli.runtime.disk_calls import DiskCalls
+from dhcli.runtime.disk_calls import DiskCalls, Told
 
 NO_OVERRIDES: Mapping[str, str] = MappingProxyType({})
 
@@ -135,30 +135,16 @@ def manifest_schema() -> dict[str, Any]:
     }
 
 
-class _LookedAt(list[Job]):
-    """Jobs, and how far whoever goes through them has come: each may take a while on a slow network disk."""
-
-    at = ""
-    steps = 0
-
-    def __iter__(self) -> Iterator[Job]:
-        for job in super().__iter__():
-            self.steps += 1
-            self.at = f"one of {job.video}, {job.audio}, {job.save_path}"
-            yield job
-
-
 def _in_the_way(
-    jobs: Iterable[Job], manifest: Path | None, root: Path | None, results_dir: Path | None, on_disk: DiskCalls
+    jobs: Sequence[Job], manifest: Path | None, root: Path | None, results_dir: Path | None, on_disk: DiskCalls
 ) -> tuple[list[Conflict], list[Conflict]]:
     """What is in a job's way, and which paths leave `root`. Raises DhError stalled."""
-    looked_at = _LookedAt(jobs)
 
-    def look() -> tuple[list[Conflict], list[Conflict]]:
-        conflicts = list(find_conflicts(looked_at, _result_in(results_dir), manifest, results_dir))
-        return conflicts, list(find_strays(looked_at, root)) if root is not None else []
+    def look(told: Told) -> tuple[list[Conflict], list[Conflict]]:
+        conflicts = list(find_conflicts(jobs, _result_in(results_dir), manifest, results_dir, told))
+        return conflicts, list(find_strays(jobs, root, told)) if root is not None else []
 
-    return on_disk(lambda: looked_at.at, look, lambda: looked_at.steps)
+    return on_disk.in_steps("the files of the jobs", look)
 
 
 def _result_in(folder: Path | None) -> Callable[[Job], Path]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from dhcli.manifest import load_manifest
 from dhcli.reports import Reports, Wanted
 from dhcli.reports.log_file import LogFile
 from dhcli.runtime import disk_calls
-from dhcli.runtime.disk_calls import DiskCalls
+from dhcli.runtime.disk_calls import DiskCalls, Told
 
 Said = subprocess.CompletedProcess[str]
 LIMIT_S = 100.0
@@ -40,10 +41,29 @@ def mount(folder):
         raise OSError("no FUSE")
 """
 MAIN = """
+from dhcli.runtime.early import take_signals
+take_signals()
 import dhcli.runtime.disk_calls
 dhcli.runtime.disk_calls.STALL_S = 2.0
 from dhcli.cli import main
 main()
+"""
+AT_THE_END = """
+import dhcli.runs.attempt
+real = dhcli.runs.attempt.render_job
+def hooked(*args, **more):
+    found = real(*args, **more)
+    die()
+    return found
+dhcli.runs.attempt.render_job = hooked
+"""
+AT_THE_START = """
+import dhcli.runs.batch
+real = dhcli.runs.batch.Batch.run
+def hooked(*args, **more):
+    die()
+    return real(*args, **more)
+dhcli.runs.batch.Batch.run = hooked
 """
 SUMMARY = Summary("run-1", 1, 1, 0, 0, 0, 0, 12.5, 0)
 
@@ -57,19 +77,38 @@ def dead(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def dh_on(dead: Path, tmp_path: Path) -> Callable[..., Said]:
-    """Run `dh` where that folder is a dead disk; `dies` is code in which `die()` may be called later instead."""
+def start_on(dead: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start `dh` where that folder is a dead disk; `dies` is code in which `die()` may be called later instead."""
     prefix = ("unshare", "-Ur", "-m")
     tried = [*prefix, sys.executable, "-c", f"{MOUNT}mount({str(dead)!r})"]
     if shutil.which("unshare") is None or subprocess.run(tried, capture_output=True, check=False).returncode:
         pytest.skip("this machine gives no user namespaces, or no FUSE in them")
 
-    def run(*arguments: str | Path, dies: str = "die()", stdin: str = "") -> Said:
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: str | Path, dies: str = "die()", stdin: Any = subprocess.DEVNULL) -> subprocess.Popen[str]:
         program = f"{MOUNT}\ndef die(): mount({str(dead)!r})\n{dies}\n{MAIN}"
         argv = [*prefix, sys.executable, "-c", program, *map(str, arguments)]
-        return subprocess.run(
-            argv, capture_output=True, text=True, cwd=tmp_path, check=False, timeout=LIMIT_S, input=stdin
-        )
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(argv, stdin=stdin, stdout=pipe, stderr=pipe, text=True, cwd=tmp_path)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def dh_on(start_on: Callable[..., subprocess.Popen[str]]) -> Callable[..., Said]:
+    """The same, to its end."""
+
+    def run(*arguments: str | Path, **how: Any) -> Said:
+        process = start_on(*arguments, **how)
+        out, err = process.communicate(timeout=LIMIT_S)
+        return Said(process.args, process.returncode, out, err)
 
     return run
 
@@ -99,15 +138,7 @@ def test_a_disk_of_reports_that_dies_during_the_run(
     at: str, dh_on: Callable[..., Said], job: list[str], dead: Path, tmp_path: Path, out: Path
 ) -> None:
     """Each report on it is lost; the log on another one tells so."""
-    hook = "dhcli.runs.batch.Batch.run" if at == "start" else "dhcli.runs.attempt.render_job"
-    dies = f"""
-import dhcli.runs.batch, dhcli.runs.attempt
-real = {hook}
-def hooked(*args, **more):
-    die()
-    return real(*args, **more)
-{hook} = hooked
-"""
+    dies = AT_THE_START if at == "start" else AT_THE_END
     said = dh_on(*job, "--metrics-file", dead / "prom", "--junit", dead / "xml", "--log-file", "log", dies=dies)
     assert said.returncode == 74, said.stderr
     for what in ("metrics file", "JUnit file"):
@@ -177,6 +208,51 @@ preview.GRACE_S = -58.0
     assert [event.get("code") for event in events[:-1]] == [None, "stalled"]
     assert str(dead / "0.mp4") in events[1]["message"]
     assert events[-1]["exit_code"] == 75
+
+
+WAITS = """
+import dhcli.runtime.disk_calls as disk_calls
+real_wait = disk_calls.DiskCalls._wait
+def wait(self, made, steps):
+    if not made.done.wait(1.0):
+        with open("waits", "w") as file: file.write(steps.now)
+    real_wait(self, made, steps)
+disk_calls.DiskCalls._wait = wait
+"""
+"""Tells of a call that has no answer after a second."""
+
+
+@pytest.mark.parametrize("where", ["manifest", "input", "log", "log of a run", "junit of a run"])
+def test_a_signal_while_a_disk_is_waited_for(
+    where: str,
+    start_on: Callable[..., subprocess.Popen[str]],
+    until: Callable[..., bool],
+    job: list[str],
+    dead: Path,
+    tmp_path: Path,
+    out: Path,
+) -> None:
+    """The stall timeout is ten minutes: only the signal can end it."""
+    lost = dead / "lost.mp4"
+    flags: dict[str, tuple[list[str], str]] = {
+        "manifest": (["render", str(lost)], "die()"),
+        "input": ([*job, "--video", str(lost)], "die()"),
+        "log": ([*job, "--log-file", str(lost)], "die()"),
+        "log of a run": ([*job, "--log-file", str(lost)], AT_THE_START),
+        "junit of a run": ([*job, "--junit", str(lost)], AT_THE_END),
+    }
+    arguments, dies = flags[where]
+    process = start_on(*arguments, "--stall-timeout", "600", dies=f"{WAITS}{dies}")
+    assert until(lambda: (tmp_path / "waits").exists() and str(lost) in (tmp_path / "waits").read_text())
+    process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 128 + signal.SIGTERM, stderr
+    assert "Traceback" not in stderr
+    if where == "junit of a run":
+        assert json.loads((out / "out.mp4.json").read_bytes())["status"] == "succeeded"
+        assert "The JUnit file is not written: No answer from the disk for" in stderr
+    else:
+        assert not (out / "out.mp4").exists()
 
 
 @pytest.mark.parametrize("verb", ["models list", "models verify dh-base", "models info dh-base", "doctor"])
@@ -249,15 +325,24 @@ def test_a_signal_waits_for_no_disk(stuck: Callable[..., Any]) -> None:
 
 def test_a_slow_disk_is_no_dead_one() -> None:
     """All together takes longer than the limit, no step of it does."""
-    at = [0]
 
-    def work() -> str:
-        for at[0] in range(8):
+    def work(told: Told, what: str) -> str:
+        for block in range(8):
             time.sleep(0.1)
+            told(what.format(block))
         return "done"
 
-    assert DiskCalls(0.4)(lambda: f"block {at[0]}", work) == "done"
-    assert DiskCalls(0.4)("a file", work, lambda: at[0]) == "done"
+    for what in ("block {}", "a file"):
+        assert DiskCalls(0.4).in_steps("the first", lambda told, what=what: work(told, what)) == "done"  # type: ignore[misc]
+
+
+def test_of_a_long_call_its_last_step_is_named(stuck: Callable[..., Any]) -> None:
+    def work(told: Told) -> None:
+        told("the second block")
+        stuck()
+
+    with pytest.raises(DhError, match=r"No answer from the disk for 0\.1 s: the second block"):
+        DiskCalls(0.1).in_steps("the first block", work)
 
 
 def test_what_a_call_raises_is_raised_and_no_thread_is_left() -> None:

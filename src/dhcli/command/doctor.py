@@ -18,12 +18,10 @@ from dhcli.networks.bundle import available_models, load_bundle, search_path
 from dhcli.networks.network import parse_device, runtime_version
 from dhcli.render.face_finder import NAME as FACE_FINDER
 from dhcli.render.models import Models
-from dhcli.runtime.disk_calls import DiskCalls
+from dhcli.runtime.disk_calls import DiskCalls, Told
 from dhcli.runtime.monitor import open_files_allowed
 from dhcli.runtime.threads import check_threads
 
-Told = Callable[[str], None]
-"""Takes what is looked at."""
 ENCODERS = ("libx264", "libx265", "aac")
 
 
@@ -41,8 +39,7 @@ def examine(device: str, models_dirs: tuple[Path, ...]) -> Iterator[Finding]:
     on_disk, places = DiskCalls(), ", ".join(map(str, search_path(models_dirs)))
 
     def tried(what: str, look: Callable[[Told], str], place: str) -> Finding:
-        at = [place]
-        return _try(what, lambda: on_disk(lambda: at[-1], lambda: look(at.append)))
+        return _try(what, lambda: on_disk.in_steps(place, look))
 
     yield tried("ffmpeg", lambda _: _ffmpeg(), "ffmpeg")
     yield tried("encoders", lambda _: _encoders(), "ffmpeg")

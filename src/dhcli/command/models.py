@@ -15,9 +15,8 @@ from dhcli.errors import OK, DhError
 
 if TYPE_CHECKING:
     from dhcli.networks.bundle import Bundle
+    from dhcli.runtime.disk_calls import Told
 
-Told = Callable[[str], None]
-"""Takes which file is looked at, and how much of it is read."""
 models_app = typer.Typer(help="The models that are installed.")
 
 
@@ -74,9 +73,9 @@ def _each_model(
     folders, on_disk, exit_code = models_dirs or (), DiskCalls(), OK
     places = ", ".join(map(str, search_path(folders)))
     for name in names or on_disk(places, lambda: available_models(folders)):
-        at = [f"the model {name} in one of {places}"]
+        what = f"the model {name} in one of {places}"
         try:
-            answer(on_disk(lambda at=at: at[-1], lambda name=name, at=at: look(load_bundle(name, folders), at.append)))  # type: ignore[misc]
+            answer(on_disk.in_steps(what, lambda told, name=name: look(load_bundle(name, folders), told)))  # type: ignore[misc]
         except DhError as error:
             if error.code == "stalled":
                 raise

@@ -21,7 +21,7 @@ from dhcli.render.probes import Probes
 from dhcli.runs.attempt import Attempt, Preview
 from dhcli.runs.attempt_record import Record
 from dhcli.runs.settings import Settings
-from dhcli.runtime.disk_calls import DiskCalls
+from dhcli.runtime.disk_calls import DiskCalls, Told
 from dhcli.timing import rate_text
 
 GRACE_S = 5.0
@@ -89,13 +89,15 @@ def preview(settings: Settings, jobs: Sequence[Job], emit: Listener, order: Orde
 
 
 def _ordered(order: Order, jobs: Sequence[Job], settings: Settings, on_disk: DiskCalls) -> Sequence[Job]:
-    looked_at: list[Path] = []
+    def in_order(told: Told) -> Sequence[Job]:
+        def result_path(job: Job) -> Path:
+            path = settings.result_path(job)
+            told(str(path))
+            return path
 
-    def result_path(job: Job) -> Path:
-        looked_at.append(settings.result_path(job))
-        return looked_at[-1]
+        return order(jobs, result_path)
 
-    return on_disk(lambda: str(looked_at[-1]) if looked_at else "earlier results", lambda: order(jobs, result_path))
+    return on_disk.in_steps("earlier results", in_order)
 
 
 def _looked_at(job: Job, settings: Settings, on_disk: DiskCalls) -> tuple[Preview, bool]:
@@ -104,7 +106,7 @@ def _looked_at(job: Job, settings: Settings, on_disk: DiskCalls) -> tuple[Previe
     attempt = Attempt(job, settings, record, lambda *_: None)
     what = f"one of {job.video}, {job.audio}, {job.save_path}"
     try:
-        return on_disk(what, attempt.preview, lambda: attempt.scope and attempt.scope.moved_s), True
+        return on_disk.in_steps(what, lambda told: attempt.preview(lambda: told(what))), True
     except DhError as error:
         return Preview(job, "fail", error.message, error=error), False
 

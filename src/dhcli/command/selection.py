@@ -23,7 +23,7 @@ from dhcli.jobs.conflicts import STDIN, find_overwritten, inputs_of
 from dhcli.jobs.options import Job
 from dhcli.manifest import check_overrides, load_manifest, single_job
 from dhcli.reports import Kind, replaceable
-from dhcli.runtime.disk_calls import DiskCalls
+from dhcli.runtime.disk_calls import DiskCalls, Told
 
 if TYPE_CHECKING:
     from dhcli.networks.model import Precision
@@ -157,18 +157,12 @@ def _refuse(
     stall_timeout_s: float | None,
 ) -> None:
     named = [(flag, path) for flag, path in reports.items() if path is not None]
-    at = ", ".join(f"{flag} {path}" for flag, path in named)
+    flags = ", ".join(f"{flag} {path}" for flag, path in named)
 
-    def told(files: Iterable[tuple[str, Path]]) -> Iterator[tuple[str, Path]]:
-        nonlocal at
-        for what, path in files:
-            at = f"{what} {path}"
-            yield what, path
+    def look(told: Told) -> list[str]:
+        return list(itertools.islice(find_overwritten(named, read, written, told), MOST_TOLD))
 
-    def look() -> list[str]:
-        return list(itertools.islice(find_overwritten(named, told(read), told(written)), MOST_TOLD))
-
-    if named and (found := DiskCalls(stall_timeout_s)(lambda: at, look)):
+    if named and (found := DiskCalls(stall_timeout_s).in_steps(flags, look)):
         usage("; ".join(found))
 
 

@@ -1,8 +1,8 @@
 """Whether a batch is in its own way: ids, and files that are written and are something else, too.
 
 Every name that a job or a report writes or removes is its own. Paths are compared by where they lead, not by how they
-are spelled. It looks at the file system and changes nothing; whether an input exists or an output may be written is
-not its business.
+are spelled. It looks at the file system and changes nothing, and asks neither whether an input exists nor whether an
+output may be written.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from dhcli.disk.boundary import strays
 from dhcli.disk.names import WORKING_SUFFIXES, working_paths
 from dhcli.disk.places import Places, Spots
 from dhcli.jobs.options import Job, parse_face
+from dhcli.runtime.disk_calls import Told, unheard
 
 STDIN = Path("/dev/stdin")
 """A link to the file that standard input comes from, where it comes from one."""
@@ -32,12 +33,17 @@ def find_conflicts(
     result_path: Callable[[Job], Path],
     manifest: Path | None = None,
     results_dir: Path | None = None,
+    told: Told = unheard,
 ) -> Iterator[Conflict]:
-    """Everything that stands in a job's way. All jobs need their ids. 10,000 of them take about a second."""
+    """Everything that stands in a job's way. All jobs need their ids. 10,000 of them take about a second.
+
+    `told` takes whose files are looked at: each may take a while on a slow network disk.
+    """
     yield from _same_ids(jobs)
     written: _Written[Job] = _Written()
     of_result = "save_path" if results_dir is None else "id"
     for job in jobs:
+        told(_files_of(job))
         for key, path in (("save_path", job.save_path), (of_result, result_path(job))):
             spots = written.places.spots(path)
             other = next(written.places.at(spots), None)
@@ -46,17 +52,18 @@ def find_conflicts(
             elif other.owner.id != job.id or key == "save_path":  # the same id twice is said already
                 yield job, key, f"{path} is already written by {_name(other.owner, path, other.path)}"
                 break  # the result file of the same output would only say it again
-    yield from _overwritten(jobs, written, manifest)
+    yield from _overwritten(jobs, written, manifest, told)
     for folder in _with_parents(results_dir):
         if claim := written.owner(written.places.spots(folder)):
             yield claim.owner, claim.key, f"{claim} has the name of a folder that is made for results, {folder}"
 
 
-def _overwritten(jobs: Sequence[Job], written: _Written[Job], manifest: Path | None) -> Iterator[Conflict]:
+def _overwritten(jobs: Sequence[Job], written: _Written[Job], manifest: Path | None, told: Told) -> Iterator[Conflict]:
     if manifest is not None and (claim := written.owner(written.places.spots(manifest))):
         yield claim.owner, claim.key, f"{claim} would overwrite the manifest"
     read: set[Path] = set()
     for job in jobs:
+        told(_files_of(job))
         for what, path in inputs_of(job):
             if path in read:
                 continue
@@ -70,10 +77,11 @@ def find_overwritten(
     reports: Sequence[tuple[str, Path]],
     read: Iterable[tuple[str, Path]],
     written: Iterable[tuple[str, Path]] = (),
+    told: Told = unheard,
 ) -> Iterator[str]:
     """Every one of the `reports`, each with its flag, that is another one or one of the files that a run uses.
 
-    Devices are nobody's: /dev/null and /dev/stderr may be named twice.
+    `told` takes which of these is looked at. Devices are nobody's: /dev/null and /dev/stderr may be named twice.
     """
     ours: _Written[str] = _Written()
     for flag, path in reports:
@@ -87,6 +95,7 @@ def find_overwritten(
         return
     used = list(written)
     for what, path in (*read, *used):
+        told(f"{what} {path}")
         if claim := ours.owner(ours.places.spots(path)):
             yield f"{claim.owner} would overwrite {what} {path}"
     for what, path in used if ours.named_like_working_files else ():
@@ -102,9 +111,13 @@ def inputs_of(job: Job) -> tuple[tuple[str, Path], ...]:
     return inputs if photo is None else (*inputs, ("photo", photo))
 
 
-def find_strays(jobs: Sequence[Job], root: Path) -> Iterator[Conflict]:
-    """Every path that leads out of `root`, by `..`, by a symbolic link, or because it is absolute."""
+def find_strays(jobs: Sequence[Job], root: Path, told: Told = unheard) -> Iterator[Conflict]:
+    """Every path that leads out of `root`, by `..`, by a symbolic link, or because it is absolute.
+
+    `told`: as for `find_conflicts`.
+    """
     for job in jobs:
+        told(_files_of(job))
         inputs = (("face" if what == "photo" else what, path) for what, path in inputs_of(job))
         for key, path in (*inputs, ("save_path", job.save_path)):
             if real := strays(path, root):
@@ -142,6 +155,10 @@ def _unique_names(group: Sequence[Job], taken: set[str]) -> list[str]:
     while not taken.isdisjoint(names):
         names = [name + "-" for name in names]
     return names
+
+
+def _files_of(job: Job) -> str:
+    return f"one of {job.video}, {job.audio}, {job.save_path}"
 
 
 def _last(parts: tuple[str, ...], count: int) -> tuple[str, ...]:

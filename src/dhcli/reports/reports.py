@@ -21,7 +21,7 @@ from dhcli.reports.junit import Case, case_of, case_of_refusal, junit_xml
 from dhcli.reports.log_file import LogFile
 from dhcli.reports.on_finish import OnFinish
 from dhcli.reports.replaceable import JUNIT, METRICS, Kind, replaceable
-from dhcli.runtime.disk_calls import DiskCalls
+from dhcli.runtime.disk_calls import DiskCalls, Told
 
 LESS_THAN_LOST = frozenset({OK, FAILED, TRY_LATER})
 """Exit codes that 74 replaces: a signal, a bug or an unfit machine says more than a lost report."""
@@ -219,11 +219,12 @@ class Reports:
 
         What is no report of dh stays, also where it came during the run.
         """
-        tries: list[None] = []  # to get its lock: who waits for another run waits for no disk
+        what = f"the {kind.name} {path}"
 
-        def write() -> None:
+        def write(told: Told) -> None:
             wait_s = LOCK_WAIT_S if self._signal is None else 0.0
-            with output_lock(path, wait_s=wait_s, check=lambda: tries.append(None)), PartFile(path) as part:
+            # Who waits for the lock of another run waits for no disk.
+            with output_lock(path, wait_s=wait_s, check=lambda: told(what)), PartFile(path) as part:
                 before = replaceable(path, kind)
                 part.write(text().encode())
                 part.commit(over=before)
@@ -231,7 +232,7 @@ class Reports:
         if path in self._dead:
             return
         try:
-            self._on_disk(f"the {kind.name} {path}", write, lambda: len(tries))
+            self._on_disk.in_steps(what, write)
         except DhError as error:
             if error.code == "stalled":
                 self._dead[path] = error

@@ -69,8 +69,6 @@ class Attempt:
         self._ending = Ending(job, settings, record)
         self._holding = False
         """The lock of the output, and that of the result."""
-        self.scope: Scope | None = None
-        """Of a preview: it shows whether anything moves."""
         self._before: FileStamp | None = None
         """What was at the output's path when the attempt began."""
         self._whole: FileStamp | None = None
@@ -126,10 +124,10 @@ class Attempt:
             finally:
                 self._holding = False
 
-    def preview(self) -> Preview:
-        """What `run` would do, found out without writing anything."""
+    def preview(self, moved: Callable[[], None] = lambda: None) -> Preview:
+        """What `run` would do, found out without writing anything; `moved` is called at every step."""
         job = self._job
-        scope = self.scope = Scope(stall_timeout_s=self._settings.stall_timeout_s)
+        scope = Scope(stall_timeout_s=self._settings.stall_timeout_s, on_beat=moved)
         try:
             with contextlib.ExitStack() as stack:
                 refuse_unwritable(job.save_path)

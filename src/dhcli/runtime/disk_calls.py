@@ -1,7 +1,7 @@
 """Calls that a disk may never answer, made in threads of their own, so that whoever waits for one can stop waiting.
 
 A read of a file whose server is gone sits in the kernel, where no signal and no exception reaches it. Its thread is
-left behind, and the process ends in spite of it. What is called and what a stall means is the caller's business.
+left behind, and the process ends in spite of it. What a stall means is decided by the caller.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeAlias, TypeVar
 
 from dhcli.errors import DhError
 from dhcli.runtime.threads import start_thread
@@ -28,6 +28,12 @@ LEAST_S = 0.1
 TICK_S = 0.05
 
 T = TypeVar("T")
+Told: TypeAlias = Callable[[str], None]
+"""Takes what a long call does now; also where it is told the same again, the call has moved."""
+
+
+def unheard(_: str) -> None:
+    """Where nobody wants to be told."""
 
 
 class DiskCalls:
@@ -51,22 +57,27 @@ class DiskCalls:
         while self._free:
             self._free.pop().end()
 
-    def __call__(
-        self, what: str | Callable[[], str], call: Callable[[], T], moved: Callable[[], object] = lambda: None
-    ) -> T:
+    def __call__(self, what: str, call: Callable[[], T]) -> T:
         """What `call` returns or raises. Raises DhError stalled, with `what` in its message, where no answer comes.
 
-        A long call shows by a new `what`, or by a new value of `moved`, that it goes on. Where the system has no thread
-        to give, nobody watches.
+        Where the system has no thread to give, nobody watches.
         """
+        return self.in_steps(what, lambda _: call())
+
+    def in_steps(self, what: str, call: Callable[[Told], T]) -> T:
+        """The same for a call of many steps, each of which may take the whole time: `call` tells what it does now.
+
+        `what` is what it begins with.
+        """
+        steps = _Steps(what)
         try:
             caller = self._free_caller()
         except DhError:
-            return call()
-        made = _Call(call)
+            return call(steps.tell)
+        made = _Call(lambda: call(steps.tell))
         caller.take(made)
         try:
-            self._wait(made, what, moved)
+            self._wait(made, steps)
         except BaseException:
             caller.leave()
             raise
@@ -81,15 +92,15 @@ class DiskCalls:
             return self._free.pop()
         return _Caller()
 
-    def _wait(self, made: _Call[T], what: str | Callable[[], str], moved: Callable[[], object]) -> None:
-        seen, waited_s = (_text(what), moved()), 0.0
+    def _wait(self, made: _Call[T], steps: _Steps) -> None:
+        seen, waited_s = steps.count, 0.0
         while not made.done.wait(TICK_S):
             waited_s += TICK_S  # not by the clock: while the machine sleeps no disk is to blame
-            if seen != (seen := (_text(what), moved())):
+            if seen != (seen := steps.count):
                 waited_s = 0.0
             if waited_s >= (limit_s := self._patience_s()):
                 self._limit_s = min(self._limit_s, AGAIN_S)
-                raise _stalled(seen[0], limit_s)
+                raise _stalled(steps.now, limit_s)
 
     def hurry(self) -> None:
         """From now on, wait `HURRY_S` in all. From any thread."""
@@ -100,6 +111,17 @@ class DiskCalls:
         if self._until_s is None:
             return self._limit_s
         return min(self._limit_s, max(LEAST_S, self._until_s - time.monotonic()))
+
+
+class _Steps:
+    """What a call does now, and how often it told so. Written by its own thread alone."""
+
+    def __init__(self, now: str) -> None:
+        self.now, self.count = now, 0
+
+    def tell(self, what: str) -> None:
+        self.now = what
+        self.count += 1
 
 
 class _Caller:
@@ -146,10 +168,6 @@ class _Call(Generic[T]):
         if self._error is not None:
             raise self._error
         return self._answer[0]
-
-
-def _text(what: str | Callable[[], str]) -> str:
-    return what if isinstance(what, str) else what()
 
 
 def _stalled(what: str, limit_s: float) -> DhError:

@@ -44,12 +44,16 @@ class Scope:
         stall_timeout_s: float = 60.0,
         timeout_s: float | None = None,
         on_stuck: Callable[[DhError], None] | None = None,
+        on_beat: Callable[[], None] = lambda: None,
     ) -> None:
-        """`timeout_s` bounds the whole job; `on_stuck` is called by the watchdog where the job does not end."""
+        """`timeout_s` bounds the whole job; `on_stuck` is called by the watchdog where the job does not end.
+
+        `on_beat` is called at every step, from any thread.
+        """
         self.stall_timeout_s = stall_timeout_s
         self.timeout_s = timeout_s
         self.notes: list[str] = []
-        self._on_stuck = on_stuck
+        self._on_stuck, self._on_beat = on_stuck, on_beat
         self._lock = threading.RLock()  # re-entrant: a signal handler may fail the job while its thread holds the lock
         self._stop = threading.Event()
         self._done = threading.Event()
@@ -163,16 +167,12 @@ class Scope:
     def beat(self, stage: str) -> None:
         """`stage` made progress just now."""
         self._beats[stage] = time.monotonic()
+        self._on_beat()
 
     def alive(self, stage: str) -> None:
         """One step of work that nothing else watches: raises Stopped where the job has failed, and beats."""
         self.check()
         self.beat(stage)
-
-    @property
-    def moved_s(self) -> float:
-        """When anything made progress last; 0 before the first time."""
-        return max((at for at in tuple(self._beats.values()) if at is not None), default=0.0)
 
     def idle(self, stage: str) -> None:
         """`stage` waits for another one: whatever happens now is not its fault."""
