@@ -19,8 +19,9 @@ import numpy as np
 import psutil
 import pytest
 
+from dhcli.command.preview import preview
 from dhcli.disk.hashes import HashCache
-from dhcli.events import Event, JobDecided, JobFinished, Progress, Summary
+from dhcli.events import Event, JobDecided, JobFinished, JobPlanned, Progress, Summary
 from dhcli.manifest import load_manifest
 from dhcli.media.ffmpeg import InputFile, find_ffmpeg
 from dhcli.networks.network import Device
@@ -58,6 +59,14 @@ class Night:
         loaded = load_manifest(self.folder / "night.yaml")
         Batch(settings, self.events.append, Policy(only_failed=only_failed)).run(loaded.jobs, loaded.path)
         return {event.job_id: event.status for event in self.events if isinstance(event, JobFinished)}
+
+    def foreseen(self, **how: Any) -> dict[str, str]:
+        """Job and what a preview says of it: the code where it would fail, else what would be done."""
+        self.write()
+        events: list[Event] = []
+        settings = Settings(self.models, **{"limit_frames": 2} | how)
+        preview(settings, load_manifest(self.folder / "night.yaml").jobs, events.append)
+        return {event.job_id: event.code or event.action for event in events if isinstance(event, JobPlanned)}
 
     @property
     def exit_code(self) -> int:
@@ -430,6 +439,21 @@ def test_a_precision_in_so_many_words_is_rendered_once(night: Night) -> None:
     assert night.run() == {"a": "skipped"}, "near enough for whoever does not insist"
 
 
+@pytest.mark.parametrize("kind", ["folder", "link", "pipe"])
+def test_what_no_video_can_replace_is_foreseen(night: Night, kind: str) -> None:
+    night.jobs = {"a": {}}
+    path = night.folder / "a.mp4"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "link":
+        path.symlink_to("nowhere")
+    else:
+        os.mkfifo(path)
+    for if_exists in ("skip", "overwrite"):
+        assert night.run(if_exists=if_exists) == {"a": "failed"}
+        assert night.foreseen(if_exists=if_exists) == {"a": night.refusal("a")}
+
+
 def damaged(content: bytes) -> bytes:
     """As long, with one other byte."""
     return content[:-1] + bytes([content[-1] ^ 1])
@@ -455,10 +479,12 @@ def test_what_is_not_byte_for_byte_dhs_is_somebodys_work(night: Night, other: Ca
     output.write_bytes(other(whole))
     night.jobs = {"a": {"crf": "30"}}
     for _ in range(2):
+        assert night.foreseen() == {"a": "output.exists"}
         assert night.run() == {"a": "failed"}
         assert night.refusal("a") == "output.exists"
         assert output.read_bytes() == other(whole)
     output.write_bytes(whole)
+    assert night.foreseen() == {"a": "render"}
     assert night.run() == {"a": "succeeded"}, "back again, it is dh's"
 
 

@@ -144,11 +144,7 @@ class PartFile:
             mode = os.stat(self.save_path.name, dir_fd=self.folder, follow_symlinks=False).st_mode
         except OSError:  # nothing there yet, or no way to it: opening the part says which
             return
-        if stat.S_ISREG(mode):
-            return
-        # A rename would replace the link and leave the file that it points to as it was.
-        found = "a symbolic link" if stat.S_ISLNK(mode) else "a folder" if stat.S_ISDIR(mode) else "no regular file"
-        raise _unfit(f"{self.save_path} is {found}.", "Name a file, or remove what is there.")
+        _refuse_kind(self.save_path, mode)
 
     def _refuse_stray(self) -> None:
         if self._root is not None and (real := open_file_strays(self.folder, self.save_path.parent, self._root)):
@@ -177,6 +173,20 @@ def newcomer(save_path: Path) -> DhError:
         hint="Move it away, or name another save_path; --force (--if-exists overwrite) replaces an output.",
         stage="output",
     )
+
+
+def refuse_special(save_path: Path) -> None:
+    """Raise output.not_writable where a link, a folder or another thing that is no file has the name."""
+    with contextlib.suppress(OSError):  # nothing there yet, or no way to it
+        _refuse_kind(save_path, save_path.lstat().st_mode)
+
+
+def _refuse_kind(save_path: Path, mode: int) -> None:
+    if stat.S_ISREG(mode):
+        return
+    # A rename would replace the link and leave the file that it points to as it was.
+    found = "a symbolic link" if stat.S_ISLNK(mode) else "a folder" if stat.S_ISDIR(mode) else "no regular file"
+    raise _unfit(f"{save_path} is {found}.", "Name a file, or remove what is there.")
 
 
 def refuse_stray(save_path: Path, root: Path | None) -> None:

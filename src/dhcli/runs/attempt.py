@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from dhcli.disk.lock import output_lock, refuse_locked, refuse_unwritable
-from dhcli.disk.part import PartFile, Replaceable, refuse_stray
+from dhcli.disk.part import PartFile, Replaceable, refuse_special, refuse_stray
 from dhcli.disk.regular import FileStamp
 from dhcli.errors import DhError, as_dh_error
 from dhcli.events import Event, JobDecided, Listener, Progress
@@ -125,7 +125,10 @@ class Attempt:
                 self._holding = False
 
     def preview(self, moved: Callable[[], None] = lambda: None) -> Preview:
-        """What `run` would do, found out without writing anything; `moved` is called at every step."""
+        """What `run` would do, found out without writing anything; `moved` is called at every step.
+
+        What only the run can show is not foreseen: two outputs that turn out to be one file once the first is there.
+        """
         job = self._job
         scope = Scope(stall_timeout_s=self._settings.stall_timeout_s, on_beat=moved)
         try:
@@ -136,13 +139,18 @@ class Attempt:
                 previous = self._previous()
                 self._look_at_output(previous)
                 sources = Sources(job, self._settings, self._record, stack)
-                if not self._foreseeable(sources):
+                watched = not self._foreseeable(sources)
+                if watched:
                     stack.enter_context(scope)
                 reason = self._why(previous, scope, sources)
                 if reason is None:
                     assert previous is not None
                     return Preview(job, "skip", _up_to_date(previous))
                 self._refuse_poison(previous)
+                if self._before is not None and not watched:
+                    stack.enter_context(scope)
+                self._prove_ownership(scope)
+                refuse_special(job.save_path)
                 return Preview(job, "render", reason, self._plan(sources, scope))
         except Exception as error:  # noqa: BLE001 - as in a run, nothing that is wrong with a job leaves it
             found = scope.error or as_dh_error(error, "check")
