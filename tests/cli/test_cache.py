@@ -181,7 +181,18 @@ def test_a_plan_starts_no_ffmpeg_where_all_is_known(
     assert dh("check", str(manifest), "--cache-dir", str(tmp_path / "none")).code != 0, "the probe was needed there"
 
 
-def test_a_folder_that_is_none_is_told(dh: Any, tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    assert f"{tmp_path}/new (not there yet)" in dh("cache", "info", "--cache-dir", str(tmp_path / "new")).out
-    assert "though there is a file" in dh("cache", "info", "--cache-dir", str(tmp_path / "file")).out
+def test_a_folder_that_is_not_there_yet_is_told(dh: Any, tmp_path: Path) -> None:
+    said = dh("cache", "info", "--cache-dir", str(tmp_path / "new"))
+    assert (said.code, f"{tmp_path}/new (not there yet)" in said.out) == (0, True)
+    assert dh("cache", "clear", "--cache-dir", str(tmp_path / "new")).code == 0
+
+
+@pytest.mark.parametrize("verb", ["info", "clear"])
+@pytest.mark.parametrize("below", ["", "cache"])
+def test_a_file_is_no_cache(dh: Any, tmp_path: Path, verb: str, below: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    said = dh("cache", verb, "--cache-dir", str(tmp_path / "file" / below))
+    assert (said.code, said.out) == (74, "")
+    assert "Not a directory" in said.err
+    assert str(tmp_path / "file" / below) in said.err
+    assert (tmp_path / "file").read_text() == "mine"

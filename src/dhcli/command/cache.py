@@ -72,8 +72,7 @@ def _failed(folder: Path | None, what: str, error: OSError) -> Exception:
 def _place(folder: Path | None) -> str:
     if folder is None:
         return "none: there is no home and no DH_CACHE_DIR"
-    found = "" if folder.is_dir() else " (no folder, though there is a file)" if folder.exists() else " (not there yet)"
-    return f"{folder.absolute()}{found}"
+    return f"{folder.absolute()}{'' if folder.exists() else ' (not there yet)'}"
 
 
 def _mib(size: int) -> str:

@@ -253,10 +253,10 @@ class CacheFolder:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(nearest))
 
     def _rooms(self) -> list[Room]:
-        """The rooms that there are."""
+        """The rooms that there are. Raises OSError, also where a file has the folder's name."""
         try:
             root = self._enter((), make=False)
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
             return []
         with closing(root):
             return rooms_in(root)
