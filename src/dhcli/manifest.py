@@ -176,7 +176,8 @@ def _read(
             stream = stdin or (sys.stdin.buffer if sys.stdin else None)
             if stream is None:
                 raise ManifestError("manifest.unreadable", [f"{name}: standard input is closed; give a file"])
-            return None, base, stream.read(limit)
+            waits = _waits_for_somebody(on_disk(name, lambda: _mode(stream)))
+            return None, base, stream.read(limit) if waits else on_disk(name, lambda: stream.read(limit))
         waits = _waits_for_somebody(on_disk(name, source.stat).st_mode)
         data = read(source) if waits else on_disk(name, lambda: read(source))
     except FileNotFoundError as error:
@@ -194,6 +195,14 @@ def _read(
     return path, path.parent, data
 
 
+def _mode(stream: BinaryIO) -> int:
+    """Of what the stream reads; 0 where that is no open file."""
+    try:
+        return os.fstat(stream.fileno()).st_mode
+    except (OSError, ValueError):
+        return 0
+
+
 def _waits_for_somebody(mode: int) -> bool:
-    """A pipe, as of `dh render <(make-manifest)`, or a terminal: whoever writes there may take as long as he likes."""
-    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
+    """A pipe, as of `dh render <(make-manifest)`, a socket or a terminal: who writes may take any time."""
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stat.S_ISCHR(mode)

@@ -6,10 +6,12 @@ in the kernel until its process is killed.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -111,6 +113,17 @@ def dh_on(start_on: Callable[..., subprocess.Popen[str]]) -> Callable[..., Said]
         return Said(process.args, process.returncode, out, err)
 
     return run
+
+
+@pytest.fixture
+def ended() -> Iterator[threading.Event]:
+    """Set at the end of the test, when every thread that waits for a disk ends, too."""
+    end = threading.Event()
+    yield end
+    end.set()
+    for thread in threading.enumerate():
+        if thread.name == "disk":
+            thread.join(LIMIT_S)
 
 
 @pytest.fixture
@@ -270,6 +283,41 @@ def test_a_cache_on_a_dead_disk_ends_its_verbs(verb: str, dh_on: Callable[..., S
     assert str(dead / "cache") in said.stderr
 
 
+class DeadFile(io.FileIO):
+    """A file that was opened before its disk died."""
+
+    end: threading.Event
+
+    def read(self, _: int | None = -1) -> bytes:
+        self.end.wait()
+        return b""
+
+
+def test_a_manifest_on_standard_input_whose_disk_dies(tmp_path: Path, ended: threading.Event) -> None:
+    (tmp_path / "m.yaml").write_text("version: 1\n")
+    with DeadFile(tmp_path / "m.yaml") as file:
+        file.end = ended
+        with pytest.raises(DhError, match=r"No answer from the disk for 0\.2 s: <stdin>"):
+            load_manifest(None, stdin=file, stall_timeout_s=0.2)
+        ended.set()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+def test_a_manifest_that_somebody_sends_slowly_to_standard_input_is_waited_for(kind: str) -> None:
+    ends = [end.detach() for end in socket.socketpair()] if kind == "socket" else list(os.pipe())
+
+    def write() -> None:
+        time.sleep(0.5)  # longer than any disk gets
+        with open(ends[1], "wb") as file:  # noqa: PTH123 - a descriptor
+            file.write(b'{"version": 1, "jobs": [{"audio": a.wav, "video": v.mp4, "save_path": o.mp4}]}')
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    with open(ends[0], "rb") as stdin:  # noqa: PTH123 - a descriptor
+        assert len(load_manifest(None, stdin=stdin, stall_timeout_s=0.2).jobs) == 1
+    writer.join()
+
+
 def test_a_manifest_that_somebody_writes_slowly_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(disk_calls, "STALL_S", 0.2)
     pipe = tmp_path / "m.yaml"
@@ -287,14 +335,9 @@ def test_a_manifest_that_somebody_writes_slowly_is_waited_for(tmp_path: Path, mo
 
 
 @pytest.fixture
-def stuck() -> Any:
+def stuck(ended: threading.Event) -> Callable[..., Any]:
     """A call that does not come back before the test ends."""
-    end = threading.Event()
-    yield lambda *_: end.wait()
-    end.set()
-    for thread in threading.enumerate():
-        if thread.name == "disk":
-            thread.join(LIMIT_S)
+    return lambda *_: ended.wait()
 
 
 def test_a_log_that_stands_still_is_lost_once(
