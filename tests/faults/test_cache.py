@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from dhcli.disk import sections as rooms
@@ -20,6 +22,10 @@ from dhcli.disk.hashes import HashCache
 from dhcli.disk.mark import TAG_BEGIN, TAG_TEXT
 from dhcli.disk.sections import DISK_BLOCK_BYTES, entries_of
 from dhcli.disk.store import Store, key_of
+from dhcli.media.fence import MAX_DURATION_S
+from dhcli.media.info import AudioInfo, VideoInfo
+from dhcli.probes import KIND, Probes, _head, probe_key
+from dhcli.results.result import JobResult
 
 Dh = Callable[..., subprocess.Popen[str]]
 Cache = Callable[..., subprocess.CompletedProcess[str]]
@@ -320,6 +326,61 @@ def test_a_large_cache_on_a_slow_disk_is_asked_for_a_few_files_at_once(
             cache.shares()
     assert sum(looked_at) >= 19
     assert max(looked_at) <= 8, "four are listed, and four are opened"
+
+
+FORGED: dict[str, tuple[type, Callable[[Any], dict[str, Any]]]] = {
+    "samples": (AudioInfo, lambda info: {"samples": info.samples * 3}),
+    "stream of the sound": (AudioInfo, lambda _: {"index": 1}),
+    "stream of the video": (VideoInfo, lambda _: {"index": 1}),
+    "size": (VideoInfo, lambda info: {"width": info.width // 2}),
+    "frames": (
+        VideoInfo,
+        lambda info: {
+            "frames": 2 * info.frames,
+            "duration": 2 * info.duration,
+            "pts": np.arange(2 * info.frames) * (info.pts[1] - info.pts[0]),
+        },
+    ),
+}
+"""What is forged, and how: sane answers, each of which would be the truth about another file."""
+
+
+@pytest.mark.parametrize("what", FORGED)
+def test_a_forged_probe_blames_no_input(
+    render: Callable[..., Any], clip: Path, words: Path, tmp_path: Path, sha256: Callable[[Path], str], what: str
+) -> None:
+    shape, forge = FORGED[what]
+    cache = tmp_path / "cache"
+
+    def run() -> JobResult:
+        result = render(probes=Probes(Store(cache))).result
+        assert isinstance(result, JobResult)
+        return result
+
+    honest = run()
+    assert honest.attempt == 1
+    asked = (shape, sha256(clip if shape is VideoInfo else words), MAX_DURATION_S)
+    true = Probes(Store(cache))._known(shape, asked)
+    assert true is not None
+    wrong = dataclasses.replace(true, **forge(true))
+    pts = wrong.pts.astype("<i8").tobytes() if isinstance(wrong, VideoInfo) else b""
+    Store(cache).put(KIND, probe_key(*asked), _head(wrong), lambda: [pts])
+    assert Probes(Store(cache))._known(shape, asked) is not None, "it is believed"
+    shutil.rmtree(cache / "store" / "track")  # else nobody looks at the video
+    result = run()
+    assert (result.status, result.attempt, len(result.earlier_attempts)) == ("succeeded", 2, 1), result.error
+    assert result.frames.planned == honest.frames.planned
+    assert run().attempt == 1, "the entry is replaced"
+
+
+def test_an_input_that_is_to_blame_is_tried_once_more_at_most(
+    render: Callable[..., Any], fake_ffmpeg: Callable[..., Path], tmp_path: Path
+) -> None:
+    assert render(probes=Probes(Store(tmp_path / "cache")), limit_frames=2).result.status == "succeeded"
+    fake_ffmpeg("decode", "sys.exit(1)", nth=0)
+    for attempt in (2, 2):
+        result = render(probes=Probes(Store(tmp_path / "cache"))).result
+        assert (result.status, result.attempt) == ("failed", attempt)
 
 
 CALLS = (

@@ -1,6 +1,6 @@
 """What probing found out about an input, kept by the hash of its content: an input that is known starts no ffmpeg.
 
-Refusals are not kept: they are found anew each time. How an input is looked at is not known here.
+Refusals are not kept: they are found anew each time. Inputs are looked at by `media.probe`.
 """
 
 from __future__ import annotations
@@ -79,6 +79,8 @@ FORMS: dict[type, type[BaseModel]] = {shape: _form(shape) for shape in (AudioInf
 Info = TypeVar("Info", AudioInfo, VideoInfo)
 _Asked: TypeAlias = tuple[type, str, float]
 """What was asked for, the hash of the content or else the place of the file, and the longest duration allowed."""
+PROBED = ("input.", "audio.", "decode.")
+"""Begin the codes of errors that a wrong answer of the store can end in."""
 PLACE = "at "
 """Begins a place; no hash begins so."""
 
@@ -93,6 +95,10 @@ class Probes:
     def __init__(self, store: Store | None = None) -> None:
         self.store = store if store is not None else Store(None, 0)
         self._recent: dict[_Asked, AudioInfo | VideoInfo] = {}
+        self._stored: set[_Asked] = set()
+        """What the store has answered in this run,"""
+        self._doubted: set[_Asked] = set()
+        """and what it is not to be asked again."""
 
     def knows(self, video_sha256: str | None, audio_sha256: str | None, max_duration_s: float) -> bool:
         """Whether neither input need be looked at."""
@@ -100,6 +106,19 @@ class Probes:
             return False
         video, audio = (VideoInfo, video_sha256, max_duration_s), (AudioInfo, audio_sha256, max_duration_s)
         return self._known(VideoInfo, video) is not None and self._known(AudioInfo, audio) is not None
+
+    def doubt(self, code: str, *contents: str) -> bool:
+        """Whether a job that ended with `code` may owe it to what the store said of these contents, by their hashes.
+
+        An answer can be sane and wrong, in an entry that somebody forged. The next attempt looks at the inputs anew,
+        and what it finds replaces the entry; so it happens once in a run.
+        """
+        doubted = {asked for asked in self._stored if code.startswith(PROBED) and asked[1] in contents}
+        for asked in doubted:
+            self._recent.pop(asked, None)
+        self._stored -= doubted
+        self._doubted |= doubted
+        return bool(doubted)
 
     def video(self, scope: Scope, file: InputFile, sha256: str | None, max_duration_s: float) -> VideoInfo:
         """What `probe_video` says of the file. Raises as that does, and input.changed."""
@@ -122,8 +141,10 @@ class Probes:
     def _known(self, shape: type[Info], asked: _Asked) -> Info | None:
         recent = self._recent.pop(asked, None)
         known = recent if isinstance(recent, shape) else None
-        if known is None and not asked[1].startswith(PLACE):
+        if known is None and not asked[1].startswith(PLACE) and asked not in self._doubted:
             known = _kept(shape, self.store, asked)
+            if known is not None:
+                self._stored.add(asked)
         if known is not None:
             self._remember(asked, known)
         return known

@@ -186,7 +186,13 @@ class Batch:
 
     def _tried_again(self, job: Job, number: int, error: ErrorInfo, record: Record) -> bool:
         """Wait for the next attempt, if there is one: a signal ends the wait, too."""
-        if self._signals.number is not None or not self._policy.retry.allows(error.code, number):
+        if self._signals.number is not None:
+            return False
+        made_from, probes = record.ingredients, self._settings.probes
+        if made_from is not None and probes.doubt(error.code, made_from.video_sha256, made_from.audio_sha256):
+            self._emit(Retrying(job.id, number, error.code, error.message, 0.0))
+            return True
+        if not self._policy.retry.allows(error.code, number):
             return False
         if error.code in HALVED:  # for the rest of the run: the next job would need as much
             used = record.trace.batch or self._settings.batch or BATCH
