@@ -279,13 +279,13 @@ def schema(kind: Annotated[SchemaKind, typer.Argument(help="Which format.")]) ->
     """Print the JSON Schema of a format."""
     from dhcli import events, manifest
     from dhcli.bench.report import bench_schema
-    from dhcli.networks import bundle
+    from dhcli.networks import descriptor
     from dhcli.results import result
 
     schemas: dict[SchemaKind, Callable[[], dict[str, Any]]] = {
         SchemaKind.manifest: manifest.manifest_schema,
         SchemaKind.result: result.result_schema,
-        SchemaKind.model: bundle.model_schema,
+        SchemaKind.model: descriptor.model_schema,
         SchemaKind.event: events.event_schema,
         SchemaKind.bench: bench_schema,
     }

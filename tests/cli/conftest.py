@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from dhcli import cli
+from called import Said, call_dh
 from dhcli.families.dh_base.family import DhBase
 from dhcli.render.models import Models
 
@@ -32,20 +32,6 @@ jobs:
     video: {avatar}
     save_path: three.mp4
 """
-
-
-@dataclass(frozen=True)
-class Said:
-    """How a call ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def last(self) -> str:
-        """The last line on stderr."""
-        return self.err.splitlines()[-1] if self.err else ""
 
 
 Dh = Callable[..., Said]
@@ -73,15 +59,7 @@ def dh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFix
     monkeypatch.setenv("DH_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(Models, "family", lambda *_: dh_base)
 
-    def call(*arguments: str) -> Said:
-        monkeypatch.setattr(sys, "argv", ["dh", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capfd.readouterr()
-        assert isinstance(ended.value.code, int)
-        return Said(ended.value.code, out, err)
-
-    return call
+    return functools.partial(call_dh, monkeypatch, capfd)
 
 
 @pytest.fixture

@@ -10,23 +10,17 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import jsonschema
 import psutil
 import pytest
 
+from called import Said
+
 LIMIT_S = 60.0
 FAST = ("--device", "cpu", "--set", "preset=ultrafast")
 PASSES = ["cold", "warm, 1 of 3", "warm, 2 of 3", "warm, 3 of 3"]
-
-
-class Said(Protocol):
-    """How a call ended."""
-
-    code: int
-    out: str
-    err: str
 
 
 Dh = Callable[..., Said]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -9,13 +10,12 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dhcli import cli
+from called import Said, call_dh
 from dhcli.command.console import People
 from dhcli.disk.lock import lock_path
 from dhcli.disk.names import result_path, working_paths
@@ -31,16 +31,6 @@ from dhcli.runs import attempt, batch
 from dhcli.runs import result_writer as ending
 from dhcli.runs.attempt_record import Record
 from dhcli.runs.batch import Batch
-
-
-@dataclass(frozen=True)
-class Said:
-    """How a call ended."""
-
-    code: int
-    out: str
-    err: str
-
 
 Run = Callable[..., Said]
 Write = Callable[..., Path]
@@ -72,16 +62,8 @@ def dh(here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
     monkeypatch.chdir(here)
     monkeypatch.setattr(Models, "family", lambda *_: dh_base)
 
-    def call(*arguments: str | Path) -> Said:
-        flags = ["--device", "cpu", "--retries", "0", "--limit-frames", "2"]
-        monkeypatch.setattr(sys, "argv", ["dh", "render", *flags, *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capfd.readouterr()
-        assert isinstance(ended.value.code, int)
-        return Said(ended.value.code, out, err)
-
-    return call
+    flags = ("--device", "cpu", "--retries", "0", "--limit-frames", "2")
+    return functools.partial(call_dh, monkeypatch, capfd, "render", *flags)
 
 
 @pytest.fixture

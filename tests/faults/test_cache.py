@@ -22,9 +22,9 @@ from dhcli.disk.hashes import HashCache
 from dhcli.disk.mark import TAG_BEGIN, TAG_TEXT
 from dhcli.disk.sections import DISK_BLOCK_BYTES, entries_of
 from dhcli.disk.store import Store, key_of
-from dhcli.media.fence import MAX_DURATION_S
 from dhcli.media.info import AudioInfo, VideoInfo
-from dhcli.probes import KIND, Probes, _head, probe_key
+from dhcli.media.input_limits import MAX_DURATION_S
+from dhcli.render.probes import KIND, Probes, _head, probe_key
 from dhcli.results.result import JobResult
 
 Dh = Callable[..., subprocess.Popen[str]]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -23,6 +22,7 @@ from typing import Any
 
 import pytest
 
+from called import may_run
 from dhcli.errors import DhError
 from dhcli.events import Event, Summary, Warned
 from dhcli.manifest import load_manifest
@@ -82,8 +82,7 @@ def dead(tmp_path: Path) -> Path:
 def start_on(dead: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Start `dh` where that folder is a dead disk; `dies` is code in which `die()` may be called later instead."""
     prefix = ("unshare", "-Ur", "-m")
-    tried = [*prefix, sys.executable, "-c", f"{MOUNT}mount({str(dead)!r})"]
-    if shutil.which("unshare") is None or subprocess.run(tried, capture_output=True, check=False).returncode:
+    if not may_run(*prefix, sys.executable, "-c", f"{MOUNT}mount({str(dead)!r})"):
         pytest.skip("this machine gives no user namespaces, or no FUSE in them")
 
     started: list[subprocess.Popen[str]] = []

@@ -13,6 +13,8 @@ from typing import Any
 import psutil
 import pytest
 
+from called import may_run
+
 Start = Callable[..., subprocess.Popen[str]]
 Fake = Callable[..., Path]
 Until = Callable[..., bool]
@@ -22,14 +24,7 @@ FIRST = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-pro
 """In a process namespace of its own, as in a container, with or without the rights of root."""
 
 
-def _may_unshare() -> bool:
-    try:
-        return subprocess.run([*FIRST, "true"], capture_output=True, check=False).returncode == 0
-    except FileNotFoundError:
-        return False
-
-
-CONTAINER = pytest.mark.skipif(not _may_unshare(), reason="no process namespace can be made here")
+CONTAINER = pytest.mark.skipif(not may_run(*FIRST, "true"), reason="no process namespace can be made here")
 SLOW = """
 import pathlib, time
 pathlib.Path("{now}").touch()

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from called import may_run
 from dhcli.errors import DhError
 from dhcli.events import JobStarted
 from dhcli.families.dh_base.family import DhBase
@@ -297,13 +298,6 @@ def test_a_system_without_a_shell(render: Render, monkeypatch: pytest.MonkeyPatc
     assert "there is no /nowhere/sh" in error.message
 
 
-def _may_mount() -> bool:
-    try:
-        return subprocess.run([*NO_PROC, "true"], capture_output=True, check=False).returncode == 0
-    except FileNotFoundError:
-        return False
-
-
 NO_PROC = (
     "unshare",
     "--user",
@@ -315,7 +309,7 @@ NO_PROC = (
     "sh",
 )
 """A mount namespace in which /proc is empty, as in a chroot where nobody has mounted it."""
-PROC = pytest.mark.skipif(not _may_mount(), reason="no mount namespace can be made here")
+PROC = pytest.mark.skipif(not may_run(*NO_PROC, "true"), reason="no mount namespace can be made here")
 
 
 @PROC
@@ -353,14 +347,7 @@ AS_STRANGER = (
 """Who may read what belongs to others, as the folder of a test, and may not exceed limits."""
 
 
-def _may_be_stranger() -> bool:
-    try:
-        return subprocess.run([*AS_STRANGER, "true"], capture_output=True, check=False).returncode == 0
-    except FileNotFoundError:
-        return False
-
-
-LIMITED = pytest.mark.skipif(not _may_be_stranger(), reason="only root can become another user")
+LIMITED = pytest.mark.skipif(not may_run(*AS_STRANGER, "true"), reason="only root can become another user")
 
 
 @LIMITED

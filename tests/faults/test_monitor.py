@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from called import may_run
 from dhcli.events import Event, JobFinished
 from dhcli.reports import Reports, Wanted
 from dhcli.reports.metrics_file import read_metrics
@@ -29,10 +30,7 @@ ROOM = MemoryLimit(Path("/group"), 1000 << 20, 500 << 20)
 def own_mounts() -> tuple[str, ...]:
     """A command prefix under which a test may mount."""
     prefix = ("unshare", "-Ur", "-m")
-    if (
-        shutil.which("unshare") is None
-        or subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode
-    ):
+    if not may_run(*prefix, "true"):
         pytest.skip("this machine gives no user namespaces")
     return prefix
 

@@ -14,7 +14,8 @@ import pytest
 from dhcli.errors import DhError
 from dhcli.jobs import strict_yaml
 from dhcli.networks import bundle
-from dhcli.networks.bundle import available_models, load_bundle, model_schema
+from dhcli.networks.bundle import available_models, load_bundle
+from dhcli.networks.descriptor import model_schema
 from dhcli.networks.network import Device
 
 MakeNetwork = Callable[..., bytes]

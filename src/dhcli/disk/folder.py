@@ -194,8 +194,6 @@ class CacheFolder:
 
         `but` is about to be replaced and does not count. Bytes that the rest takes. Raises OSError.
         """
-        if self.path is None:
-            raise FileNotFoundError(errno.ENOENT, NO_FOLDER)
         rooms = [room for room in self._all_rooms() if room != HASHES]
         found = [one for room in rooms for one in self._in_parts(self._found(room))]
         self._sweep(found)
@@ -229,15 +227,8 @@ class CacheFolder:
     def _in_parts(self, files: Iterable[Found], done: Callable[[Found], bool] = lambda _: True) -> Iterator[Found]:
         """Those of the files for which `done` is true, which may touch the disk, too; `AT_ONCE` of them in a call."""
         left = iter(files)
-
-        def look() -> tuple[bool, list[Found]]:
-            part = [*itertools.islice(left, AT_ONCE)]
-            return len(part) == AT_ONCE, [one for one in part if done(one)]
-
-        more = True
-        while more:
-            more, found = self.ask(look)
-            yield from found
+        while part := self.ask(lambda: [(file, done(file)) for file in itertools.islice(left, AT_ONCE)]):
+            yield from (file for file, is_done in part if is_done)
 
     def _counts(self, found: Found) -> bool:
         return not found.temporary and self._is_ours(found)

@@ -15,77 +15,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, BinaryIO, Literal
+from typing import BinaryIO
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-
-from dhcli.disk.regular import open_regular, read_regular
+from dhcli.disk.regular import open_regular
 from dhcli.errors import DhError
-from dhcli.jobs import strict_yaml
-from dhcli.networks.network import MOST_BYTES, Device, Network, TensorInfo, open_network
+from dhcli.networks.descriptor import DESCRIPTOR, NAME, TensorEntry, corrupt, read_descriptor, unreadable
+from dhcli.networks.network import Device, Network, TensorInfo, open_network
 
-DESCRIPTOR = "model.yaml"
-DESCRIPTOR_BYTES = 1 << 20
-"""A descriptor is about 3 kB; more is something else under its name."""
-SCHEMA_VERSION = 1
 HASH_BLOCK_BYTES = 1 << 20
 ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR})
-UNFIT = frozenset({errno.EISDIR, errno.EINVAL, errno.EFBIG})
-"""Something is there, but it is no file, or no file of that size."""
-VERSION = re.compile(r"[0-9]{1,9}")
-NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
-
-
-def _number(text: Any) -> Any:
-    """Every scalar of the YAML reader is text."""
-    return int(text) if isinstance(text, str) and text.isdecimal() else text
-
-
-Name = Annotated[str, Field(pattern=f"^{NAME}$")]
-Size = Annotated[int | str, BeforeValidator(_number)]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class TensorEntry(_Strict):
-    dtype: Literal["float16", "float32", "float64", "int32", "int64", "uint8", "bool"] = Field(
-        description="Type of the numbers."
-    )
-    shape: tuple[Size, ...] = Field(description="Sizes; a word stands for a size that is free, like the batch.")
-
-
-class NetworkEntry(_Strict):
-    inputs: dict[str, TensorEntry] = Field(min_length=1, description="Every input that the network has, by its name.")
-    outputs: dict[str, TensorEntry] = Field(min_length=1, description="The outputs that the family uses, by name.")
-
-
-class FileEntry(_Strict):
-    path: Name = Field(description="File name inside the bundle's folder.")
-    bytes: int = Field(gt=0, le=MOST_BYTES, description="Size of the file.")
-    sha256: str = Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of the file, in hex.")
-
-
-class Descriptor(_Strict):
-    """A model.yaml as it is written."""
-
-    model_config = ConfigDict(title="dh model bundle")
-
-    schema_version: Annotated[Literal[1], BeforeValidator(_number)] = Field(description="Version of this format.")
-    name: Name = Field(description="Name of the model, the same as its folder's.")
-    family: str = Field(pattern="^[a-z][a-z0-9_]*$", description="Which code in dh knows what the networks mean.")
-    version: str = Field(min_length=1, description="Version of the model.")
-    licence: str = Field(min_length=1, description="SPDX expression of the licence of all files together.")
-    description: str = Field(description="One sentence for people who choose a model.")
-    files: dict[Name, FileEntry] = Field(min_length=1, description="The files by their role in the family.")
-    networks: dict[Name, NetworkEntry] = Field(description="Inputs and outputs of those files that are networks.")
-
-    @model_validator(mode="after")
-    def _networks_are_files(self) -> Descriptor:
-        if unknown := sorted(set(self.networks) - set(self.files)):
-            raise ValueError(f"networks without a file: {', '.join(unknown)}")
-        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,11 +174,6 @@ def check_network(network: Network, spec: NetworkSpec) -> None:
         )
 
 
-def model_schema() -> dict[str, Any]:
-    """JSON Schema of model.yaml."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Descriptor.model_json_schema()}
-
-
 def _shapes_agree(want: tuple[int | str, ...], have: tuple[int | str, ...]) -> bool:
     """A free size may be fixed by nobody but the caller: a network with a fixed batch cannot take "n"."""
     return len(want) == len(have) and all(
@@ -255,12 +188,12 @@ def _is_there(folder: Path) -> bool:
     except OSError as error:
         if error.errno in ABSENT:
             return False
-        raise _unreadable(folder, error) from error
+        raise unreadable(folder, error) from error
     return True
 
 
 def _load(folder: Path) -> Bundle:
-    descriptor = _descriptor(folder / DESCRIPTOR)
+    descriptor = read_descriptor(folder / DESCRIPTOR)
     files = {role: BundleFile(folder / file.path, file.sha256, file.bytes) for role, file in descriptor.files.items()}
     for file in files.values():
         with _opened(file):
@@ -282,37 +215,6 @@ def _load(folder: Path) -> Bundle:
     )
 
 
-def _descriptor(path: Path) -> Descriptor:
-    try:
-        data = read_regular(path, DESCRIPTOR_BYTES, "descriptor")
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    try:
-        written = strict_yaml.plain(strict_yaml.load(data, path.name))
-    except strict_yaml.StrictYamlError as error:
-        raise _corrupt(path, "; ".join(error.problems)) from error
-    version = written.get("schema_version") if isinstance(written, dict) else None
-    if isinstance(version, str) and VERSION.fullmatch(version) and int(version) > SCHEMA_VERSION:
-        raise DhError(
-            "model.incompatible",
-            f"{path}: written for a newer dh (format {version}; this one reads {SCHEMA_VERSION}).",
-            hint="Use a newer dh.",
-        )
-    try:
-        descriptor = Descriptor.model_validate(written)
-    except ValidationError as error:
-        raise _corrupt(path, "; ".join(_problems(error))) from error
-    if descriptor.name != path.parent.name:
-        raise _corrupt(path, f"it is the descriptor of '{descriptor.name}', not of '{path.parent.name}'")
-    return descriptor
-
-
-def _problems(error: ValidationError) -> Iterable[str]:
-    for problem in error.errors(include_url=False):
-        where = ".".join(map(str, problem["loc"]))
-        yield f"{where}: {problem['msg']}" if where else problem["msg"]
-
-
 def _tensors(entries: Mapping[str, TensorEntry]) -> tuple[TensorInfo, ...]:
     return tuple(TensorInfo(name, entry.shape, entry.dtype) for name, entry in entries.items())
 
@@ -328,15 +230,15 @@ def _opened(file: BundleFile) -> Iterator[BinaryIO]:
         with os.fdopen(open_regular(file.path), "rb") as stream:
             size = os.fstat(stream.fileno()).st_size
             if size != file.bytes:
-                raise _corrupt(file.path, f"it has {size} bytes, not {file.bytes}{_looks_like(stream.read(512))}")
+                raise corrupt(file.path, f"it has {size} bytes, not {file.bytes}{_looks_like(stream.read(512))}")
             yield stream
     except OSError as error:
-        raise _unreadable(file.path, error) from error
+        raise unreadable(file.path, error) from error
 
 
 def _compare(file: BundleFile, found: str, data: bytes) -> None:
     if found != file.sha256:
-        raise _corrupt(file.path, f"its SHA-256 is {found}, not {file.sha256}{_looks_like(data)}")
+        raise corrupt(file.path, f"its SHA-256 is {found}, not {file.sha256}{_looks_like(data)}")
 
 
 def _looks_like(data: bytes) -> str:
@@ -349,16 +251,3 @@ def _looks_like(data: bytes) -> str:
     if start.startswith((b"<!doctype", b"<html")):
         return "; it is a web page, not the file that was to be downloaded"
     return ""
-
-
-def _unreadable(path: Path, error: OSError) -> DhError:
-    found = error.strerror or type(error).__name__
-    if error.errno in UNFIT:
-        return _corrupt(path, found)
-    return DhError("model.missing", f"{path}: {found}.", hint="Install the model again, or put the file back.")
-
-
-def _corrupt(path: Path, found: str) -> DhError:
-    return DhError(
-        "model.corrupt", f"{path}: {found}.", hint="Install the model again; `dh models verify` lists its files."
-    )
