@@ -27,11 +27,11 @@ from dhcli.disk.memory import memory_file
 from dhcli.families.dh_base.family import DhBase
 from dhcli.jobs.options import JobOptions
 from dhcli.media import y4m
-from dhcli.media.ffmpeg import InputFile
 from dhcli.media.info import frame_format
+from dhcli.media.input_file import InputFile
 from dhcli.media.probe import probe_audio, probe_video
 from dhcli.media.reader import decode_argv, read_frames
-from dhcli.media.writer import audio_argv, encode_argv
+from dhcli.media.writer import Encoding, Sound, audio_argv, encode_argv
 from dhcli.networks.batch_size import BATCH
 from dhcli.networks.bundle import load_bundle
 from dhcli.networks.model import Model
@@ -67,19 +67,12 @@ def floors(size: Size | None) -> dict[str, Floor]:
         frames = stack.enter_context(os.fdopen(memory_file(), "w+b"))
         frames.write(y4m.header(fmt))
         for frame in read_frames(scope, video, info, fmt, count=count):
-            frames.writelines(y4m.pieces(frame))
+            frames.writelines(y4m.buffers(frame))
         frames.flush()
         *decode, to = decode_argv(video, info)
-        voice = audio_argv(audio, sound, options.audio_codec, None, count / fmt.fps)
-        encode = encode_argv(
-            fmt,
-            f"file:{folder}/out.mp4",
-            encoder=options.encoder,
-            crf=options.crf,
-            preset=options.preset,
-            threads=0,
-            audio=voice,
-        )
+        voice = audio_argv(Sound(audio, sound, options.audio_codec, duration=count / fmt.fps))
+        encoding = Encoding(options.encoder, options.crf, options.preset)
+        encode = encode_argv(fmt, f"file:{folder}/out.mp4", encoding, voice)
 
         def encoded() -> None:
             frames.seek(0)

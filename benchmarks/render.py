@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from dhcli.media.ffmpeg import find_ffmpeg
+from dhcli.media.ffmpeg_program import find_ffmpeg
 
 MEDIA = Path(__file__).parents[1] / "examples/media"
 SHORT_S = 20

@@ -17,7 +17,7 @@ from hypothesis import settings
 
 from dhcli.disk import store
 from dhcli.families.dh_base.family import DhBase
-from dhcli.media.ffmpeg import find_ffmpeg
+from dhcli.media.ffmpeg_program import find_ffmpeg
 from dhcli.networks.bundle import load_bundle
 from dhcli.networks.model import Model
 from dhcli.networks.network import Device

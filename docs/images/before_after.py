@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from dhcli.media.ffmpeg import find_ffmpeg
+from dhcli.media.ffmpeg_program import find_ffmpeg
 
 ROOT = Path(__file__).parents[2]
 AVATAR, SPEECH = ROOT / "examples/media/avatar.mp4", ROOT / "examples/media/speech.wav"

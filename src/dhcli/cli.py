@@ -155,9 +155,9 @@ def render(
     )
     from dhcli.reports import JUNIT, METRICS, Reports, Wanted, is_command
     from dhcli.results.resume import in_order
-    from dhcli.runs.batch import Batch, Policy
+    from dhcli.runs.batch import Batch
     from dhcli.runs.retry import Retry
-    from dhcli.runs.settings import Settings
+    from dhcli.runs.settings import Policy, Settings
 
     if on_finish is not None and not is_command(on_finish):
         usage("--on-finish: expected a command")

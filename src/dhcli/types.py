@@ -90,7 +90,7 @@ class Frame:
     def copy(self) -> Frame:
         return Frame(self.index, self.data.copy())
 
-    def sealed(self) -> Frame:
+    def read_only(self) -> Frame:
         """The frame itself, its memory read-only from now on, because it is shown again."""
         self.data.flags.writeable = False
         return self

@@ -15,7 +15,7 @@ import pytest
 from dhcli.command import preview
 from dhcli.disk.lock import output_lock
 from dhcli.errors import EXIT_CODES
-from dhcli.media.ffmpeg import find_ffmpeg
+from dhcli.media.ffmpeg_program import find_ffmpeg
 
 WRONG = [
     (["rendr"], "dh: No such command 'rendr'"),

@@ -27,9 +27,8 @@ from dhcli.render.models import Models
 from dhcli.reports import JUNIT, metrics_file, replaceable, reports
 from dhcli.reports.log_file import LogFile
 from dhcli.reports.on_finish import OnFinish
-from dhcli.runs import attempt, batch
-from dhcli.runs import result_writer as ending
-from dhcli.runs.attempt_record import Record
+from dhcli.runs import attempt, batch, result_writer
+from dhcli.runs.attempt_record import AttemptRecord
 from dhcli.runs.batch import Batch
 
 Run = Callable[..., Said]
@@ -497,8 +496,8 @@ def for_job_a(real: Callable[..., Any], of: Callable[..., str]) -> Callable[...,
 
 
 BUGS: dict[str, tuple[Any, str, Callable[..., str] | None]] = {
-    "result": (ending, "write_result", lambda path, *_: path.name.partition(".")[0]),
-    "record": (Record, "result", lambda record, *_: record.job.id),
+    "result": (result_writer, "write_result", lambda path, *_: path.name.partition(".")[0]),
+    "record": (AttemptRecord, "result", lambda record, *_: record.job.id),
     "lock": (attempt, "output_lock", lambda path: path.stem),
     "job": (Batch, "_attempt", lambda _, job, *__: job.id),
     "junit": (reports, "junit_xml", None),

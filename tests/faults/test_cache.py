@@ -360,12 +360,12 @@ def test_a_forged_probe_blames_no_input(
     honest = run()
     assert honest.attempt == 1
     asked = (shape, sha256(clip if shape is VideoInfo else words), MAX_DURATION_S)
-    true = Probes(Store(cache))._known(shape, asked)
+    true = Probes(Store(cache))._stored(shape, asked)
     assert true is not None
     wrong = dataclasses.replace(true, **forge(true))
     pts = wrong.pts.astype("<i8").tobytes() if isinstance(wrong, VideoInfo) else b""
     Store(cache).put(KIND, probe_key(*asked), _head(wrong), lambda: [pts])
-    assert Probes(Store(cache))._known(shape, asked) is not None, "it is believed"
+    assert Probes(Store(cache))._stored(shape, asked) is not None, "it is believed"
     shutil.rmtree(cache / "store" / "track")  # else nobody looks at the video
     result = run()
     assert (result.status, result.attempt, len(result.earlier_attempts)) == ("succeeded", 2, 1), result.error

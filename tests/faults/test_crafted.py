@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from dhcli.media.ffmpeg import find_ffmpeg
+from dhcli.media.ffmpeg_program import find_ffmpeg
 
 Ffmpeg = Callable[..., None]
 
@@ -212,7 +212,7 @@ def test_a_reference_inside_honest_media_is_not_followed(
 
 
 def test_the_disguises_are_real(disguised: Path) -> None:
-    """Without the fence the content of the subtitle decides what it is, and the alias is followed where that is on."""
+    """Without the limits on inputs, the content of the subtitle decides what it is, and the alias is followed."""
     assert "Subtitle: subrip" in description(disguised / "spoken.avi")
     here = movie_elsewhere((disguised / "own.mov").read_bytes(), disguised / "own.mov")
     (disguised / "here.mov").write_bytes(here)

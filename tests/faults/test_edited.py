@@ -21,7 +21,7 @@ from dhcli.disk.store import Store
 from dhcli.errors import DhError
 from dhcli.events import Event, Progress
 from dhcli.manifest import single_job
-from dhcli.media.ffmpeg import InputFile
+from dhcli.media.input_file import InputFile
 from dhcli.render.models import Models
 from dhcli.render.probes import Probes
 from dhcli.results.result import JobResult, read_result

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from dhcli.errors import DhError
-from dhcli.media.ffmpeg import InputFile
 from dhcli.media.info import frame_format
+from dhcli.media.input_file import InputFile
 from dhcli.media.probe import probe_audio, probe_video
 from dhcli.media.reader import read_frames
 from dhcli.runtime.scope import Scope

@@ -266,7 +266,7 @@ def test_a_disk_that_does_not_answer_is_a_stall_of_the_commit(
         ("lock._try_lock", None),
         ("lock._is_at", None),
         ("attempt.read_result", "run"),
-        ("attempt.Sources.open", "start"),
+        ("attempt.JobInputs.open", "start"),
         ("attempt.PartFile.__init__", "start"),
         ("hashes.HashCache.known", "hash"),
     ],

@@ -14,12 +14,15 @@ import psutil
 import pytest
 
 from dhcli.errors import DhError
-from dhcli.media import input_limits as fence
-from dhcli.media.ffmpeg import InputFile, find_ffmpeg, running
+from dhcli.media import input_limits
+from dhcli.media.ffmpeg import running
+from dhcli.media.ffmpeg_program import find_ffmpeg
 from dhcli.media.info import frame_format
+from dhcli.media.input_file import InputFile
 from dhcli.media.probe import probe_audio, probe_video
 from dhcli.media.reader import read_frames
 from dhcli.media.writer import encode_bytes
+from dhcli.runtime.child import Command
 from dhcli.runtime.scope import Scope
 from dhcli.types import FrameFormat
 
@@ -111,10 +114,10 @@ def test_every_child_has_the_kernels_limits(clip: Path, tmp_path: Path, monkeypa
     program.write_text(f"#!{sys.executable} -IS\nimport os\nos.read(0, 1)\nwhile True: os.write(1, b'0' * 65536)\n")
     program.chmod(0o755)
     monkeypatch.setenv("DH_FFMPEG", str(program))
-    with Scope() as scope, running(scope, "probe", [find_ffmpeg(), "-i", str(clip)]) as child:
+    with Scope() as scope, running(scope, "probe", Command([find_ffmpeg(), "-i", str(clip)])) as child:
         limits = {which: resource.prlimit(child.pid, which)[0] for which in (resource.RLIMIT_DATA, resource.RLIMIT_CPU)}
         assert 0 < limits[resource.RLIMIT_DATA] < psutil.virtual_memory().total
-        assert limits[resource.RLIMIT_CPU] == fence.CPU_BASE_S
+        assert limits[resource.RLIMIT_CPU] == input_limits.CPU_BASE_S
         assert resource.prlimit(child.pid, resource.RLIMIT_CORE)[0] == 0
     assert resource.getrlimit(resource.RLIMIT_CORE) != (0, 0), "ours stay as they are"
 
@@ -124,7 +127,9 @@ def test_a_child_that_spins_is_ended_by_the_kernel(
     clip: Path, fake_ffmpeg: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_ffmpeg("list", "spin()")
-    monkeypatch.setattr("dhcli.media.ffmpeg.confine", lambda pid, *_: fence.confine(pid, 1))
+    monkeypatch.setattr(
+        "dhcli.media.ffmpeg.confine", lambda pid, *_: input_limits.confine(pid, input_limits.ChildLimits(1))
+    )
     error = code_of(probe_video, clip)
     assert error.code == "decode.failed"
     assert "SIGXCPU" in error.message
@@ -146,7 +151,7 @@ def test_a_child_that_eats_memory_gets_no_more(
         "open(MARK + '.held', 'w').write(str(len(held)))\n"
         "sys.exit(1)",
     )
-    monkeypatch.setattr(fence, "MEMORY_SHARE", (256 << 20) / psutil.virtual_memory().total)
+    monkeypatch.setattr(input_limits, "MEMORY_SHARE", (256 << 20) / psutil.virtual_memory().total)
     code_of(probe_video, clip)
     assert 10 < int(Path(f"{mark}.held").read_text()) < 300
 
@@ -197,9 +202,9 @@ def test_the_limit_of_an_output_grows_with_its_plan(words: Path) -> None:
 
 @LINUX
 def test_a_lower_limit_of_the_user_stays(clip: Path) -> None:
-    with Scope() as scope, running(scope, "probe", [find_ffmpeg(), "-i", str(clip)]) as child:
+    with Scope() as scope, running(scope, "probe", Command([find_ffmpeg(), "-i", str(clip)])) as child:
         resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
-        fence.confine(child.pid, None, 5000)
+        input_limits.confine(child.pid, input_limits.ChildLimits(None, 5000))
         assert resource.prlimit(child.pid, resource.RLIMIT_FSIZE) == (1000, resource.RLIM_INFINITY)
 
 

@@ -278,7 +278,7 @@ def test_a_parent_that_ignores_the_end_of_children(dh: Start, stored: Callable[[
 
 
 def test_a_sandbox_that_forbids_limits(render: Render, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The fence of options and the watchdog remain."""
+    """ffmpeg's own options and the watchdog remain."""
     asked = []
 
     def forbidden(*_: Any) -> None:
@@ -291,7 +291,7 @@ def test_a_sandbox_that_forbids_limits(render: Render, monkeypatch: pytest.Monke
 
 
 def test_a_system_without_a_shell(render: Render, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("dhcli.runtime.child", "dhcli.media.ffmpeg"):
+    for module in ("dhcli.runtime.child", "dhcli.media.ffmpeg_program"):
         monkeypatch.setattr(f"{module}.GUARD", ("/nowhere/sh", "-c", "true"))
     error = render().result.error
     assert error.code == "env.ffmpeg_unusable"

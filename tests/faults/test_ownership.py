@@ -16,10 +16,10 @@ from dhcli.events import Event, JobFinished
 from dhcli.manifest import single_job
 from dhcli.render.models import Models
 from dhcli.results.result import read_result
-from dhcli.runs.attempt import Attempt
-from dhcli.runs.batch import Batch, Policy
+from dhcli.runs.batch import Batch
+from dhcli.runs.output_file import OutputFile
 from dhcli.runs.retry import Retry
-from dhcli.runs.settings import Settings
+from dhcli.runs.settings import Policy, Settings
 
 Render = Callable[..., Any]
 PRECIOUS = b"precious"
@@ -125,13 +125,13 @@ def change(path: Path, how: str) -> None:
 def test_a_part_that_is_changed_after_it_was_read_back_is_not_put_in_place(
     render: Render, monkeypatch: pytest.MonkeyPatch, content: Callable[[], list[str]], how: str
 ) -> None:
-    real = Attempt._commit
+    real = OutputFile.replace
 
-    def changed(attempt: Attempt, part: PartFile, *args: Any) -> None:
+    def changed(output: OutputFile, part: PartFile, *args: Any) -> None:
         change(part.path, how)
-        real(attempt, part, *args)
+        real(output, part, *args)
 
-    monkeypatch.setattr(Attempt, "_commit", changed)
+    monkeypatch.setattr(OutputFile, "replace", changed)
     result = render(limit_frames=2).result
     if how == "times alone":
         assert result.status == "succeeded"

@@ -13,7 +13,7 @@ import pytest
 
 from dhcli.errors import DhError
 from dhcli.media.verify import verify_output
-from dhcli.media.writer import VideoWriter
+from dhcli.media.writer import Encoding, VideoWriter
 from dhcli.runtime.scope import Scope
 from dhcli.types import Frame, FrameFormat
 
@@ -95,7 +95,7 @@ def written(path: Path, scope: Scope, fmt: FrameFormat, frames: list[Frame], **o
     """Encode the frames; what comes back is their thumbnails."""
     fd = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC)
     try:
-        with VideoWriter(scope, path, fd, fmt, **options) as writer:
+        with VideoWriter(scope, path, fd, fmt, Encoding(**options)) as writer:
             for frame in frames:
                 writer.write(frame)
             writer.finish()

@@ -14,10 +14,11 @@ import pytest
 
 from dhcli.errors import DhError
 from dhcli.media import writer
-from dhcli.media.ffmpeg import InputFile
-from dhcli.media.ffmpeg_errors import encode_failure
+from dhcli.media.ffmpeg_errors import encode_error
+from dhcli.media.input_file import InputFile
 from dhcli.media.input_limits import MAX_PIXELS
 from dhcli.media.probe import probe_audio, probe_video
+from dhcli.runtime.child import Command
 from dhcli.runtime.scope import Scope
 from dhcli.types import F64
 
@@ -234,6 +235,6 @@ def test_a_scan_that_obeys_a_signal_is_no_short_video(fake_ffmpeg: Fake, render:
 def test_a_warning_is_no_reason(lines: list[str], said: str) -> None:
     program = f"import sys; sys.stderr.write({chr(10).join(lines)!r}); sys.exit(1)"
     with Scope() as scope:
-        child = scope.spawn("encode", [sys.executable, "-c", program])
-        error = encode_failure(child, child.wait(), "it ended")
+        child = scope.spawn("encode", Command([sys.executable, "-c", program]))
+        error = encode_error(child, child.wait(), "it ended")
     assert error.message == f"it ended; ffmpeg: {said}"

@@ -23,12 +23,13 @@ from dhcli.command.preview import preview
 from dhcli.disk.hashes import HashCache
 from dhcli.events import Event, JobDecided, JobFinished, JobPlanned, Progress, Summary
 from dhcli.manifest import load_manifest
-from dhcli.media.ffmpeg import InputFile, find_ffmpeg
+from dhcli.media.ffmpeg_program import find_ffmpeg
+from dhcli.media.input_file import InputFile
 from dhcli.networks.network import Device
 from dhcli.render.models import Models
 from dhcli.results.result import JobResult, read_result
-from dhcli.runs.batch import Batch, Policy
-from dhcli.runs.settings import Settings
+from dhcli.runs.batch import Batch
+from dhcli.runs.settings import Policy, Settings
 from dhcli.runtime.scope import Scope
 
 FakeFfmpeg = Callable[..., Path]

@@ -26,9 +26,9 @@ from dhcli.networks.network import Device
 from dhcli.render.models import Models
 from dhcli.reports.log_file import LogFile
 from dhcli.results.result import JobResult, read_result
-from dhcli.runs.batch import Batch, Policy
+from dhcli.runs.batch import Batch
 from dhcli.runs.retry import FailureLimit, Retry
-from dhcli.runs.settings import Settings
+from dhcli.runs.settings import Policy, Settings
 from dhcli.stages.align import YuvMatrix
 
 FakeFfmpeg = Callable[..., Path]

@@ -15,7 +15,8 @@ import pytest
 
 from dhcli.disk.part import PartFile
 from dhcli.errors import DhError
-from dhcli.media.ffmpeg import InputFile, find_ffmpeg
+from dhcli.media.ffmpeg_program import find_ffmpeg
+from dhcli.media.input_file import InputFile
 
 Ffmpeg = Callable[..., None]
 CANARY = "canary-7f3a"

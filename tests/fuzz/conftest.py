@@ -19,13 +19,13 @@ import pytest
 
 from dhcli.families.dh_base.family import DhBase
 from dhcli.manifest import single_job
-from dhcli.media.ffmpeg import find_ffmpeg
+from dhcli.media.ffmpeg_program import find_ffmpeg
 from dhcli.networks.network import Device
 from dhcli.render.models import Models
 from dhcli.results.result import JobResult, read_result
-from dhcli.runs.batch import Batch, Policy
+from dhcli.runs.batch import Batch
 from dhcli.runs.retry import Retry
-from dhcli.runs.settings import Settings
+from dhcli.runs.settings import Policy, Settings
 
 FRAMES = 10
 NEVER = frozenset({"internal.bug", "stalled", "job.timeout"})

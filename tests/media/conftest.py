@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from dhcli.media.audio import read_waveform
-from dhcli.media.ffmpeg import InputFile, find_ffmpeg
+from dhcli.media.ffmpeg_program import find_ffmpeg
 from dhcli.media.info import AudioInfo, VideoInfo, frame_format
+from dhcli.media.input_file import InputFile
 from dhcli.media.probe import probe_audio, probe_video
 from dhcli.media.reader import read_frames
 from dhcli.runtime.scope import Scope

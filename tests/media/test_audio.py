@@ -12,8 +12,8 @@ import pytest
 from dhcli.errors import DhError
 from dhcli.jobs.options import Trim
 from dhcli.media.audio import KEPT_SAMPLES, Repeatable, read_waveform
-from dhcli.media.ffmpeg import InputFile
 from dhcli.media.info import AudioInfo
+from dhcli.media.input_file import InputFile
 from dhcli.runtime.scope import Scope
 from dhcli.types import F32
 

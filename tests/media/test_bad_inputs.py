@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from dhcli.errors import DhError
-from dhcli.media.ffmpeg import InputFile
 from dhcli.media.info import AudioInfo, VideoInfo, frame_format
+from dhcli.media.input_file import InputFile
 from dhcli.media.reader import read_frames
 from dhcli.runtime.scope import Scope, Stopped
 

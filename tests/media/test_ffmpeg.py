@@ -15,12 +15,13 @@ from dhcli.errors import DhError
 from dhcli.jobs.options import Trim
 from dhcli.media import ffmpeg_errors as failure
 from dhcli.media.audio import waveform_argv
-from dhcli.media.ffmpeg import InputFile, ffmpeg_encoders, ffmpeg_version, find_ffmpeg
+from dhcli.media.ffmpeg_program import ffmpeg_encoders, ffmpeg_version, find_ffmpeg
 from dhcli.media.info import AudioInfo, VideoInfo
+from dhcli.media.input_file import InputFile
 from dhcli.media.input_limits import CODECS, FORMATS
 from dhcli.media.listing import parse_listing, parse_picture
 from dhcli.media.reader import decode_argv, filters
-from dhcli.media.writer import LARGE_FRAMES, audio_argv, encode_argv
+from dhcli.media.writer import LARGE_FRAMES, Encoding, Sound, audio_argv, encode_argv
 from dhcli.types import Colour, FrameFormat
 
 FENCE = [
@@ -117,9 +118,9 @@ def test_waveform_command_line(clip: Path, ffmpeg: str) -> None:
 def test_encoder_command_line(clip: Path, ffmpeg: str) -> None:
     fmt = FrameFormat(96, 64, Fraction(30000, 1001), colour=Colour("tv", "bt709"))
     with InputFile(clip, "audio") as file:
-        sound = audio_argv(file, AudioInfo(1, "aac", "mov", 48000, 1, 48000), "auto", None, Fraction(2))
+        sound = audio_argv(Sound(file, AudioInfo(1, "aac", "mov", 48000, 1, 48000), duration=Fraction(2)))
         url = f"file:/proc/self/fd/{file.fd}"
-    argv = encode_argv(fmt, "file:out", encoder="libx264", crf=18, preset="veryfast", threads=2, audio=sound)
+    argv = encode_argv(fmt, "file:out", Encoding("libx264", 18, "veryfast", threads=2), sound)
     assert argv == [
         *(*base(ffmpeg), "-protocol_whitelist", "pipe"),
         *("-thread_queue_size", "1", "-f", "yuv4mpegpipe", "-r", "30000/1001", "-i", "pipe:0", *FENCE, "-i", url),
@@ -138,7 +139,7 @@ def test_encoder_command_line(clip: Path, ffmpeg: str) -> None:
 )
 def test_memory_is_spared_with_large_frames_only(height: int, encoder: str, spared: bool) -> None:
     fmt = FrameFormat(height * 16 // 9, height, Fraction(25))
-    argv = encode_argv(fmt, "file:out", encoder=encoder, crf=18, preset="veryfast", threads=0)
+    argv = encode_argv(fmt, "file:out", Encoding(encoder))
     assert (LARGE_FRAMES in argv) is spared
     assert f"tile=1x{8 if height == 2160 else 4}" in argv
 
@@ -151,7 +152,7 @@ def test_no_playlist_is_among_the_formats() -> None:
     assert len(names) == len(set(names))
 
 
-def test_every_codec_of_the_fence_is_named_once_and_most_are_there() -> None:
+def test_every_allowed_codec_is_named_once_and_most_are_there() -> None:
     names = CODECS.split(",")
     listing = subprocess.run([find_ffmpeg(), "-v", "error", "-decoders"], capture_output=True, text=True, check=True)
     known = set(re.findall(r"^ [VAS][F.][S.][X.][B.][D.] (\w[\w-]*)", listing.stdout, re.MULTILINE))

@@ -15,10 +15,9 @@ import pytest
 
 from dhcli.disk.scratch import Scratch
 from dhcli.errors import DhError
-from dhcli.media import frame_store as spool
-from dhcli.media import playback
-from dhcli.media.ffmpeg import InputFile
+from dhcli.media import frame_store, playback
 from dhcli.media.info import VideoInfo, frame_format
+from dhcli.media.input_file import InputFile
 from dhcli.media.playback import play
 from dhcli.media.reader import read_frames
 from dhcli.runtime.scope import Scope
@@ -65,7 +64,7 @@ def test_order_is_that_of_source_index(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if on_disk:
-        monkeypatch.setattr(spool, "MEMORY_BYTES", 0)
+        monkeypatch.setattr(frame_store, "MEMORY_BYTES", 0)
     whole = decode(short)
     assert whole.info.frames == 12
     got = played(scope, short, whole, count, loop, room)
@@ -156,7 +155,7 @@ def test_where_the_disk_grants_no_room_the_video_is_decoded_again(
         raise OSError(why, os.strerror(why))
 
     whole = decode(short)
-    monkeypatch.setattr(spool, "MEMORY_BYTES", 3 * FRAME_BYTES)
+    monkeypatch.setattr(frame_store, "MEMORY_BYTES", 3 * FRAME_BYTES)
     monkeypatch.setattr(os, "posix_fallocate", refused)
     got = played(scope, short, whole, 40, "pingpong", 100)
     expected = [source_index(at, 12, "pingpong") for at in range(40)]
@@ -167,7 +166,7 @@ def test_a_limit_on_file_sizes_that_is_really_there(
     scope: Scope, short: Path, decode: Decode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = decode(short)
-    monkeypatch.setattr(spool, "MEMORY_BYTES", 0)
+    monkeypatch.setattr(frame_store, "MEMORY_BYTES", 0)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (5 * FRAME_BYTES, hard))
     try:
@@ -177,12 +176,14 @@ def test_a_limit_on_file_sizes_that_is_really_there(
     assert [frame.index for frame in got] == [source_index(at, 12, "pingpong") for at in range(40)]
 
 
-def test_a_disk_that_fails_is_told(scope: Scope, short: Path, decode: Decode, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_fails_is_an_error(
+    scope: Scope, short: Path, decode: Decode, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(*_: object) -> int:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     whole = decode(short)
-    monkeypatch.setattr(spool, "MEMORY_BYTES", 0)
+    monkeypatch.setattr(frame_store, "MEMORY_BYTES", 0)
     for call in ("posix_fallocate", "pwrite", "preadv"):
         with monkeypatch.context() as patch:
             patch.setattr(os, call, broken)
@@ -192,7 +193,7 @@ def test_a_disk_that_fails_is_told(scope: Scope, short: Path, decode: Decode, mo
 
 
 def test_what_is_kept_leaves_room_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    least, most = spool.MEMORY_BYTES, spool.DISK_BYTES
+    least, most = frame_store.MEMORY_BYTES, frame_store.DISK_BYTES
     for free, floor, kept in ((0, 0, least), (1 << 30, 0, 1 << 28), (1 << 30, 1 << 29, 1 << 27), (1 << 40, 0, most)):
         monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: SimpleNamespace(free=free))
-        assert spool.spool_bytes(Scratch(tmp_path / "output.mp4", floor)) == kept
+        assert frame_store.store_budget(Scratch(tmp_path / "output.mp4", floor)) == kept

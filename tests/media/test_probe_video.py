@@ -11,8 +11,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from dhcli.media.ffmpeg import InputFile, find_ffmpeg
+from dhcli.media.ffmpeg_program import find_ffmpeg
 from dhcli.media.info import VideoInfo, frame_format
+from dhcli.media.input_file import InputFile
 from dhcli.media.reader import read_frames
 from dhcli.runtime.scope import Scope
 
@@ -64,7 +65,7 @@ def test_a_late_video_stream_counts_from_its_own_start(make: Make, decode: Decod
     assert decode(late).info.frames == 25
 
 
-def test_leading_packets_without_key_frame_are_not_promised(make: Make, decode: Decode, tmp_path: Path) -> None:
+def test_leading_packets_without_key_frame_are_not_counted(make: Make, decode: Decode, tmp_path: Path) -> None:
     whole = make(
         "open.ts", *source(seconds="2"), "-c:v", "libx264", "-g", "10", "-bf", "2", "-x264-params", "open-gop=1"
     )

@@ -19,11 +19,12 @@ import pytest
 
 from dhcli.errors import DhError
 from dhcli.jobs.options import Trim
-from dhcli.media.ffmpeg import InputFile, find_ffmpeg
+from dhcli.media.ffmpeg_program import find_ffmpeg
 from dhcli.media.info import AudioInfo
+from dhcli.media.input_file import InputFile
 from dhcli.media.probe import probe_audio
 from dhcli.media.verify import VerifiedOutput, verify_output
-from dhcli.media.writer import AAC_RATES, CPU_PER_MEGAPIXEL_S, VideoWriter, audio_argv, encode_cpu_s
+from dhcli.media.writer import AAC_RATES, CPU_PER_MEGAPIXEL_S, Encoding, Sound, VideoWriter, audio_argv, encode_cpu_s
 from dhcli.runtime.scope import Scope, Stopped
 from dhcli.timing import frame_count
 from dhcli.types import Colour, Frame, FrameFormat
@@ -41,10 +42,12 @@ def noise(count: int, fmt: FrameFormat) -> list[Frame]:
 
 
 @contextlib.contextmanager
-def writing(scope: Scope, part: Path, fmt: FrameFormat, **options: Any) -> Iterator[VideoWriter]:
+def writing(
+    scope: Scope, part: Path, fmt: FrameFormat, sound: Sound | None = None, **encoding: Any
+) -> Iterator[VideoWriter]:
     fd = os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC)
     try:
-        with VideoWriter(scope, part, fd, fmt, **options) as writer:
+        with VideoWriter(scope, part, fd, fmt, Encoding(**encoding), sound) as writer:
             yield writer
     finally:
         os.close(fd)
@@ -53,7 +56,7 @@ def writing(scope: Scope, part: Path, fmt: FrameFormat, **options: Any) -> Itera
 def write(
     scope: Scope, part: Path, fmt: FrameFormat, frames: list[Frame], sound: Path | None = None, **options: Any
 ) -> VerifiedOutput:
-    """Write, read back, compare: what a job does."""
+    """Write, read back, compare: what a job does. `options` are the sound's, without one the encoding's."""
     if sound is None:
         with writing(scope, part, fmt, **LOSSLESS, **options) as writer:
             for frame in frames:
@@ -62,7 +65,7 @@ def write(
         return verify_output(scope, part, fmt=fmt, frames=len(frames))
     with InputFile(sound, "audio") as file:
         info = probe_audio(scope, file)
-        with writing(scope, part, fmt, **LOSSLESS, audio=file, audio_info=info, **options) as writer:
+        with writing(scope, part, fmt, Sound(file, info, **options), **LOSSLESS) as writer:
             for frame in frames:
                 writer.write(frame)
             writer.finish()
@@ -211,7 +214,7 @@ def test_every_rate_gets_one_that_aac_has(
 def test_an_encoded_sound_is_brought_into_the_shape_of_aac(make: Make, audio: Audio) -> None:
     sound = make("a.wav", "-f", "lavfi", "-i", "sine=d=0.4:r=44100")
     with InputFile(sound, "audio") as file:
-        _, argv = audio_argv(file, audio(sound), "auto", Trim(Fraction(1, 10), None), Fraction(3, 10))
+        _, argv = audio_argv(Sound(file, audio(sound), "auto", Trim(Fraction(1, 10), None), Fraction(3, 10)))
     chain = argv[argv.index("-af") + 1]
     assert "atrim=start=0.100000,asetpts=PTS-STARTPTS,aformat=sample_rates=" in chain
     assert "channel_layouts=mono|stereo|3.0|" in chain
@@ -225,7 +228,7 @@ def test_processor_time_of_an_encoder_with_a_sound_is_limited(
     fmt = FrameFormat(1920, 1080, Fraction(25))
     with (
         InputFile(sound, "audio") as file,
-        writing(scope, tmp_path / "out.part", fmt, audio=file, audio_info=audio(sound)) as writer,
+        writing(scope, tmp_path / "out.part", fmt, Sound(file, audio(sound))) as writer,
     ):
         soft, _ = resource.prlimit(writer._child.pid, resource.RLIMIT_CPU)
     assert soft == encode_cpu_s(fmt, Fraction(2, 5)) > 10 * CPU_PER_MEGAPIXEL_S
@@ -235,14 +238,14 @@ def test_processor_time_of_an_encoder_with_a_sound_is_limited(
 def test_sound_is_encoded_on_request(make: Make, scope: Scope, tmp_path: Path) -> None:
     sound = make("a.mp3", "-f", "lavfi", "-i", "sine=d=0.9:r=44100")
     fmt = FrameFormat(48, 32, Fraction(25))
-    assert write(scope, tmp_path / "out.part", fmt, noise(23, fmt), sound, audio_codec="aac").audio_codec == "aac"
+    assert write(scope, tmp_path / "out.part", fmt, noise(23, fmt), sound, codec="aac").audio_codec == "aac"
 
 
 def test_copy_on_request_of_what_mp4_does_not_take(make: Make, scope: Scope, tmp_path: Path) -> None:
     sound = make("a.wav", "-f", "lavfi", "-i", "sine=d=0.9:r=44100")
     fmt = FrameFormat(48, 32, Fraction(25))
     with pytest.raises(DhError) as caught:
-        write(scope, tmp_path / "out.part", fmt, noise(1, fmt), sound, audio_codec="copy")
+        write(scope, tmp_path / "out.part", fmt, noise(1, fmt), sound, codec="copy")
     assert caught.value.code == "input.unsupported"
 
 

@@ -46,7 +46,7 @@ def test_every_strip_is_a_picture_of_its_own(half_width: int, half_height: int) 
     data = np.concatenate([luma, colour, colour]).astype(np.uint8)
     frame = Frame(0, data.reshape(height * 3 // 2, width))
     count, at = y4m.strips(width, height), 0
-    sent = b"".join(y4m.pieces(frame))
+    sent = b"".join(y4m.buffers(frame))
     assert len(sent) == y4m.frame_bytes(FrameFormat(width, height, Fraction(25)))
     high = height // count
     for strip in range(count):

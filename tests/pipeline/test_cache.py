@@ -28,14 +28,15 @@ from dhcli.families.dh_base.family import DhBase
 from dhcli.families.dh_base.profile import PERSON
 from dhcli.jobs.options import Job
 from dhcli.manifest import single_job
-from dhcli.media.ffmpeg import InputFile
+from dhcli.media.input_file import InputFile
 from dhcli.media.reader import read_frames
 from dhcli.render import face_track
 from dhcli.render.face_finder import FaceFinder
 from dhcli.render.face_track import PROFILE, TRACK, Analysis, track_key
 from dhcli.render.models import Models
-from dhcli.render.plan import Contents, Plan, Trace, analysed_frames, plan_job
+from dhcli.render.plan import Contents, Plan, PlanInputs, analysed_frames, plan_job
 from dhcli.render.probes import Probes
+from dhcli.render.trace import Trace
 from dhcli.render.track_file import RECORD, FaceTrack, unpack
 from dhcli.results.result import JobResult, read_result
 from dhcli.runs.batch import Batch
@@ -185,7 +186,7 @@ def test_how_much_of_a_video_is_analysed(available: int, needed: int, analysed: 
 def plan(clip: Path, words: tuple[Path, Path]) -> Iterator[Plan]:
     job = single_job(words[0], clip, words[0].with_name("out.mp4"), {}).jobs[0]
     with Scope() as scope, InputFile(clip, "video") as video, InputFile(words[0], "audio") as audio:
-        yield plan_job(job, video, audio, scope, Trace(), contents=Contents("v", "a"))
+        yield plan_job(job, PlanInputs(video, audio, contents=Contents("v", "a")), scope, Trace(), Probes())
 
 
 def other_job(plan: Plan, **options: object) -> Job:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dhcli.media.ffmpeg import find_ffmpeg
+from dhcli.media.ffmpeg_program import find_ffmpeg
 from dhcli.stages import align
 from dhcli.types import U8, Colour, Frame, Pose
 

@@ -236,7 +236,7 @@ def still(side: int = CROP_SIDE, opacity: float = 0.0) -> tuple[Frame, Mouth, F6
     matrix = face_crop_matrix(pose)
     zero = np.zeros((CROP_SIDE, CROP_SIDE), np.float32)
     mouth = Mouth(matrix, np.dstack([zero, zero]), np.dstack([zero, zero, zero]), zero + np.float32(opacity))
-    return Frame(0, noise).sealed(), mouth, matrix
+    return Frame(0, noise).read_only(), mouth, matrix
 
 
 def test_a_frame_that_is_shown_once_is_written_to_and_one_that_is_shown_again_is_copied() -> None:
@@ -296,7 +296,7 @@ def test_colour_is_turned_wherever_it_is_seen(
     side: int, turned: float, opacity: F32, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A bright colour with hard edges over a dark picture."""
-    frame = Frame(0, np.full((360, 320), 40, np.uint8)).sealed()
+    frame = Frame(0, np.full((360, 320), 40, np.uint8)).read_only()
     c, s = np.cos(turned), np.sin(turned)
     pose = Pose(side / 160 * 50.0, np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]]), np.array([160.0, 40.0, 0.0]))
     colour = np.full((CROP_SIDE, CROP_SIDE, 3), 250, np.float32)

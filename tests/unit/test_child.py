@@ -14,7 +14,7 @@ import pytest
 
 from dhcli.errors import DhError
 from dhcli.runtime import child as child_module
-from dhcli.runtime.child import Child, exit_text
+from dhcli.runtime.child import Child, Command, exit_text
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
 
@@ -37,7 +37,7 @@ def start(floods: queue.SimpleQueue[DhError]) -> Iterator[Start]:
     started: list[Child] = []
 
     def start(name: str, argv: Sequence[str], **options: Any) -> Child:
-        started.append(Child(name, argv, on_flood=floods.put, **options))
+        started.append(Child(name, Command(argv, **options), on_flood=floods.put))
         return started[-1]
 
     yield start
@@ -53,18 +53,18 @@ def test_output_and_exit_code_arrive(start: Start) -> None:
 
 
 def test_input_is_fed(start: Start) -> None:
-    child = start("encoder", ["sh", "-c", 'read line; test "$line" = frame'], feed=True)
+    child = start("encoder", ["sh", "-c", 'read line; test "$line" = frame'], takes_input=True)
     child.stdin.write(b"frame\n")
     assert child.wait() == 0
 
 
 def test_child_is_not_in_our_process_group(start: Start) -> None:
-    child = start("decoder", ["cat"], feed=True)
+    child = start("decoder", ["cat"], takes_input=True)
     assert os.getpgid(child.pid) != os.getpgid(0)
 
 
 def test_wait_with_a_limit_comes_back(start: Start) -> None:
-    child = start("encoder", ["cat"], feed=True)
+    child = start("encoder", ["cat"], takes_input=True)
     assert child.wait(0.01) is None
     child.kill()
     assert child.wait() == -signal.SIGKILL
@@ -100,9 +100,9 @@ def test_close_ends_a_grandchild_whose_parent_is_gone(start: Start) -> None:
 def test_nothing_outlives_a_killed_parent() -> None:
     program = """
 import os, sys, threading
-from dhcli.runtime.child import Child
+from dhcli.runtime.child import Child, Command
 started = []
-def start(): started.append(Child("x", ["sh", "-c", "trap '' TERM; sleep 100 & wait"], on_flood=print))
+def start(): started.append(Child("x", Command(["sh", "-c", "trap '' TERM; sleep 100 & wait"]), on_flood=print))
 thread = threading.Thread(target=start); thread.start(); thread.join()
 print(os.getpgid(started[0].pid), flush=True)
 sys.stdin.read()
@@ -130,7 +130,7 @@ def _group(process: psutil.Process) -> int | None:
 
 
 def test_close_twice_and_kill_afterwards_are_harmless(start: Start) -> None:
-    child = start("decoder", ["cat"], feed=True)
+    child = start("decoder", ["cat"], takes_input=True)
     child.close()
     child.close()
     child.kill()
@@ -157,26 +157,30 @@ def test_stderr_without_line_ends_and_without_utf8_is_kept_short(start: Start) -
     assert all(len(line) <= child_module.LINE_BYTES + 3 for line in child.tail())
 
 
-@pytest.mark.parametrize(("feed", "code"), [(False, "decode.failed"), (True, "encode.failed")])
+@pytest.mark.parametrize(("takes_input", "code"), [(False, "decode.failed"), (True, "encode.failed")])
 def test_flood_is_reported_once_and_does_not_block(
-    start: Start, floods: queue.SimpleQueue[DhError], monkeypatch: pytest.MonkeyPatch, feed: bool, code: str
+    start: Start, floods: queue.SimpleQueue[DhError], monkeypatch: pytest.MonkeyPatch, takes_input: bool, code: str
 ) -> None:
     monkeypatch.setattr(child_module, "STDERR_BYTES", 1 << 20)
     monkeypatch.setattr(child_module, "STDERR_RATE", 1)
-    child = start("ffmpeg", _python("import os\nfor _ in range(40): os.write(2, b'no frame!\\n' * 10_000)"), feed=feed)
+    child = start(
+        "ffmpeg",
+        _python("import os\nfor _ in range(40): os.write(2, b'no frame!\\n' * 10_000)"),
+        takes_input=takes_input,
+    )
     assert child.wait() == 0
     assert floods.get_nowait().code == code
     assert floods.empty()
 
 
 def test_a_warning_a_frame_is_no_flood_however_long_it_goes_on() -> None:
-    room = child_module.Room(now=0)
-    assert all(room.takes(300, now=frame / 1000) for frame in range(1_000_000)), "300 MB in 1000 s"
+    limit = child_module.RateLimit(now=0)
+    assert all(limit.allows(300, now=frame / 1000) for frame in range(1_000_000)), "300 MB in 1000 s"
 
 
 def test_a_flood_after_an_hour_of_silence_is_one() -> None:
-    room = child_module.Room(now=0)
-    fitting = [room.takes(1 << 20, now=3600 + block / 20) for block in range(100)]
+    limit = child_module.RateLimit(now=0)
+    fitting = [limit.allows(1 << 20, now=3600 + block / 20) for block in range(100)]
     assert fitting[:4] == [True] * 4
     assert not any(fitting[5:]), "20 MiB/s"
 

@@ -15,6 +15,7 @@ import pytest
 
 from dhcli.runtime import vram
 from dhcli.runtime.cgroup import MemoryLimit, memory_limit
+from dhcli.runtime.child import Command
 from dhcli.runtime.monitor import Monitor, Usage
 from dhcli.runtime.scope import Scope, Stopped
 
@@ -35,7 +36,7 @@ def test_the_whole_tree_is_measured(tmp_path: Path) -> None:
     grow = "import time; x = b'x' * (200 << 20); print(flush=True); time.sleep(600)"
     with Scope() as scope, Monitor(scope, tmp_path, usage, lambda *warning: warnings.append(warning)):
         own = psutil.Process().memory_info().rss
-        child = scope.spawn("grow", [sys.executable, "-c", grow])
+        child = scope.spawn("grow", Command([sys.executable, "-c", grow]))
         assert child.stdout.readline() == b"\n"
         until(lambda: (usage.peak_rss_bytes or 0) > own + (190 << 20), "the child is seen")
     assert usage.peak_open_files is not None
@@ -84,7 +85,7 @@ def test_little_memory_left_ends_the_job_and_its_children(tmp_path: Path) -> Non
     used = [100]
     limit = lambda: MemoryLimit(Path("/group"), 1000 << 20, used[0] << 20)  # noqa: E731
     with Scope() as scope, Monitor(scope, tmp_path, Usage(), print, memory=limit):
-        child = scope.spawn("sleep", ["sleep", "600"])
+        child = scope.spawn("sleep", Command(["sleep", "600"]))
         used[0] = 951
         until(lambda: scope.error, "the floor acts")
         assert child.wait(GRACE_S) == -9

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -16,8 +15,8 @@ import pytest
 from dhcli.disk.folder import CacheFolder
 from dhcli.disk.store import Store
 from dhcli.errors import DhError
-from dhcli.media.ffmpeg import InputFile
 from dhcli.media.info import AudioInfo, VideoInfo
+from dhcli.media.input_file import InputFile
 from dhcli.media.probe import probe_audio, probe_video
 from dhcli.render import probes
 from dhcli.render.probes import KIND, Probes, probe_key
@@ -100,8 +99,8 @@ def test_real_files_give_the_same_from_the_cache(scope: Scope, avatar: Path, spe
             fresh = probe_video(scope, video, max_duration_s=LIMIT_S)
             assert found == (fresh, probe_audio(scope, audio, max_duration_s=LIMIT_S))
             assert np.array_equal(found[0].pts, fresh.pts)
-        assert known.knows("v", "a", LIMIT_S)
-        assert not known.knows("a", "v", LIMIT_S)
+        assert known.has("v", "a", LIMIT_S)
+        assert not known.has("a", "v", LIMIT_S)
 
 
 def test_a_file_of_unknown_content_is_asked_once_a_run_while_it_stays_as_it_is(
@@ -117,7 +116,7 @@ def test_a_file_of_unknown_content_is_asked_once_a_run_while_it_stays_as_it_is(
     look(known, path, sha256=None)
     look(Probes(Store(cache)), path, sha256=None)
     assert asked == ["video", "audio"] * 3
-    assert not known.knows(None, None, LIMIT_S)
+    assert not known.has(None, None, LIMIT_S)
     assert CacheFolder(cache).shares() == {}
 
 
@@ -306,23 +305,21 @@ def test_an_entry_that_is_too_large_is_not_read(tmp_path: Path, monkeypatch: pyt
         look(Probes(Store(tmp_path)))
         assert CacheFolder(tmp_path).shares()[KIND].entries == 1, "that of the sound"
     look(Probes(Store(tmp_path)))
-    assert Probes(Store(tmp_path)).knows("aa", "aa", LIMIT_S)
+    assert Probes(Store(tmp_path)).has("aa", "aa", LIMIT_S)
     monkeypatch.setattr(probes, "BODY_BYTES", 16)
-    assert not Probes(Store(tmp_path)).knows("aa", "aa", LIMIT_S)
+    assert not Probes(Store(tmp_path)).has("aa", "aa", LIMIT_S)
 
 
-@pytest.mark.usefixtures("asked")
-def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(probes, "RECENT", 4)
-    known = Probes(Store(tmp_path))
+def test_memory_is_bounded(asked: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(probes, "MAX_UNHASHED", 4)
+    known = Probes(Store(tmp_path / "cache"))
     for number in range(6):
-        look(known, sha256=f"{number}")
-    assert len(known._recent) == 4
-    long = dataclasses.replace(VIDEO, pts=np.arange(probes.RECENT_FRAMES + 1))
-    monkeypatch.setattr(probes, "probe_video", lambda *_, **__: long)
-    known = Probes(Store(tmp_path / "other"))
-    assert len(look(known)[0].pts) == len(look(known)[0].pts) == probes.RECENT_FRAMES + 1
-    assert [shape for shape, *_ in known._recent] == [AudioInfo]
+        path = tmp_path / f"{number}"
+        path.write_text("a video")
+        look(known, path, sha256=None)
+        look(known, path, sha256=None)
+    assert len(asked) == 12
+    assert len(known._unhashed) == 4
 
 
 def test_a_cache_without_rights_is_none(asked: list[str], tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from dhcli.errors import DhError
 from dhcli.runtime import scope as scope_module
 from dhcli.runtime.channel import Channel
+from dhcli.runtime.child import Command
 from dhcli.runtime.scope import Scope, Stopped
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
@@ -155,7 +156,7 @@ def test_error_inside_a_stage_gets_its_name() -> None:
 
 def test_failure_kills_every_child_and_frees_its_reader() -> None:
     with Scope() as scope:
-        children = [scope.spawn(f"child {i}", ["sh", "-c", "sleep 100 & wait"]) for i in range(2)]
+        children = [scope.spawn(f"child {i}", Command(["sh", "-c", "sleep 100 & wait"])) for i in range(2)]
         scope.fail(DhError("stalled", "x"), "decode")
         for child in children:
             assert child.stdout.read() == b""
@@ -164,7 +165,7 @@ def test_failure_kills_every_child_and_frees_its_reader() -> None:
 
 def test_end_of_the_job_ends_its_children() -> None:
     with Scope() as scope:
-        child = scope.spawn("encoder", ["cat"], feed=True)
+        child = scope.spawn("encoder", Command(["cat"], takes_input=True))
     assert child.wait(0) == -signal.SIGKILL
 
 
@@ -172,12 +173,12 @@ def test_nothing_starts_after_a_failure() -> None:
     with Scope() as scope:
         scope.fail(DhError("stalled", "x"), "decode")
         with pytest.raises(Stopped):
-            scope.spawn("encoder", ["cat"], feed=True)
+            scope.spawn("encoder", Command(["cat"], takes_input=True))
 
 
 def test_released_child_is_gone() -> None:
     with Scope() as scope:
-        child = scope.spawn("encoder", ["cat"], feed=True)
+        child = scope.spawn("encoder", Command(["cat"], takes_input=True))
         scope.release(child)
         assert child.wait(0) == -signal.SIGKILL
         scope.release(child)
@@ -186,7 +187,7 @@ def test_released_child_is_gone() -> None:
 def test_flood_of_messages_fails_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dhcli.runtime.child.STDERR_BYTES", 100_000)
     with Scope() as scope:
-        child = scope.spawn("encode", ["sh", "-c", "read go; yes damaged >&2"], feed=True)
+        child = scope.spawn("encode", Command(["sh", "-c", "read go; yes damaged >&2"], takes_input=True))
         child.stdin.write(b"go\n")
         error = _wait_for_failure(scope)
         assert child.wait() == -signal.SIGKILL
@@ -363,7 +364,7 @@ def test_no_thread_left_for_a_child_leaves_no_process(monkeypatch: pytest.Monkey
         monkeypatch.setattr(subprocess, "Popen", spy)
         monkeypatch.setattr(threading.Thread, "start", refuse)
         with pytest.raises(DhError) as caught:
-            scope.spawn("decode", ["sleep", "600"])
+            scope.spawn("decode", Command(["sleep", "600"]))
     assert caught.value.code == "env.limits"
     assert [process.returncode for process in started] == [-signal.SIGKILL] * 2, "guard and child are dead and reaped"
     assert all(pipe.closed for process in started for pipe in (process.stdin, process.stdout, process.stderr) if pipe)

@@ -6,9 +6,12 @@ import re
 from pathlib import Path
 
 from dhcli.errors import DhError
-from dhcli.media.ffmpeg import InputFile, base_argv, input_argv, start
-from dhcli.media.ffmpeg_errors import decode_failure
+from dhcli.media.ffmpeg import base_argv, input_argv, start
+from dhcli.media.ffmpeg_errors import decode_error
+from dhcli.media.input_file import InputFile
+from dhcli.media.input_limits import ChildLimits
 from dhcli.networks.bundle import shipped
+from dhcli.runtime.child import Command
 from dhcli.runtime.scope import Scope
 
 SIZE = re.compile(r"(?P<width>[0-9]{2,4})x(?P<height>[0-9]{2,4})|(?P<lines>[0-9]{2,4})p")
@@ -54,9 +57,9 @@ def resize(scope: Scope, video: Path, size: Size, target: Path) -> Path:
     )
     with InputFile(video, "video") as file:
         argv = [*base_argv("error"), *input_argv(file, "-t", "30"), "-filter_complex", filters, *CODING.split()]
-        child = start(scope, "ffmpeg", [*argv, str(target)], pass_fds=file.pass_fds)
+        child = start(scope, "ffmpeg", Command([*argv, str(target)], file.pass_fds), ChildLimits(cpu_s=None))
         code = child.wait()
         scope.check()
         if code:
-            raise decode_failure(file, child, code, f"no copy of {width}x{height} px could be made")
+            raise decode_error(file, child, code, f"no copy of {width}x{height} px could be made")
     return target

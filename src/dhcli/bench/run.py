@@ -18,9 +18,9 @@ from dhcli.events import Event, JobFinished, JobStarted, Summary, Warned
 from dhcli.jobs.options import Job
 from dhcli.render.probes import Probes
 from dhcli.results.result import JobResult, read_result
-from dhcli.runs.batch import RUN_STOPPED, Batch, Policy
+from dhcli.runs.batch import RUN_STOPPED, Batch
 from dhcli.runs.retry import FailureLimit
-from dhcli.runs.settings import Settings
+from dhcli.runs.settings import Policy, Settings
 from dhcli.runtime.scope import Scope, Stopped
 from dhcli.runtime.signals import StopSignals
 from dhcli.runtime.threads import cores

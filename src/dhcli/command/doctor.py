@@ -13,7 +13,7 @@ from dhcli.disk.hashes import cache_folder
 from dhcli.errors import DhError, describe
 from dhcli.families.registry import family_of
 from dhcli.jobs.options import DEFAULT_MODEL
-from dhcli.media.ffmpeg import ffmpeg_encoders, ffmpeg_version, find_ffmpeg
+from dhcli.media.ffmpeg_program import ffmpeg_encoders, ffmpeg_version, find_ffmpeg
 from dhcli.networks.bundle import available_models, load_bundle, search_path
 from dhcli.networks.network import parse_device, runtime_version
 from dhcli.render.face_finder import NAME as FACE_FINDER

@@ -20,7 +20,7 @@ from dhcli.errors import BUG, CODES, FAILED, OK, RESULTS_LOST, TRY_LATER, DhErro
 from dhcli.events import Refused
 from dhcli.runtime.early import end_now
 from dhcli.runtime.environment import given_library_path
-from dhcli.runtime.signals import obey_in_long_calls
+from dhcli.runtime.signals import end_during_native_calls
 from dhcli.runtime.threads import spare_blas_threads
 
 HELP = frozenset({"-h", "--help"})
@@ -34,7 +34,7 @@ def run(app: typer.Typer, arguments: Sequence[str]) -> int:
     spare_blas_threads()
     # Whoever started us may ignore it, which is inherited: the kernel would then keep the exit codes of our children.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    obey_in_long_calls()
+    end_during_native_calls()
     given_library_path()  # before OpenCV changes it
     code = _run(app, arguments)
     lost = flush_stdout()

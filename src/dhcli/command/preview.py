@@ -19,7 +19,7 @@ from dhcli.events import JobPlanned, Listener, PlanSummary
 from dhcli.jobs.options import Job
 from dhcli.render.probes import Probes
 from dhcli.runs.attempt import Attempt, Preview
-from dhcli.runs.attempt_record import Record
+from dhcli.runs.attempt_record import AttemptRecord
 from dhcli.runs.settings import Settings
 from dhcli.runtime.disk_calls import DiskCalls, Told
 from dhcli.timing import rate_text
@@ -102,7 +102,7 @@ def _ordered(order: Order, jobs: Sequence[Job], settings: Settings, on_disk: Dis
 
 def _looked_at(job: Job, settings: Settings, on_disk: DiskCalls) -> tuple[Preview, bool]:
     """What a run would do with the job; False: a disk gave no answer, and nobody knows."""
-    record = Record(job, "preview", settings.manifest, 1, 0.0, settings.limit_frames)
+    record = AttemptRecord(job, "preview", settings.manifest, 1, 0.0, settings.limit_frames)
     attempt = Attempt(job, settings, record, lambda *_: None)
     what = f"one of {job.video}, {job.audio}, {job.save_path}"
     try:

@@ -1,1 +1,1 @@
-"""Files that are safe against kills and other processes: locks, outputs in the making, caches."""
+"""Files that survive kills and other processes undamaged: locks, unfinished outputs, caches."""

@@ -1,7 +1,4 @@
-"""The folder that the paths of a service's jobs may not leave: where a path or an open file really lies.
-
-It answers questions about places; what a stray path means is the caller's business.
-"""
+"""Whether a path or an open file really lies below a folder, such as the one that a service's jobs may not leave."""
 
 from __future__ import annotations
 
@@ -13,12 +10,12 @@ from dhcli.disk.descriptor import descriptor_path
 
 
 def strays(path: Path, root: Path) -> Path | None:
-    """Where `path` leads, all symbolic links followed, if that is not below `root`; None where it is."""
+    """Where `path` leads when all symbolic links are followed; None where that is below `root`."""
     return _outside(Path(os.path.realpath(path)), root)
 
 
 def open_file_strays(fd: int, path: Path, root: Path) -> Path | None:
-    """The same for a file that is open: between a look at its path and its opening, a link could have been swapped.
+    """The same for an open file: its path alone could have led elsewhere before the file was opened.
 
     Raises DhError env.no_proc.
     """

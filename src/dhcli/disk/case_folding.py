@@ -1,4 +1,4 @@
-"""Whether a folder takes `A.mp4` and `a.mp4` for one file. Found out by what is there; nothing is written."""
+"""Whether a folder ignores case, so that `A.mp4` and `a.mp4` are one file. Writes nothing to find out."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ FS_CASEFOLD_FL = 0x40000000
 
 
 def folds_case(folder: Path) -> bool:
-    """Whether names in `folder` that differ in case alone are one file. False where nothing tells.
+    """Whether names in `folder` that differ only in case are one file. False where that cannot be found out.
 
-    A folder of ext4 or f2fs says so itself. Elsewhere a whole file system is alike, and any name with a letter tells:
-    one in the folder, or, where it is empty or has numbers alone, one in a folder above it.
+    On ext4 and f2fs a folder has a flag for it. Elsewhere the whole file system is alike, and any name with a letter
+    shows it: one in the folder or, where it is empty or has only numbers, one in a folder above it.
     """
     own = _casefold_flag(folder)
     if own:
@@ -27,7 +27,7 @@ def folds_case(folder: Path) -> bool:
     for at in (folder, *folder.parents):
         if device is None or _device(at) != device:
             return False
-        if _casefold_flag(at):  # new folders inherit it, so that one without it was set apart
+        if _casefold_flag(at):  # new folders inherit the flag, so that a user has removed it from one without it
             return own is None
         for answer in (_by_an_entry(at), _by_its_name(at, device)):
             if answer is not None:
@@ -36,33 +36,33 @@ def folds_case(folder: Path) -> bool:
 
 
 def _by_an_entry(folder: Path) -> bool | None:
-    """None where no name in the folder has a letter, or none may be seen."""
+    """By the names in the folder; None where none has a letter, or the folder may not be listed."""
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
                 if (answer := _has_two_cases(folder, entry.name)) is not None:
                     return answer
     except OSError:
-        pass  # some other folder may tell
+        pass  # a folder above may show it
     return None
 
 
 def _by_its_name(folder: Path, device: int) -> bool | None:
-    """By the folder's name in the one above it, which may be searched even where it may not be listed."""
+    """By the folder's own name in the one above it, which may be searched even where it may not be listed."""
     return _has_two_cases(folder.parent, folder.name) if _device(folder.parent) == device else None
 
 
 def _has_two_cases(folder: Path, name: str) -> bool | None:
-    """Whether `name` is found in other case, too. None where it has no letter, or is gone."""
-    other = "".join(c.swapcase() if c.isascii() else c for c in name)  # beyond ASCII, file systems disagree
+    """Whether `name` in the other case is the same file. None where it has no letter, or is gone."""
+    other = "".join(c.swapcase() if c.isascii() else c for c in name)  # beyond ASCII, file systems differ
     if other == name:
         return None
     try:
-        found = os.lstat(folder / name)
+        original = os.lstat(folder / name)
         twin = os.lstat(folder / other)
-        if not os.path.samestat(found, twin):
+        if not os.path.samestat(original, twin):
             return False
-        return stat.S_ISDIR(found.st_mode) or folder / other not in folder.iterdir()  # or else they are hard links
+        return stat.S_ISDIR(original.st_mode) or folder / other not in folder.iterdir()  # else: hard links
     except FileNotFoundError:
         return False if os.path.lexists(folder / name) else None
     except OSError:

@@ -1,4 +1,4 @@
-"""Open files by a path of their own: /proc/self/fd/N is the file, whatever has happened to its name."""
+"""Paths of open files: /proc/self/fd/N leads to the open file, whatever has happened to its name."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from dhcli.errors import DhError
 
 
 def descriptor_path(fd: int) -> Path:
-    """The path, for us and for a child that inherits `fd`. Linux only. Raises DhError env.no_proc."""
+    """The path of an open file, for this process and for a child that inherits `fd`. Raises DhError env.no_proc.
+
+    Linux only.
+    """
     path = Path(f"/proc/self/fd/{fd}")
     try:
         if os.path.samestat(path.stat(), os.fstat(fd)):
             return path
-    except OSError:  # not mounted, that of other processes, or forbidden
+    except OSError:  # /proc is not mounted, shows another process, or is forbidden
         pass
     raise DhError(
         "env.no_proc",

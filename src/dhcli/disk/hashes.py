@@ -1,7 +1,6 @@
-"""Hashes of files that were read before: a file with the same place, size and times is not read again.
+"""Caches the hashes of files: a file with the same device, inode, size and times is not read again.
 
-The cache saves time and nothing else. Where it is missing, damaged or read-only, files are hashed as ever.
-It knows nothing of jobs, and what a hash is good for is not known here.
+The cache only saves time: without one, or with a damaged or read-only one, files are read and hashed.
 """
 
 from __future__ import annotations
@@ -23,33 +22,33 @@ from dhcli.disk.sections import HASHES, HASHES_FILE
 
 HEAD = "dh-hashes 1"
 MAX_FILES = 100_000
-"""About 13 MB on the disk, read in 0.1 s; the files that were asked for longest ago are forgotten first."""
+"""About 13 MB on the disk, read in 0.1 s; the least recently used ones are dropped first."""
 MAX_BYTES = 64 << 20
 SHA256 = re.compile("[0-9a-f]{64}")
 SETTLED_NS = 2_000_000_000
-"""A younger file may change again within the same tick of its time stamps: FAT counts in 2 s, ext4 in up to 10 ms."""
+"""A younger file may change again without a new time stamp: FAT counts in 2 s, ext4 in up to 10 ms."""
 SAVE_EVERY_S = 60.0
-"""A killed run loses the hashes of so long; one save of the whole cache takes 0.2 s."""
+"""A killed run loses the hashes of at most this time; saving the whole cache takes 0.2 s."""
 WRITTEN_BYTES = 1 << 20
-"""At once: a slow disk has to take so much within the limit of a call."""
+"""Bytes of one write: a slow disk has to take them within the time limit of a call."""
 
 Key: TypeAlias = tuple[int, int, int, int, int]
-"""Device, inode, bytes, times of the last change of content and of status, ns. No `touch` can set the latter back."""
+"""Device, inode, bytes, times of the last change of content and of status, ns. No `touch` can set the last one back."""
 
 
 def cache_folder(wanted: Path | None = None) -> Path | None:
-    """Where dh keeps what it can do without: `wanted`, DH_CACHE_DIR, the user's cache folder; None without a home."""
+    """The folder of dh's cache: `wanted`, else DH_CACHE_DIR, else in the user's cache folder; None without a home."""
     if named := wanted or os.environ.get("DH_CACHE_DIR"):
         return Path(named)
     folder = platformdirs.user_cache_path("dh")
-    return folder if folder.is_absolute() else None  # without a home it is a folder named ~ in the current one
+    return folder if folder.is_absolute() else None  # without a home it is `~` in the current folder
 
 
 class HashCache:
     """SHA-256 of open files. For one thread; several processes may share a folder."""
 
     def __init__(self, folder: Path | CacheFolder | None = None, *, clock_ns: Callable[[], int] = time.time_ns) -> None:
-        """Without a folder the hashes are kept for the life of the process."""
+        """Without a folder the hashes are kept in memory only."""
         self._folder = CacheFolder.at(folder)
         self._clock_ns = clock_ns
         self._loaded: dict[Key, str] | None = None
@@ -58,29 +57,29 @@ class HashCache:
         self._saved_s = time.monotonic()
 
     def sha256(self, descriptor: int, compute: Callable[[], str], *, anew: bool = False) -> str:
-        """The hash of an open file, by `compute` where the file is not known as it is now; `anew`: in any case."""
-        if not anew and (found := self.known(descriptor)) is not None:
-            return found
+        """The hash of an open file: the known one, or that of `compute`. With `anew`, always that of `compute`."""
+        if not anew and (known := self.known(descriptor)) is not None:
+            return known
         key = _key(descriptor)
-        found = compute()
+        computed = compute()
         if _key(descriptor) == key and is_settled(max(key[3:]), self._clock_ns()):
-            self._entries()[key] = found
+            self._entries()[key] = computed
             self._forgotten.discard(key)
             self._unsaved = True
             if time.monotonic() - self._saved_s > SAVE_EVERY_S:
                 self.save()
-        return found
+        return computed
 
     def known(self, descriptor: int) -> str | None:
-        """The hash of an open file, where it is known as it is now."""
+        """The hash of an open file, where it is known for its present size and times; else None."""
         entries, key = self._entries(), _key(descriptor)
-        found = entries.pop(key, None)
-        if found is not None:
-            entries[key] = found  # at the end: the order is that of the last use
-        return found
+        sha256 = entries.pop(key, None)
+        if sha256 is not None:
+            entries[key] = sha256  # to the end: entries are ordered by their last use
+        return sha256
 
     def forget(self, descriptor: int) -> None:
-        """The file is not what its times say: what is known of it is wrong, and so is what lies in the folder."""
+        """Drop the known hash of an open file, in memory and in the folder: its content is another one."""
         key = _key(descriptor)
         self._entries().pop(key, None)
         self._forgotten.add(key)
@@ -92,7 +91,7 @@ class HashCache:
         return self._loaded
 
     def save(self) -> None:
-        """Put what is new into the folder, together with what other processes put there meanwhile."""
+        """Write new hashes into the folder, and keep those that other processes wrote meanwhile."""
         if self._folder.path is None or not self._unsaved:
             return
         self._unsaved, self._saved_s = False, time.monotonic()
@@ -112,7 +111,7 @@ class HashCache:
             self._folder.note(HASHES, error)
 
     def take_trouble(self) -> str | None:
-        """Why something could not be kept, or read; said once in the life of the folder."""
+        """Why something could not be kept or read, None for no reason; each folder gives its reason once."""
         return self._folder.take_trouble()
 
     def _write(self, content: bytes) -> None:
@@ -125,7 +124,7 @@ class HashCache:
         self._folder.sweep(HASHES)
 
     def _load(self) -> dict[Key, str]:
-        """What is in the folder; nothing where one bit of it is not as it was written."""
+        """The hashes in the folder; none where the checksum shows any damage."""
         try:
             head, _, lines = self._folder.read(HASHES, HASHES_FILE, MAX_BYTES).partition(b"\n")
         except FileNotFoundError:
@@ -137,17 +136,17 @@ class HashCache:
             return {}
         try:
             return dict(_entry(line) for line in lines.decode("ascii").splitlines())
-        except ValueError:  # somebody else wrote it
+        except ValueError:  # another program wrote it
             return {}
 
 
 def is_settled(time_ns: int, now_ns: int | None = None) -> bool:
-    """Whether a file's time is so old that a later change has a later one."""
+    """Whether a file's time is so old that any later change of the file gets a later one."""
     return (time.time_ns() if now_ns is None else now_ns) - time_ns >= SETTLED_NS
 
 
 def _entry(line: str) -> tuple[Key, str]:
-    """What a line says. Raises ValueError where it says nothing."""
+    """The entry in a line. Raises ValueError."""
     device, inode, size, changed, status_changed, value = line.split(" ")
     if not SHA256.fullmatch(value):
         raise ValueError(f"'{value}' is no hash")
@@ -155,5 +154,5 @@ def _entry(line: str) -> tuple[Key, str]:
 
 
 def _key(descriptor: int) -> Key:
-    found = os.fstat(descriptor)
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    status = os.fstat(descriptor)
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

@@ -1,7 +1,4 @@
-"""One writer per output, and one run at a time where that is asked for: locks that the kernel frees on a kill.
-
-It knows nothing of what is written under it.
-"""
+"""Locks for one writer per output, and one run at a time on request. The kernel frees them when a process is killed."""
 
 from __future__ import annotations
 
@@ -25,7 +22,7 @@ POLL_S = 0.1
 HOLDER_BYTES = 1024
 """The holder's process id, host and run take about 100."""
 HEAD = b'{"pid": '
-"""How each lock file of dh begins."""
+"""The first bytes of every lock file of dh."""
 SPECIAL = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISLNK, "a symbolic link"),
@@ -36,11 +33,11 @@ NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP})
 
 
 class NoLockFileError(OSError):
-    """What is at a lock's path is no lock file. A pipe would wait for its other end, a device is everybody's."""
+    """Something at a lock's path is no lock file of dh. Opening a pipe, for instance, would wait for its other end."""
 
 
 def lock_path(save_path: Path) -> Path:
-    """Where the lock file of `save_path` lies while somebody holds the lock."""
+    """Where the lock file of `save_path` lies while the lock is held."""
     return part_path(save_path).with_suffix(".dh-lock")
 
 
@@ -48,7 +45,7 @@ def lock_path(save_path: Path) -> Path:
 def output_lock(
     save_path: Path, *, run_id: str = "", wait_s: float = 0.0, check: Callable[[], None] = lambda: None
 ) -> Iterator[None]:
-    """Hold the only right to write `save_path`; the lock file beside it is gone afterwards.
+    """Hold the lock of `save_path`, for its only writer; the lock file beside it is removed afterwards.
 
     `check` is called while waiting, and ends the wait by raising. Raises DhError env.locked where another process has
     the lock for longer than `wait_s`, and output.not_writable or output.disk_full where its folder does not take it, or
@@ -66,14 +63,14 @@ def output_lock(
     try:
         yield
     finally:
-        # Removed while still held: whoever opened it before finds another inode at the path, or none, and tries again.
-        with contextlib.suppress(OSError):  # one that stays locks nothing
+        # Removed while still held: a process that opened it before sees another file or none at the path, and retries.
+        with contextlib.suppress(OSError):  # a file that stays is not locked
             path.unlink()
         os.close(descriptor)
 
 
 def refuse_unwritable(save_path: Path) -> None:
-    """Raise what `output_lock` would raise, and change nothing: its folder is not there, or may not be written."""
+    """Raise what `output_lock` would raise for a folder that is missing or not writable; changes nothing."""
     folder = save_path.parent
     try:
         os.close(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
@@ -87,20 +84,20 @@ def refuse_unwritable(save_path: Path) -> None:
 
 
 def refuse_locked(save_path: Path) -> None:
-    """Raise env.locked where another process has the lock at this moment; nothing is written for it."""
+    """Raise DhError env.locked where another process has the lock at this moment; changes nothing."""
     path = lock_path(save_path)
     try:
         _refuse_special(path.lstat())
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except NoLockFileError as error:
         raise _in_the_way(path, save_path, error) from error
-    except OSError:  # mostly: nobody has ever locked it
+    except OSError:  # mostly, no process has ever locked it
         return
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         raise _locked(save_path) from None
-    except OSError:  # no locks there: the run says so
+    except OSError:  # a file system without locks: the run will say so
         return
     finally:
         os.close(descriptor)
@@ -118,7 +115,7 @@ def _locked(save_path: Path) -> DhError:
 def run_lock(
     path: Path, *, run_id: str, wait_s: float = 0.0, check: Callable[[], None] = lambda: None
 ) -> Iterator[None]:
-    """Hold the right to run, of all runs that name the same lock file. The file stays: somebody else may have made it.
+    """Hold the lock of `path`, which only one run at a time can have. The file stays, since a user may own it.
 
     `check` as for an output. Raises DhError env.locked, and env.lock_unusable where the file cannot be a lock.
     """
@@ -151,17 +148,17 @@ def _wait(path: Path, run_id: str, wait_s: float, check: Callable[[], None], *, 
 
 
 def _try_lock(path: Path, run_id: str, *, temporary: bool) -> int | None:
-    """An open descriptor that holds the lock, or None where another one does. Raises OSError.
+    """A descriptor that holds the lock; None where another process holds it. Raises OSError.
 
-    A `temporary` lock file that turns out to be useless is removed; NoLockFileError: it is somebody's, and stays.
+    A `temporary` lock file that cannot be locked is removed. NoLockFileError: the file is a user's, and stays.
     """
     while True:
-        descriptor, ours = _opened(path)
+        descriptor, is_writable = _opened(path)
         try:
             _refuse_content(descriptor)
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_at(descriptor, path):
-                if ours:
+                if is_writable:
                     _introduce(descriptor, run_id)
                 return descriptor
         except BlockingIOError:
@@ -179,21 +176,21 @@ def _try_lock(path: Path, run_id: str, *, temporary: bool) -> int | None:
 
 
 def _opened(path: Path) -> tuple[int, bool]:
-    """The lock file, and whether it may be written. Raises OSError; NoLockFileError, if it can, before opening."""
+    """The open lock file, and whether it may be written. Raises OSError; NoLockFileError before opening, if it can."""
     with contextlib.suppress(FileNotFoundError):
         _refuse_special(path.lstat())
-    descriptor, ours = _open(path)
+    descriptor, is_writable = _open(path)
     try:
         _refuse_special(os.fstat(descriptor))  # what was put there between the two calls
     except OSError:
         os.close(descriptor)
         raise
-    return descriptor, ours
+    return descriptor, is_writable
 
 
 def _open(path: Path) -> tuple[int, bool]:
-    """Another user's lock file cannot be written, but it can be locked, and found locked."""
-    # Close-on-exec: a child that inherits the descriptor would hold the lock after our death.
+    """Open a lock file, for writing if allowed: another user's file can be locked without the right to write it."""
+    # Close-on-exec: a child that inherits the descriptor would hold the lock when this process is dead.
     flags = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o666), True
@@ -205,16 +202,16 @@ def _open(path: Path) -> tuple[int, bool]:
         raise
 
 
-def _refuse_special(found: os.stat_result) -> None:
-    if not stat.S_ISREG(found.st_mode):
-        kind = next((what for is_one, what in SPECIAL if is_one(found.st_mode)), "a device")
+def _refuse_special(status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        kind = next((what for is_one, what in SPECIAL if is_one(status.st_mode)), "a device")
         raise NoLockFileError(errno.EINVAL, f"it is {kind}, not a regular file")
 
 
 def _refuse_content(descriptor: int) -> None:
-    """Refuse a file of somebody else, which locking would overwrite and remove.
+    """Refuse a user's file, which locking would overwrite and remove. Raises NoLockFileError.
 
-    A power cut may leave a part of a lock file's content, or zeros in place of it.
+    After a power cut, a lock file may hold a part of its content, or zeros.
     """
     head = os.pread(descriptor, len(HEAD), 0)
     if not HEAD.startswith(head) and head.strip(b"\0"):
@@ -222,15 +219,15 @@ def _refuse_content(descriptor: int) -> None:
 
 
 def _introduce(descriptor: int, run_id: str) -> None:
-    """Write who holds the lock."""
-    if os.fstat(descriptor).st_size:  # ext4 writes what was truncated to the disk at once: 1 ms a job
+    """Write this process into its lock file."""
+    if os.fstat(descriptor).st_size:  # not always: ext4 flushes truncated files to the disk at once, 1 ms a job
         os.truncate(descriptor, 0)
     who = {"pid": os.getpid(), "host": socket.gethostname(), "run_id": run_id}
     os.pwrite(descriptor, json.dumps(who).encode(), 0)
 
 
 def _is_at(descriptor: int, path: Path) -> bool:
-    """The file we locked is still the one that others will open; its last holder may have removed it meanwhile."""
+    """Whether the locked file is still at `path`; its last holder may have removed it after it was opened."""
     try:
         there = path.lstat()
     except FileNotFoundError:
@@ -245,7 +242,12 @@ def _holder(path: Path) -> str:
             written = json.loads(file.read(HOLDER_BYTES))
         run = f", run {written['run_id']}" if written["run_id"] else ""
         return f"process {int(written['pid'])} on {written['host']}{run}"
-    except (OSError, ValueError, KeyError, TypeError):  # it just left, has not written yet, or is not dh but flock(1)
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+    ):  # it has just ended, has not written yet, or is flock(1)
         return "another process"
 
 
@@ -262,13 +264,13 @@ def _not_writable(save_path: Path, error: OSError) -> DhError:
     if error.errno in TOO_MANY_FILES:
         return as_dh_error(error, "output")
     if error.errno in NO_LOCKS:
-        found = f"{save_path}: the file system of its folder has no locks ({error.strerror})."
+        message = f"{save_path}: the file system of its folder has no locks ({error.strerror})."
         hint = "Mount it with locks (Lustre: -o flock), or write to a local folder and move the files afterwards."
     elif error.errno == errno.ENOENT:
-        found = f"The folder of the output {save_path} does not exist: {save_path.parent}."
+        message = f"The folder of the output {save_path} does not exist: {save_path.parent}."
         hint = "Create the folder, or correct save_path; dh does not create folders, so that a typo cannot."
     else:
-        found = f"{save_path}: its folder cannot be written: {error.strerror}."
+        message = f"{save_path}: its folder cannot be written: {error.strerror}."
         hint = "Make room there." if error.errno in FULL else "Check the folder's permissions and the disk."
     code = "output.disk_full" if error.errno in FULL else "output.not_writable"
-    return DhError(code, found, hint=hint, stage="output")
+    return DhError(code, message, hint=hint, stage="output")

@@ -1,4 +1,4 @@
-"""Files that are on no disk."""
+"""Files in memory."""
 
 from __future__ import annotations
 

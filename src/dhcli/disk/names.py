@@ -1,4 +1,4 @@
-"""All names that dh makes out of an output's: that of its result, and those of the files it works with."""
+"""The names that dh derives from an output's: its result's, and those of its working files."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from dhcli.disk.part import part_path
 from dhcli.disk.scratch import scratch_path
 
 MAX_NAME_BYTES = 250
-"""Of an id that names a file: every file system takes 255 bytes, and `.json` is five."""
+"""Longest id that names a file; file systems take 255 bytes, of which `.json` has five."""
 ID_BYTES_KEPT = 200
 WORKING_SUFFIXES = (".dh-part", ".dh-part-scratch", ".dh-lock")
-"""Of all that `working_paths` names, and of nothing else."""
+"""Suffixes of the names of `working_paths`; no other file of dh has them."""
 
 
 def result_path(save_path: Path, job_id: str, results_dir: Path | None = None) -> Path:
@@ -29,5 +29,5 @@ def result_path(save_path: Path, job_id: str, results_dir: Path | None = None) -
 
 
 def working_paths(path: Path) -> tuple[Path, ...]:
-    """What is made and removed beside an output, a result or a report while it is written."""
+    """The files that dh makes and removes beside an output, a result or a report while it writes it."""
     return part_path(path), scratch_path(path), lock_path(path)

@@ -17,10 +17,10 @@ from dhcli.disk.regular import FileStamp
 from dhcli.errors import TOO_MANY_FILES, DhError, as_dh_error
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-"""What the system says where a disk, a quota or a limit is full."""
+"""Errors of a full disk, quota or limit."""
 
 Replaceable: TypeAlias = FileStamp | Literal["anything"] | None
-"""What a rename may replace: the file with this stamp, whatever is there, or nothing."""
+"""What a rename may replace: the file with this stamp, any file, or none."""
 
 
 def part_path(save_path: Path) -> Path:
@@ -32,9 +32,9 @@ def part_path(save_path: Path) -> Path:
 
 
 class PartFile:
-    """A new, open file that becomes `save_path` by `commit` and vanishes otherwise. Only under the output's lock.
+    """A new, open file that `commit` renames to `save_path`; otherwise it is removed. Only for the lock's holder.
 
-    Its folder is opened once: one that is swapped for a link meanwhile moves neither the part nor the output.
+    Its folder is opened once, so that a link that replaces the folder meanwhile leads nothing elsewhere.
     """
 
     def __init__(self, save_path: Path, *, root: Path | None = None) -> None:
@@ -58,7 +58,7 @@ class PartFile:
 
     def __exit__(self, *exc: object) -> None:
         if not self._committed:
-            with contextlib.suppress(OSError):  # the error that brought us here is the one to report
+            with contextlib.suppress(OSError):  # an earlier error is the one to report
                 self.discard()
         os.close(self.fd)
         os.close(self.folder)
@@ -69,20 +69,20 @@ class PartFile:
             write_all(self.fd, data)
 
     def flush(self) -> None:
-        """Everything written so far is on the disk afterwards. Raises DhError output.*; `commit` does it, too."""
+        """Bring everything written so far to the disk, as `commit` does, too. Raises DhError output.*."""
         with translated(self.save_path, "be flushed to the disk"):
             os.fsync(self.fd)
 
     @property
     def committed(self) -> bool:
-        """The file is at `save_path` now, under no other name."""
+        """Whether the file is at `save_path` now."""
         return self._committed
 
     def commit(self, *, over: Replaceable = "anything", whole: Callable[[], object] = lambda: None) -> None:
         """Flush to the disk, then rename. The old file, if any, stays whole until this moment.
 
-        Replaces only what `over` says. `whole` is called between the flush and the rename, and raises where it must not
-        come to that. Raises DhError output.*; with output.exists another file has come to the path, and stays.
+        Replaces only what `over` says. `whole` is called between the flush and the rename, which it may prevent by
+        raising. Raises DhError output.*; with output.exists another file has come to the path, and stays.
         """
         self.flush()
         whole()
@@ -92,7 +92,7 @@ class PartFile:
             try:
                 self._rename(over)
             except FileExistsError as error:
-                raise newcomer(self.save_path) from error
+                raise other_file_error(self.save_path) from error
             self._committed = True
             _sync(self.folder)
 
@@ -101,20 +101,20 @@ class PartFile:
         part, output = self.path.name, self.save_path.name
         if over == "anything":
             os.replace(part, output, src_dir_fd=self.folder, dst_dir_fd=self.folder)
-        elif (found := self._stamp(output)) is None:
+        elif (there := self._stamp(output)) is None:
             rename.rename_new(part, output, self.folder)
-        elif not found.same_content(over):
+        elif not there.same_content(over):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), output)
         elif not rename.exchange(part, output, self.folder):
             os.replace(part, output, src_dir_fd=self.folder, dst_dir_fd=self.folder)
-        elif found.same_content(self._stamp(part)):
+        elif there.same_content(self._stamp(part)):
             os.unlink(part, dir_fd=self.folder)
-        else:  # it came after the look at it: back to its place
+        else:  # another file came after the check: put it back
             rename.exchange(part, output, self.folder)
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), output)
 
     def _stamp(self, name: str) -> FileStamp | None:
-        """Of a name in the folder; None where nothing has it."""
+        """The stamp of a file in the folder; None where there is none."""
         try:
             return FileStamp.of_stat(os.stat(name, dir_fd=self.folder, follow_symlinks=False))
         except FileNotFoundError:
@@ -124,7 +124,7 @@ class PartFile:
         flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
         with translated(self.save_path, "be written"):
             with contextlib.suppress(FileNotFoundError):
-                self._unlink()  # left by a killed run: the lock says that nobody writes it now
+                self._unlink()  # left by a killed run: by the lock, no process writes it now
             return os.open(self.path.name, flags, 0o666, dir_fd=self.folder)  # the umask decides, as for any other file
 
     def _is_ours(self) -> bool:
@@ -132,7 +132,7 @@ class PartFile:
         return os.path.samestat(os.fstat(self.fd), os.stat(self.path.name, dir_fd=self.folder, follow_symlinks=False))
 
     def discard(self) -> None:
-        """Remove the part; a file of somebody else that has its name by now stays. Raises OSError."""
+        """Remove the part. Another file that has its name by now stays. Raises OSError."""
         if self._is_ours():
             self._unlink()
 
@@ -151,7 +151,7 @@ class PartFile:
             raise _outside(self.save_path, real, self._root)
 
     def _refuse_swapped(self) -> None:
-        """The result will say `save_path`: a rename in a folder that is no longer there would make it a lie."""
+        """Refuse to commit where the folder at `save_path` or the part was replaced: the result would be wrong."""
         folder = self.save_path.parent
         if not os.path.samestat(os.fstat(self.folder), folder.stat()):
             raise _unfit(
@@ -165,8 +165,8 @@ class PartFile:
             )
 
 
-def newcomer(save_path: Path) -> DhError:
-    """The error that says that a file of somebody else came to `save_path`."""
+def other_file_error(save_path: Path) -> DhError:
+    """The error for a file of somebody else that came to `save_path`."""
     return DhError(
         "output.exists",
         f"{save_path} was made or changed by somebody else while dh worked on it.",
@@ -184,9 +184,9 @@ def refuse_special(save_path: Path) -> None:
 def _refuse_kind(save_path: Path, mode: int) -> None:
     if stat.S_ISREG(mode):
         return
-    # A rename would replace the link and leave the file that it points to as it was.
-    found = "a symbolic link" if stat.S_ISLNK(mode) else "a folder" if stat.S_ISDIR(mode) else "no regular file"
-    raise _unfit(f"{save_path} is {found}.", "Name a file, or remove what is there.")
+    # A rename would replace a link, and not the file that it leads to.
+    kind = "a symbolic link" if stat.S_ISLNK(mode) else "a folder" if stat.S_ISDIR(mode) else "no regular file"
+    raise _unfit(f"{save_path} is {kind}.", "Name a file, or remove what is there.")
 
 
 def refuse_stray(save_path: Path, root: Path | None) -> None:
@@ -204,7 +204,7 @@ def _unfit(message: str, hint: str) -> DhError:
 
 
 def _sync(folder: int) -> None:
-    """Make a rename in `folder` survive a power cut. Network file systems that cannot (EINVAL) are tolerated."""
+    """Flush a folder, so that a rename in it survives a power cut. Network file systems may refuse that (EINVAL)."""
     try:
         os.fsync(folder)
     except OSError as error:
@@ -213,9 +213,9 @@ def _sync(folder: int) -> None:
 
 
 def write_all(fd: int, data: bytes | bytearray | memoryview, at: int | None = None) -> None:
-    """Write all of `data`, at byte `at` or where the file stands; a full disk may take a part of it without an error.
+    """Write all of `data`, at byte `at` or at the file's position. Raises OSError.
 
-    Raises OSError.
+    One call may not do: a full disk takes a part of the data without an error.
     """
     left = memoryview(data).cast("B")
     while left:
@@ -225,7 +225,7 @@ def write_all(fd: int, data: bytes | bytearray | memoryview, at: int | None = No
 
 @contextlib.contextmanager
 def translated(save_path: Path, what: str) -> Iterator[None]:
-    """Errors of the system on the way to `save_path` as DhError output.not_writable or output.disk_full."""
+    """Turn the block's OSError into DhError output.not_writable or output.disk_full; `what` says what failed."""
     try:
         yield
     except OSError as error:

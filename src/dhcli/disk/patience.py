@@ -1,9 +1,9 @@
-"""The cache's calls to a disk that may never answer: a network disk without its server, a FUSE whose program hangs.
+"""Calls to the cache's disk, which may never return: a network disk without its server, a FUSE whose program hangs.
 
-What can be done without the cache goes on without it: after one call that was not answered there are no others.
+The cache can be done without. So after one call that did not return in time no other one is made.
 
 A process in which a thread waits for a hanging FUSE cannot end, not even by SIGKILL (fs/fuse/dev.c,
-`request_wait_answer`). So another process touches the disk first: most dead disks are dead from the start.
+`request_wait_answer`). So a child process touches the disk first: most dead disks are dead from the start.
 """
 
 from __future__ import annotations
@@ -20,36 +20,36 @@ PATIENCE_S = 10.0
 """A disk that sleeps needs 5 to 10 s to start."""
 
 TOUCH = 'cd -- "$1" && [ ! -L CACHEDIR.TAG ] && [ -f CACHEDIR.TAG ] && read -r line < CACHEDIR.TAG'
-"""For a shell: it looks for a folder, opens a regular file in it, and reads."""
+"""Shell code that enters a folder, opens a regular file in it, and reads."""
 
 T = TypeVar("T")
 
 
 class Ask(Protocol):
-    """Makes a call, and gives what it gives."""
+    """Makes a call to a disk and returns its result."""
 
     def __call__(self, call: Callable[[], T], /) -> T:
-        """Raises what the call raises, and OSError where it does not come back."""
+        """Raises what the call raises, and OSError where it does not return in time."""
 
 
 def at_once(call: Callable[[], T], /) -> T:
-    """Make the call here: what is in memory always answers."""
+    """Make the call directly, for files in memory."""
     return call()
 
 
 class Patience:
-    """Makes calls, and waits for each as long as a living disk may take."""
+    """Makes calls, and waits for each as long as a working disk may take."""
 
     def __init__(self, folder: Path, limit_s: float = PATIENCE_S) -> None:
-        """`folder` is on the disk; `limit_s` is for one call."""
+        """`folder` is on the disk; `limit_s` limits each call, s."""
         self._folder, self._limit_s = folder, limit_s
         self._on_disk = DiskCalls(limit_s)
         self._touched = self._lost = False
 
     def __call__(self, call: Callable[[], T], /) -> T:
-        """What the call gives. Raises what it raises; TimeoutError beyond the limit, and from then on at once."""
+        """The result of the call. Raises what the call raises; TimeoutError beyond the limit, and always after that."""
         if not self._touched:
-            self._touched, self._lost = True, not _comes_back(self._folder, self._limit_s)
+            self._touched, self._lost = True, not _is_alive(self._folder, self._limit_s)
         try:
             if not self._lost:
                 return self._on_disk(str(self._folder), call)
@@ -60,8 +60,8 @@ class Patience:
         raise TimeoutError(f"the disk did not answer within {self._limit_s:g} s")
 
 
-def _comes_back(folder: Path, limit_s: float) -> bool:
-    """Whether a program that touches the disk comes back, whatever it finds there; it takes 2 ms."""
+def _is_alive(folder: Path, limit_s: float) -> bool:
+    """Whether a child process that touches the disk ends, whatever it finds there; it takes 2 ms."""
     argv = ["/bin/sh", "-c", TOUCH, "sh", str(folder)]
     nothing = subprocess.DEVNULL
     try:
@@ -71,6 +71,6 @@ def _comes_back(folder: Path, limit_s: float) -> bool:
     try:
         program.wait(limit_s)
     except subprocess.TimeoutExpired:
-        program.kill()  # it ends when the disk comes back, if ever: nobody waits for it
+        program.kill()  # it ends when the disk is back, if ever; it is not waited for
         return False
     return True

@@ -1,4 +1,4 @@
-"""Which paths are the same file, or will be, however they are spelled. It looks at the disk and writes nothing."""
+"""Which paths are the same file, or will be, however they are spelled. Reads the disk and writes nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class Spot(NamedTuple):
-    """A name below an existing folder; with the name "", what has this device and inode."""
+    """A name below an existing folder; with the name "", the file of this device and inode."""
 
     device: int
     inode: int
@@ -26,19 +26,19 @@ class Spot(NamedTuple):
 
     @property
     def key(self) -> tuple[int, int, str]:
-        """The same for all names that some file system takes for one file."""
+        """Equal for all names that some file system treats as one file."""
         return self.device, self.inode, _folded(self.name)
 
 
 Spots = tuple[Spot, ...]
-"""Of one path: its name, the file that is there, and where a link leads."""
+"""All that identifies one path: its name, the file that is there, and where a link leads."""
 
 
 class Places(Generic[T]):
-    """Values by file. One that does not exist yet is known by the place that it will have.
+    """A mapping from files to values; a file that does not exist yet is identified by its future place.
 
-    A path costs one `lstat`, and its folder one `stat`. Whether a folder ignores case is found out where two names
-    differ in case alone.
+    A path costs one `lstat`, and its folder one `stat`. Whether a folder ignores case is checked only where two names
+    differ just in case.
     """
 
     def __init__(self) -> None:
@@ -47,33 +47,33 @@ class Places(Generic[T]):
         self._folding: dict[tuple[int, int], bool] = {}
 
     def name(self, path: Path) -> Spot:
-        """The name alone, whatever is there."""
+        """The name of `path`, whatever is there."""
         return self._name(str(path.absolute()))
 
     def spots(self, path: Path) -> Spots:
-        """All that `path` may have in common with another one."""
+        """All spots of `path`: two paths with a common one are the same file."""
         text = str(path.absolute())
         name = self._name(text)
         try:
-            found = os.lstat(text)
+            status = os.lstat(text)
         except OSError:
             return (name,)
-        if not stat.S_ISLNK(found.st_mode):
-            return name, Spot(found.st_dev, found.st_ino, "")
+        if not stat.S_ISLNK(status.st_mode):
+            return name, Spot(status.st_dev, status.st_ino, "")
         target = self._name(os.path.realpath(text))
         try:
-            found = path.stat()
-        except OSError:  # it leads to what does not exist yet
+            status = path.stat()
+        except OSError:  # the target does not exist yet
             return name, target
-        return name, target, Spot(found.st_dev, found.st_ino, "")
+        return name, target, Spot(status.st_dev, status.st_ino, "")
 
     def add(self, spots: Spots, value: T) -> None:
-        """Remember `value` as one of this file."""
+        """Add a value to a file."""
         for spot in spots:
             self._values.setdefault(spot.key, []).append((spot, value))
 
     def at(self, spots: Spots) -> Iterator[T]:
-        """The values of this file; one comes once for each way in which it is found."""
+        """The values of a file; a value comes once for each spot that matches."""
         for spot in spots:
             for known, value in self._values.get(spot.key, ()):
                 if known.name == spot.name or self._folds(spot):
@@ -87,10 +87,10 @@ class Places(Generic[T]):
 
     def _name(self, text: str) -> Spot:
         parent, _, name = text.rpartition("/")
-        found = self._folders.get(parent)
-        if found is None:
-            found = self._folders[parent] = _anchor(parent)
-        device, inode, folder, below = found
+        anchor = self._folders.get(parent)
+        if anchor is None:
+            anchor = self._folders[parent] = _anchor(parent)
+        device, inode, folder, below = anchor
         return Spot(device, inode, f"{below}/{name}", folder)
 
 
@@ -99,17 +99,17 @@ def _anchor(folder: str) -> tuple[int, int, str, str]:
     at = folder
     while True:
         try:
-            found = Path(at or "/").stat()
+            status = Path(at or "/").stat()
         except OSError:
             if not at:
                 return 0, 0, "/", folder
             at = at.rpartition("/")[0]
             continue
-        return found.st_dev, found.st_ino, at or "/", folder[len(at) :]
+        return status.st_dev, status.st_ino, at or "/", folder[len(at) :]
 
 
 def _folded(name: str) -> str:
-    """Without case and, as on file systems that ignore case, without a choice between `é` and `e` with an accent."""
+    """A name without case, and with `é` written as `e` with an accent, as file systems do that ignore case."""
     if name.isascii():
         return name.lower()
     return unicodedata.normalize("NFD", unicodedata.normalize("NFD", name).casefold())

@@ -1,4 +1,4 @@
-"""Files that have an end: under a name that anybody may have given to a FIFO, a device or a link."""
+"""Opening regular files only: a name may lead to a FIFO, which blocks, or to a device without an end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NOT_REGULAR = "not a regular file"
 
 @dataclass(frozen=True, slots=True)
 class FileStamp:
-    """Which file it is and when it changed last: any write gives it another stamp."""
+    """Identity, size and times of a file: any write changes its stamp."""
 
     device: int
     inode: int
@@ -29,21 +29,21 @@ class FileStamp:
         return cls.of_stat(os.fstat(file) if isinstance(file, int) else os.lstat(file))
 
     @classmethod
-    def of_stat(cls, found: os.stat_result) -> Self:
-        """The stamp in what the system told of a file."""
-        return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    def of_stat(cls, status: os.stat_result) -> Self:
+        """The stamp in the result of a stat call."""
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
     def same_content(self, other: FileStamp | None) -> bool:
-        """Whether `other` is the same file, not written to; a rename, a link or a chmod in between does not count."""
+        """Whether `other` is the same file without a write in between; a rename, a link or a chmod does not count."""
         mine = (self.device, self.inode, self.size, self.mtime_ns)
         return other is not None and mine == (other.device, other.inode, other.size, other.mtime_ns)
 
 
 def open_regular(path: Path | str, *, follow: bool = True, within: int | None = None) -> int:
-    """A descriptor to read the file with; whoever asks closes it.
+    """A descriptor for reading a regular file; the caller closes it.
 
-    `follow`: a link leads to it. `within`: the descriptor of the folder that a relative path begins in. Raises OSError,
-    also for what is no file: a FIFO would wait for its writer for ever, and /dev/zero has no end.
+    `follow`: follow a link at `path`. `within`: the descriptor of the folder that a relative path begins in. Raises
+    OSError, also for anything else than a regular file.
     """
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)
     try:
@@ -62,7 +62,10 @@ def open_regular(path: Path | str, *, follow: bool = True, within: int | None = 
 
 
 def read_regular(path: Path, most: int, what: str) -> bytes:
-    """What is in the file. Raises OSError as `open_regular` does, and above `most` bytes, which no `what` has."""
+    """The content of a regular file. Raises OSError as `open_regular` does, and for more than `most` bytes.
+
+    `what` names the kind of file in that error.
+    """
     with os.fdopen(open_regular(path), "rb") as file:
         size = os.fstat(file.fileno()).st_size
         if size > most:

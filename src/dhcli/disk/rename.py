@@ -1,7 +1,7 @@
-"""Renames that never overwrite a file unseen: onto a free name only, or in exchange for what is there.
+"""Renames that never overwrite a file unseen: only to a free name, or in exchange for the file there.
 
-Python's `os.rename` replaces whatever stands at the new name. Linux can refuse that, or swap the two files in one step
-(https://man7.org/linux/man-pages/man2/rename.2.html); file systems without these calls are told apart here.
+Python's `os.rename` replaces any file at the new name. Linux can refuse that, or swap the two files in one step
+(https://man7.org/linux/man-pages/man2/rename.2.html); file systems without these calls get replacements.
 """
 
 from __future__ import annotations
@@ -15,16 +15,15 @@ from collections.abc import Callable
 RENAME_NOREPLACE, RENAME_EXCHANGE = 1, 2
 """From linux/fs.h."""
 NOT_OFFERED = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM})
-"""What a kernel, a file system (NFS: EINVAL) or a sandbox (EPERM) without these flags answers."""
+"""Errors of a kernel, a file system (NFS: EINVAL) or a sandbox (EPERM) without these flags."""
 NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
-"""What a file system without hard links answers; FAT says EPERM."""
+"""Errors of a file system without hard links; on FAT it is EPERM."""
 
 
 def rename_new(old: str, new: str, folder: int) -> None:
     """Rename `old` to `new`, both in the open `folder`. Raises FileExistsError where `new` exists, and OSError.
 
-    A file system that has neither the flag nor hard links is asked first and renamed after: it leaves a gap of
-    microseconds between the two.
+    On a file system with neither the flag nor hard links, the check and the rename are two steps, microseconds apart.
     """
     if _renameat2(old, new, folder, RENAME_NOREPLACE):
         return
@@ -50,7 +49,7 @@ def exchange(one: str, other: str, folder: int) -> bool:
 
 
 def _renameat2(old: str, new: str, folder: int, flags: int) -> bool:
-    """Linux' renameat2; False where it, or this flag of it, is not to be had. Raises OSError."""
+    """Call Linux' renameat2; False where it or this flag is not available. Raises OSError."""
     call = _call()
     if call is None:
         return False

@@ -28,7 +28,7 @@ def scratch_path(save_path: Path) -> Path:
 
 
 class ScratchFile:
-    """An open file without a name. Whoever holds it closes it."""
+    """An open file without a name."""
 
     def __init__(self, save_path: Path, content: str) -> None:
         """`content` names the data in error messages. Raises DhError output.disk_full, output.not_writable."""

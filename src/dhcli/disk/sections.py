@@ -1,6 +1,6 @@
-"""The folders in the cache, what dh's files in them look like, and a way into them that no link leads out of.
+"""The sections of the cache: its folders, and the names and first bytes of dh's files in them.
 
-Folders are opened one from within the other: a link, or a folder that is swapped meanwhile, leads nowhere.
+Folders are opened relative to an open one, and links are refused: no link can lead out of the cache.
 """
 
 from __future__ import annotations
@@ -18,49 +18,51 @@ from dhcli.disk.regular import open_regular
 STORE = "store"
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 DISK_BLOCK_BYTES = 4096
-"""What the smallest file takes on the disk."""
+"""Space of the smallest file on the disk."""
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
-    """A folder in the cache, and what dh's files in it look like."""
+class Section:
+    """A folder in the cache, and what identifies dh's files in it."""
 
     kind: str
     path: tuple[str, ...]
-    """From the cache's folder on."""
+    """Names of the folders that lead to it from the cache's folder."""
     name: re.Pattern[str]
     temporary: str
-    """Begins the names of files that are being written."""
+    """Prefix of the names of unfinished files."""
     begin: bytes
+    """First bytes of its files."""
 
     def holds(self, name: str) -> bool:
-        """Whether the name is that of one of dh's files."""
+        """Whether one of dh's files can have this name."""
         return name.startswith(self.temporary) or self.name.fullmatch(name) is not None
 
 
 HASHES_FILE = "hashes"
 ENTRY_BEGIN = b"dhstore1"
-HASHES = Room("hash", (), re.compile(HASHES_FILE), ".hashes-", b"dh-hashes ")
+HASHES = Section("hash", (), re.compile(HASHES_FILE), ".hashes-", b"dh-hashes ")
 
 
-def entries_of(kind: str) -> Room:
-    """The room of a store's entries of one kind."""
-    return Room(kind, (STORE, kind), re.compile(r"[0-9a-f]{64}"), ".new-", ENTRY_BEGIN)
+def entries_of(kind: str) -> Section:
+    """The section of a store's entries of one kind."""
+    return Section(kind, (STORE, kind), re.compile(r"[0-9a-f]{64}"), ".new-", ENTRY_BEGIN)
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A file in a room, by its name one of dh's."""
+class CacheFile:
+    """A file in a section with one of dh's names."""
 
-    room: Room
+    section: Section
     name: str
     bytes: int
-    """What it takes on the disk."""
+    """Space on the disk."""
     used_ns: int
+    """Time of the last use."""
 
     @property
     def temporary(self) -> bool:
-        return self.name.startswith(self.room.temporary)
+        return self.name.startswith(self.section.temporary)
 
 
 def taken(size: int) -> int:
@@ -78,7 +80,7 @@ def closing(fd: int) -> Iterator[int]:
 
 
 def below(root: int, path: tuple[str, ...], *, make: bool = False) -> int:
-    """A descriptor of a folder in an open one, to which no link leads. Raises OSError where there is none."""
+    """A descriptor of a folder below an open one, without following links. Raises OSError."""
     folder = os.dup(root)
     for name in path:
         with closing(folder):
@@ -88,14 +90,14 @@ def below(root: int, path: tuple[str, ...], *, make: bool = False) -> int:
             try:
                 folder = os.open(name, DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
             except OSError as error:
-                if error.errno in {errno.ENOTDIR, errno.ELOOP}:  # so systems call a link, wherever it leads
+                if error.errno in {errno.ENOTDIR, errno.ELOOP}:  # how systems report a link
                     raise NotADirectoryError(errno.ENOTDIR, "a link or a file, not a folder", name) from error
                 raise
     return folder
 
 
 def begins(folder: int, name: str, begin: bytes) -> bool:
-    """Whether there is a file of that name, no link, whose first bytes are these."""
+    """Whether a regular file `name`, no link, begins with these bytes."""
     try:
         with closing(open_regular(name, follow=False, within=folder)) as fd:
             return os.pread(fd, len(begin), 0) == begin
@@ -104,23 +106,25 @@ def begins(folder: int, name: str, begin: bytes) -> bool:
 
 
 def is_blank(folder: int, name: str) -> bool:
-    """A file without content, or only with the zeros that a loss of power leaves. Raises FileNotFoundError."""
-    found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-    return stat.S_ISREG(found.st_mode) and (not found.st_size or begins(folder, name, bytes(min(found.st_size, 4096))))
+    """Whether a file is empty, or has only zeros, as after a power cut. Raises FileNotFoundError."""
+    status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    if not stat.S_ISREG(status.st_mode):
+        return False
+    return not status.st_size or begins(folder, name, bytes(min(status.st_size, 4096)))
 
 
-def files_in(folder: int, room: Room) -> Iterator[Found]:
-    """The files that are dh's by their names, in the open folder of a room."""
+def files_in(folder: int, section: Section) -> Iterator[CacheFile]:
+    """The files with dh's names in the open folder of a section."""
     with os.scandir(folder) as entries:
         for entry in entries:
             with contextlib.suppress(FileNotFoundError):  # another process removed or renamed it
-                if room.holds(entry.name) and entry.is_file(follow_symlinks=False):
+                if section.holds(entry.name) and entry.is_file(follow_symlinks=False):
                     info = entry.stat(follow_symlinks=False)
-                    yield Found(room, entry.name, taken(info.st_size), info.st_mtime_ns)
+                    yield CacheFile(section, entry.name, taken(info.st_size), info.st_mtime_ns)
 
 
-def rooms_in(root: int) -> list[Room]:
-    """The rooms of the cache in this folder."""
+def sections_in(root: int) -> list[Section]:
+    """The sections of the cache in an open folder."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError), closing(below(root, (STORE,))) as store:
         with os.scandir(store) as entries:
             kinds = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))

@@ -1,10 +1,9 @@
-"""What was worked out before and can be worked out again: files named by a hash of all that decides their content.
+"""A cache of computed results: files named by a hash of everything that decides their content.
 
 An entry never changes, so that processes need no locks: it is written under another name and renamed, it may be removed
-while somebody reads it, and where two write the same one, the later wins. It carries a checksum, and one that is not
-as it was written counts as absent: nothing has to be flushed to the disk before the rename. Whoever asks for an entry
-judges what it says: a checksum is no signature. Without a folder, or with one that cannot be used, there is only the
-last one of each kind, in memory, and whoever asks is told why.
+while another process reads it, and of two equal entries the later wins. It has a checksum, and a damaged entry counts
+as absent, so that nothing is flushed to the disk before the rename. A checksum is no signature: the reader of an entry
+checks its content. Without a usable folder, only the last entry of each kind is kept, in memory.
 """
 
 from __future__ import annotations
@@ -21,43 +20,44 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, TypeAlias
 
-from dhcli.disk.folder import CacheFolder, NewFile, OpenFile
+from dhcli.disk.cache_files import NewFile, OpenFile
+from dhcli.disk.folder import CacheFolder
 from dhcli.disk.memory import memory_file
 from dhcli.disk.patience import Ask, at_once
-from dhcli.disk.sections import ENTRY_BEGIN, Room, entries_of, taken
+from dhcli.disk.sections import ENTRY_BEGIN, Section, entries_of, taken
 
 LIMIT_BYTES = 2 << 30
 """Tracks of 17 hours of video at 25 fps, or half a million probes."""
 RESERVE_BYTES = 512 << 20
-"""Nothing is put on a disk with less than this left: a run stops below 256 MiB unless --min-disk says otherwise."""
+"""No entry is put on a disk with less free space: a run stops below 256 MiB, the default of --min-disk."""
 CHECKSUM_AT, CHECKED_FROM = 40, 72
-"""The key's 32 bytes stand before the checksum, what the checksum is of behind it: the head's length, head, body."""
+"""Bytes. The key, 32 bytes, comes before the checksum; the head's length, head and body, which it covers, after it."""
 HEAD_LENGTH = struct.Struct("<I")
 HEAD_AT = CHECKED_FROM + HEAD_LENGTH.size
 BLOCK_BYTES = 1 << 20
 HEAD_BYTES = 16 << 20
 """The longest head: a video of four hours at 60 fps whose face comes and goes with every frame has one of 14 MB."""
 RECOUNT_S = 60.0
-"""How long a process may not know what others put there,"""
+"""The store's size is counted again after this time, since other processes add entries, too,"""
 RECOUNT_SHARE = 1 / 16
-"""and how much it may add meanwhile, as a share of the limit: so much too much can each of several processes take."""
+"""or after this share of the limit was added: by so much can each of several processes exceed the limit."""
 LAST_BYTES = 16 << 20
-"""Of an entry that is kept in memory because the disk does not take it: the track of 8 minutes at 25 fps."""
+"""Largest entry that is kept in memory because the disk refuses it: the track of 8 minutes at 25 fps."""
 
 
 Body: TypeAlias = Callable[[], Iterable[bytes]]
-"""The parts of an entry's body, from the first one at each call."""
+"""Yields the parts of an entry's body, from the first one at each call."""
 
 
 def key_of(ingredients: Mapping[str, object]) -> str:
-    """The key of what these ingredients, all that decide it, make."""
+    """The key of a result that is computed from these ingredients, and from nothing else."""
     text = json.dumps(ingredients, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An open entry, whole and as it was written. Whoever has it closes `fd`, at the latest by leaving its block."""
+    """An open, undamaged entry. Leaving its block closes it."""
 
     fd: int
     head: bytes
@@ -66,7 +66,7 @@ class Entry:
     size: int
     """Bytes of the body."""
     ask: Ask = at_once
-    """How its disk is asked."""
+    """Makes the calls to its disk."""
 
     def __enter__(self) -> Self:
         return self
@@ -78,38 +78,37 @@ class Entry:
     def body(self, count: int | None = None, at: int = 0) -> bytes:
         """`count` bytes of the body from byte `at` on, or all of it.
 
-        Raises EOFError where another program cut it meanwhile, and OSError where the disk, or the machine that has it,
-        does not give it.
+        Raises EOFError where another program cut the file meanwhile, and OSError where the disk cannot be read.
         """
         count = self.size if count is None else count
-        found = self.ask(lambda: os.pread(self.fd, count, self.start + at))
-        if len(found) != count:
-            raise EOFError(f"an entry of the store ends {count - len(found)} bytes too early")
-        return found
+        data = self.ask(lambda: os.pread(self.fd, count, self.start + at))
+        if len(data) != count:
+            raise EOFError(f"an entry of the store ends {count - len(data)} bytes too early")
+        return data
 
 
 class Store:
     """Entries by kind and key. For one thread; any number of processes may share a folder."""
 
     def __init__(self, folder: Path | CacheFolder | None, limit_bytes: int = LIMIT_BYTES) -> None:
-        """Where the entries take more than `limit_bytes`, those used longest ago leave; with 0 nothing is to be put."""
+        """Above `limit_bytes` the least recently used entries are removed; with 0 the store is read-only."""
         self._folder = CacheFolder.at(folder)
         self.limit_bytes = limit_bytes
         self._last: dict[str, tuple[str, bytes, bytes]] = {}
-        """Key, head and body of the last entry of each kind that found no place in the folder."""
+        """By kind: key, head and body of the last entry that the folder refused."""
         self._counted_bytes = self._added_bytes = 0
         self._counted_s: float | None = None
 
     def reader(self) -> Store:
-        """The same entries for somebody who writes nothing."""
+        """A read-only store of the same entries."""
         return Store(self._folder, 0)
 
     def take_trouble(self) -> str | None:
-        """Why something could not be kept; said once in the life of the folder."""
+        """Why something could not be kept, None for no reason; each folder gives its reason once."""
         return self._folder.take_trouble()
 
     def get(self, kind: str, key: str, alive: Callable[[], None] = lambda: None) -> Entry | None:
-        """The entry, or None where there is none that is sound. `alive` is called after every MiB, and may raise."""
+        """The entry; None where there is no undamaged one. `alive` is called after every MiB, and may raise."""
         last_key, head, body = self._last.get(kind, ("", b"", b""))
         if last_key == key:
             return _in_memory(head, body)
@@ -125,25 +124,24 @@ class Store:
         return entry
 
     def put(self, kind: str, key: str, head: bytes, body: Body = tuple) -> None:
-        """Keep an entry: in the folder, or where that takes none, in memory, and `take_trouble` tells why.
+        """Keep an entry in the folder or, where that fails, in memory; `take_trouble` then says why.
 
-        `body` gives its parts from the start, and is called once more where the disk fails in the middle of them.
-        Raises only what it raises.
+        `body` is called a second time where the disk fails in the middle. Raises only what `body` raises.
         """
         if not self.limit_bytes:
             return
-        room = entries_of(kind)
+        section = entries_of(kind)
         try:
-            with self._folder.new_file(room, RESERVE_BYTES) as file:
+            with self._folder.new_file(section, RESERVE_BYTES) as file:
                 size = self._write(file, key, itertools.chain((HEAD_LENGTH.pack(len(head)), head), body()))
-                self._make_room(taken(size), room, key)
+                self._evict_for(taken(size), section, key)
                 file.put(key)
         except OSError as error:
-            self._folder.note(room, error)
+            self._folder.note(section, error)
             self._keep(kind, key, head, body())
 
     def _keep(self, kind: str, key: str, head: bytes, parts: Iterable[bytes]) -> None:
-        """In memory, so that the next job over the same video finds what this one worked out."""
+        """Keep an entry in memory, for the next job over the same video."""
         body = b""
         for part in parts:
             body += part
@@ -152,7 +150,7 @@ class Store:
         self._last[kind] = key, head, body
 
     def _write(self, file: NewFile, key: str, parts: Iterable[bytes]) -> int:
-        """The entry's bytes; their number."""
+        """Write an entry; returns its size in bytes."""
         checksum, size = hashlib.sha256(), CHECKED_FROM
         file.write(ENTRY_BEGIN + bytes.fromhex(key) + bytes(CHECKED_FROM - CHECKSUM_AT))
         for part in parts:
@@ -164,8 +162,8 @@ class Store:
         file.overwrite(CHECKSUM_AT, checksum.digest())
         return size
 
-    def _make_room(self, wanted: int, room: Room, key: str) -> None:
-        """Remove what was used longest ago, where the limit asks for it, so that `wanted` bytes fit."""
+    def _evict_for(self, wanted: int, section: Section, key: str) -> None:
+        """Remove the least recently used entries until `wanted` more bytes fit the limit."""
         self._counted_bytes += wanted
         self._added_bytes += wanted
         now = time.monotonic()
@@ -173,7 +171,7 @@ class Store:
         fresh = fresh and self._added_bytes <= self.limit_bytes * RECOUNT_SHARE
         if fresh and self._counted_bytes <= self.limit_bytes:
             return
-        total = wanted + self._folder.evict(self.limit_bytes - wanted, but=(room, key))
+        total = wanted + self._folder.evict(self.limit_bytes - wanted, but=(section, key))
         self._counted_bytes, self._added_bytes, self._counted_s = total, 0, now
 
 
@@ -185,7 +183,7 @@ def _in_memory(head: bytes, body: bytes) -> Entry:
 
 
 def _verified(file: OpenFile, key: str, ask: Ask, most: int, alive: Callable[[], None]) -> Entry | None:
-    """The entry in an open file, where every bit of it is as it was written. Raises OSError, and what `alive` does."""
+    """The entry in an open file; None where it is damaged. Raises OSError, and what `alive` raises."""
     begin, size = file.begin, file.size
     if not begin.startswith(ENTRY_BEGIN + bytes.fromhex(key)) or len(begin) < HEAD_AT or size > most:
         return None

@@ -1,4 +1,4 @@
-"""Who writes into an open file, as Linux' inotify tells it: times alone do not, since `touch` sets them back."""
+"""Notices writes into open files by Linux' inotify, since `touch` can set a file's times back."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ QUEUE_BYTES = 1 << 16
 
 
 class Writes:
-    """Notes writes into the files that it watches, by any process of this machine.
+    """Notices writes into watched files by any process of this machine.
 
-    Not those through mmap, nor those of another machine to a disk that both share; where the system has no inotify, or
-    grants no more of them, none. What it notes is true; that it noted nothing proves nothing.
+    It misses writes through mmap and those of another machine to a shared disk, and all of them where the system has no
+    inotify or grants no more of them. So a noticed write is certain; no noticed write proves nothing.
     """
 
     def __init__(self) -> None:
@@ -36,13 +36,13 @@ class Writes:
             self._fd = -1
 
     def watch(self, descriptor: int) -> int:
-        """Watch an open file; the answer is what to ask `wrote` with. Negative: it cannot be watched."""
+        """Watch an open file; returns a number for `wrote`, negative where the file cannot be watched."""
         if self._fd < 0:
             return -1
         return int(self._libc.inotify_add_watch(self._fd, f"/proc/self/fd/{descriptor}".encode(), MODIFIED))
 
     def wrote(self, watched: int) -> bool:
-        """Whether somebody wrote into the file since it is watched."""
+        """Whether the file was written to since it is watched."""
         if self._fd < 0 or watched < 0:
             return False
         try:
@@ -52,6 +52,6 @@ class Writes:
                     which, _, _, name_bytes = EVENT.unpack_from(events, at)
                     self._seen.add(which)
                     at += EVENT.size + name_bytes
-        except BlockingIOError:  # there is no more
+        except BlockingIOError:  # no more events
             pass
         return watched in self._seen

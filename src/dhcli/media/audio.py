@@ -9,21 +9,23 @@ from typing import BinaryIO
 import numpy as np
 
 from dhcli.jobs.options import Trim
-from dhcli.media.ffmpeg import InputFile, base_argv, input_argv, running, sound_filter
-from dhcli.media.ffmpeg_errors import decode_failure, sound_damage
+from dhcli.media.ffmpeg import base_argv, input_argv, running, sound_filter
+from dhcli.media.ffmpeg_errors import decode_error, sound_damage
 from dhcli.media.info import AudioInfo
+from dhcli.media.input_file import InputFile
+from dhcli.runtime.child import Command
 from dhcli.runtime.scope import Scope
 from dhcli.types import F32
 
 SAMPLE_BYTES = 4
 SLACK_S = 0.1
-"""A resampler's filter may begin and end a little early; a cut file lacks more."""
+"""A resampler may drop so much at the beginning and end; a cut file lacks more."""
 KEPT_SAMPLES = 960_000
-"""A minute at 16 kHz, 3.8 MB: sounds up to this are decoded once, however often they are read."""
+"""Sounds up to this length are decoded once, however often they are read: a minute at 16 kHz, 3.8 MB."""
 
 
 class Repeatable:
-    """A waveform that is read from its start more than once. A long one is decoded anew each time."""
+    """A waveform that can be read from its start more than once. A long one is decoded again each time."""
 
     def __init__(self, open_waveform: Callable[[], Iterator[F32]]) -> None:
         self._open = open_waveform
@@ -74,11 +76,11 @@ def read_waveform(
 
     Raises audio.too_short, audio.invalid, input.truncated, .corrupt, .unsupported; decode.failed; env.*; Stopped.
     """
-    promised = info.used(trim) * rate
+    expected = info.used(trim) * rate
     block = max(1, round(chunk_s * rate))
     got = 0
     argv = waveform_argv(file, info, rate, trim)
-    with running(scope, stage, argv, pass_fds=file.pass_fds) as child:
+    with running(scope, stage, Command(argv, file.pass_fds)) as child:
         stream: BinaryIO = os.fdopen(child.stdout.fileno(), "rb", buffering=1 << 16, closefd=False)
         while raw := stream.read(block * SAMPLE_BYTES):
             scope.beat(stage)
@@ -94,10 +96,10 @@ def read_waveform(
                 yield samples
         code = child.wait()
         scope.check()
-        if code or sound_damage(file, child.tail(100)) or got < promised - SLACK_S * rate:
-            finding = f"{got / rate:.2f} of {float(promised) / rate:.2f} s of sound could be read"
-            raise decode_failure(file, child, code, finding)
+        if code or sound_damage(file, child.tail(100)) or got < expected - SLACK_S * rate:
+            finding = f"{got / rate:.2f} of {float(expected) / rate:.2f} s of sound could be read"
+            raise decode_error(file, child, code, finding)
     if not got:
         raise file.error(
-            "audio.too_short", f"has {float(promised) / rate * 1000:.3f} ms of sound", hint="Give a longer recording."
+            "audio.too_short", f"has {float(expected) / rate * 1000:.3f} ms of sound", hint="Give a longer recording."
         )

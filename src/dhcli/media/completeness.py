@@ -1,7 +1,7 @@
-"""What a file says of its own length and framing, held against what was found in it.
+"""Compares a file's declared length with what was read from it, and scans the containers that have no length.
 
-Frames and samples that damage took away leave no other trace: decoders resume behind it. Formats that promise nothing
-(a sound without a header, a transport stream behind its last picture) cannot be judged here.
+Frames and samples that are lost by damage leave no other trace, since decoders resume behind it. The end of a file
+without a declared length (a sound without a header, a transport stream behind its last picture) cannot be checked.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from fractions import Fraction
 
 from dhcli.media.containers import ogg, riff
 from dhcli.media.containers import transport_stream as transport
-from dhcli.media.containers.pieces import Found
-from dhcli.media.ffmpeg import InputFile
+from dhcli.media.containers.scan import ScanResult
 from dhcli.media.ffmpeg_errors import COPY_AGAIN
 from dhcli.media.info import VideoInfo
+from dhcli.media.input_file import InputFile
 from dhcli.media.listing import Listing, Stream
 from dhcli.media.packets import Timeline
 from dhcli.runtime.scope import Scope
@@ -23,51 +23,51 @@ from dhcli.runtime.scope import Scope
 SHORT_S = Fraction(1, 5)
 """A sound may end this much before its header says: encoder delay and padding are not sound."""
 EXACT_S = Fraction(1, 50)
-"""Not so where nothing is delayed or padded: the header's claim is only rounded, to 10 ms."""
+"""The same where nothing is delayed or padded: headers round to 10 ms."""
 LOSSLESS = ("pcm_", "flac", "alac", "wavpack", "tta", "ape")
 MP3_SLACK = Fraction(3, 2)
-"""Frames. The header of an MP3 tells delay and padding, too, but some encoders count it among the frames."""
+"""Frames. The header of an MP3 gives its delay and padding, but some encoders count the header as a frame."""
 MPEG1_RATE = 32_000
 """Hz. From here on an MP3 frame has 1152 samples, else 576."""
 EXACT_CONTAINERS = ("mov,", "matroska", "avi")
-"""Their headers are written when everything else is: what they claim was once there."""
+"""Their headers are written last: the length that they give was once in the file."""
 MAX_STRAY_BYTES = 1024
-"""Behind the sound of a WAV; a few are what careless programs leave there."""
+"""Bytes behind the sound of a WAV that are ignored: careless programs leave a few there."""
 FLAC_RATE_AT = 18
-"""Of 20 bits."""
+"""Byte at which the sample rate of a FLAC begins, 20 bits, Hz."""
 ONE_START_A_PICTURE = ("h264", "hevc")
-"""Codecs of which a transport stream begins no picture, nor field, in the middle of a packet that ffmpeg gives."""
+"""Codecs for which ffmpeg gives one packet for each beginning of a picture or field in a transport stream."""
 
 
-def check_framing(scope: Scope, file: InputFile, listing: Listing, stream: Stream) -> Found:
-    """The packets of a transport stream and the pages of an Ogg, which promise no length, follow each other.
+def check_container(scope: Scope, file: InputFile, listing: Listing, stream: Stream) -> ScanResult:
+    """Scan a transport stream or an Ogg: whether all packets or pages are there, and follow each other.
 
-    Raises input.truncated, input.corrupt.
+    Raises DhError input.truncated, input.corrupt, input.unreadable.
     """
-    found = Found()
+    scan = ScanResult()
     with _reading(file):
         if listing.container == "mpegts" and stream.pid is not None:
-            found = transport.examine(file.fd, file.bytes, stream.pid, lambda: _alive(scope))
+            scan = transport.scan(file.fd, file.bytes, stream.pid, lambda: _alive(scope))
         elif listing.container == "ogg":
-            found = ogg.examine(file.fd, file.bytes, lambda: _alive(scope))
-    if found.corrupt:
-        raise file.error("input.corrupt", f"is damaged ({found.corrupt})", hint=COPY_AGAIN)
-    if found.truncated:
-        raise file.error("input.truncated", found.truncated, hint=COPY_AGAIN)
-    return found
+            scan = ogg.scan(file.fd, file.bytes, lambda: _alive(scope))
+    if scan.corrupt:
+        raise file.error("input.corrupt", f"is damaged ({scan.corrupt})", hint=COPY_AGAIN)
+    if scan.truncated:
+        raise file.error("input.truncated", scan.truncated, hint=COPY_AGAIN)
+    return scan
 
 
-def check_pictures(file: InputFile, stream: Stream, timeline: Timeline, found: Found) -> None:
-    """Each picture that a transport stream begins has come. Raises input.corrupt."""
-    came = len(timeline.pts) + timeline.untimed
-    if stream.codec in ONE_START_A_PICTURE and came < found.pictures:
-        finding = f"is damaged ({found.pictures} pictures begin, {came} came)"
+def check_pictures(file: InputFile, stream: Stream, timeline: Timeline, scan: ScanResult) -> None:
+    """Refuse a transport stream with fewer packets than beginnings of pictures. Raises DhError input.corrupt."""
+    packets = len(timeline.pts) + timeline.untimed
+    if stream.codec in ONE_START_A_PICTURE and packets < scan.pictures:
+        finding = f"is damaged ({scan.pictures} pictures begin, {packets} came)"
         raise file.error("input.corrupt", finding, hint=COPY_AGAIN)
 
 
 def check_video(scope: Scope, file: InputFile, listing: Listing, timeline: Timeline, info: VideoInfo) -> None:
-    """Frames that a damaged container lost leave no trace but a header that speaks of more. Raises input.truncated."""
-    alone = sum(stream.kind in ("video", "audio") and not stream.attached for stream in listing.streams) == 1
+    """Refuse a video that is shorter than its header says: damage took frames away. Raises DhError input.truncated."""
+    only_stream = sum(stream.kind in ("video", "audio") and not stream.attached for stream in listing.streams) == 1
     if info.is_image:
         return
     last = timeline.end()
@@ -76,7 +76,12 @@ def check_video(scope: Scope, file: InputFile, listing: Listing, timeline: Timel
             if riff.open_ended(file.fd):
                 return
         _check_avi(scope, file, info, last)
-    if listing.duration is None or listing.estimated or not alone or not listing.container.startswith(EXACT_CONTAINERS):
+    if (
+        listing.duration is None
+        or listing.estimated
+        or not only_stream
+        or not listing.container.startswith(EXACT_CONTAINERS)
+    ):
         return
     covered = max(last * timeline.time_base, info.pts[-1] * timeline.time_base + 1 / info.fps)
     covered -= info.pts[0] * timeline.time_base
@@ -88,21 +93,24 @@ def check_video(scope: Scope, file: InputFile, listing: Listing, timeline: Timel
 
 def _check_avi(scope: Scope, file: InputFile, info: VideoInfo, frames: int) -> None:
     with _reading(file):
-        promised = riff.promised_frames(file.fd, info.index)
-        # Fewer frames alone prove nothing: pictures that a recorder left out at the end are counted, too.
-        if promised is None or frames >= promised:
+        declared = riff.declared_frames(file.fd, info.index)
+        # Fewer frames alone prove nothing: recorders count pictures that they left out at the end, too.
+        if declared is None or frames >= declared:
             return
-        what = riff.fault(file.fd, file.bytes, lambda: _alive(scope))
+        what = riff.find_damage(file.fd, file.bytes, lambda: _alive(scope))
     if what:
-        raise file.error("input.truncated", f"holds {frames} of {promised} frames ({what})", hint=COPY_AGAIN)
+        raise file.error("input.truncated", f"holds {frames} of {declared} frames ({what})", hint=COPY_AGAIN)
 
 
 def check_sound(scope: Scope, file: InputFile, listing: Listing, stream: Stream, seconds: Fraction) -> None:
-    """The sound is as long as its header says, and what the header says can be. Raises input.truncated, .corrupt."""
+    """Refuse a sound that is shorter than its header says, or whose header contradicts the file.
+
+    Raises DhError input.truncated, input.corrupt, input.unreadable.
+    """
     _check_header(scope, file, listing, stream)
-    # A container's duration is that of its longest stream, so it says something only where the sound is alone.
-    alone = all(other.kind == "audio" or other.attached for other in listing.streams)
-    if listing.duration is None or listing.estimated or not alone or len(listing.of_kind("audio")) != 1:
+    # A container's duration is that of its longest stream, which may be another one than the sound.
+    only_stream = all(other.kind == "audio" or other.attached for other in listing.streams)
+    if listing.duration is None or listing.estimated or not only_stream or len(listing.of_kind("audio")) != 1:
         return
     if seconds < listing.duration - _slack(listing, stream):
         finding = f"ends after {float(seconds):.2f} of {float(listing.duration):.2f} s"
@@ -110,10 +118,10 @@ def check_sound(scope: Scope, file: InputFile, listing: Listing, stream: Stream,
 
 
 def _check_header(scope: Scope, file: InputFile, listing: Listing, stream: Stream) -> None:
-    """Damage in the very number that tells a length shows in what does not fit to it."""
+    """Refuse a header whose numbers contradict the file: its length or sample rate is damaged."""
     with _reading(file):
         stray = riff.stray_bytes(file.fd, file.bytes, lambda: _alive(scope)) if listing.container == "wav" else 0
-        gap = riff.fault(file.fd, file.bytes, lambda: _alive(scope)) if listing.container == "avi" else ""
+        gap = riff.find_damage(file.fd, file.bytes, lambda: _alive(scope)) if listing.container == "avi" else ""
         head = file.head(FLAC_RATE_AT + 3) if listing.container == "flac" else b""
     if gap:
         raise file.error("input.corrupt", f"is damaged ({gap})", hint=COPY_AGAIN)

@@ -1,7 +1,7 @@
-"""What a failed ffmpeg means: the one place that reads its messages. Never branches on its exit number.
+"""What a failed ffmpeg means, by its messages; nothing else reads them.
 
-The same fault has exit code 1, 69, 183, 187, 228 or 254 by version and build, and a truncated file even has 0; the
-messages are stable.
+Exit codes say too little: the same fault has 1, 69, 183, 187, 228 or 254 by version and build, and a truncated file
+even 0. The messages are stable.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from dhcli.errors import DhError
 from dhcli.media.containers.riff import open_ended_wav
-from dhcli.media.ffmpeg import InputFile
+from dhcli.media.input_file import InputFile
 from dhcli.media.input_limits import MAX_PIXELS
 from dhcli.runtime.child import Child, exit_text
 
@@ -24,11 +24,11 @@ DAMAGE = re.compile(
     r"|sample/frame number mismatch|filesize and duration do not match",
     re.IGNORECASE,
 )
-"""Messages about damaged data. Other error lines, such as a missing reference after an open GOP, do no harm."""
+"""Messages about damaged data. Other error lines, such as a missing reference after an open GOP, are harmless."""
 DAMAGED_PICTURE = re.compile(
     r"error while decoding|concealing|damaged|partial file|corrupt|bad vlc|error y=\d+ x=", re.IGNORECASE
 )
-"""The same for a stream that begins in the middle: that packets before its first key frame are refused is no damage."""
+"""The same for a stream that begins in the middle, where refused packets before the first key frame are no damage."""
 TRUNCATION = re.compile(
     r"partial file|truncat|premature|packet corrupt|corrupt input packet|filesize and duration do not match",
     re.IGNORECASE,
@@ -37,21 +37,21 @@ DAMAGED_CONTAINER = re.compile(
     r"exceeds containing master element|ebml number|invalid track number|went wrong during header parsing",
     re.IGNORECASE,
 )
-"""Matroska and AVI without a piece: the demuxer goes on behind it, and what stood there is missing without a word."""
+"""A part of a Matroska or AVI is missing. The demuxer goes on behind it, and ffmpeg reports no other error."""
 NO_DECODER = re.compile(r"no decoder found|decoder not found", re.IGNORECASE)
 PICTURE_SIZE = re.compile(r"picture size (\d+)x(\d+) (?:exceeds|is invalid)", re.IGNORECASE)
 """Above some 16,000 x 16,000 px ffmpeg calls a size invalid, whatever the limit is; 0x0 as well."""
 UNMIXED = re.compile(r"rematrix is needed between (.+?) and|channel layout \"(.+?)\" is invalid", re.IGNORECASE)
-"""Nobody says where each channel belongs, or there are more than the 64 that ffmpeg mixes."""
+"""The sound has no channel layout, or more than the 64 channels that ffmpeg mixes."""
 INTERRUPTED = re.compile(r"\[info\] Exiting normally, received signal (\d+)\.")
 SIGNALLED = 255
-"""ffmpeg's exit code after a signal that it takes as a wish to end: it reads no further and writes what it has."""
+"""ffmpeg's exit code after a signal that ends it in order: it stops reading and finishes its output."""
 CRASHES = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE})
 REFUSED_CODEC = re.compile(r"Codec \((\w+)\) not on whitelist")
 NOT_OPENED = re.compile(r"opening decoder|could not open codec|decoder.*failed to open", re.IGNORECASE)
-"""A refused codec of a stream that nobody asked for (subtitles) is only looked at, not opened."""
+"""Only then the refused codec matters: of an unwanted stream (subtitles) no decoder is opened."""
 WHITELIST = re.compile(r"(not (?:on|in) whitelist) '.*")
-"""The list itself, 2 kB, is left out of messages."""
+"""Messages leave out the list itself, 2 kB."""
 CUT_PACKET = re.compile(r"packet corrupt|corrupt input packet", re.IGNORECASE)
 OPEN_ENDED_CAF = b"data" + b"\xff" * 8
 NO_SPACE = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
@@ -62,8 +62,8 @@ UNFIT = re.compile(
 )
 LEVEL = re.compile(r"\[(?:debug|verbose|info|warning|error|fatal|panic)\] ")
 COMPLAINT = re.compile(r"(\[[^\]]+ @ 0x[0-9a-f]+\] )*\[(warning|error|fatal|panic)\] ")
-"""Begins what ffmpeg itself finds wrong. All else tells of the file, and the later lines of a tag have no level at all:
-"the premature end of the truncated broadcast" may be what a video is about."""
+"""Begins ffmpeg's own complaints. Other lines may be text of the file, such as a title "the premature end of the
+truncated broadcast"; the later lines of such a tag have no level."""
 ERROR = re.compile(r"\[(error|fatal|panic)\]")
 CONTEXT = re.compile(r"\[[^\]]+ @ 0x[0-9a-f]+\] ")
 AFTERMATH = re.compile(
@@ -72,7 +72,7 @@ AFTERMATH = re.compile(
     r"|failed to configure output pad|error encoding a frame|error submitting \w+ frame",
     re.IGNORECASE,
 )
-"""That it failed, not why; the last one is what the AAC encoder says of many a sound that it goes on to encode."""
+"""Messages that ffmpeg failed, without a reason. "clamping to max" is no failure: the AAC encoder goes on."""
 
 NOT_CLOSED = (
     "The recording was not closed; a repair program such as untrunc can rebuild it from a good file of the same camera."
@@ -87,26 +87,26 @@ def plain(line: str) -> str:
 
 
 def reason(tail: Sequence[str]) -> str:
-    """The last message that says why, not that; "" where there is none."""
+    """The last message that gives a reason; "" where there is none."""
     errors = [line for line in tail if ERROR.search(line)]
-    telling = [text for line in errors or tail if (text := plain(line)) and not AFTERMATH.search(text)]
-    return (telling or [""])[-1][:300]
+    reasons = [text for line in errors or tail if (text := plain(line)) and not AFTERMATH.search(text)]
+    return (reasons or [""])[-1][:300]
 
 
 def damage(tail: Sequence[str], pattern: re.Pattern[str] = DAMAGE) -> str:
-    """The first message about damaged data, "" where there is none. What the file says about itself is no message."""
+    """The first of ffmpeg's complaints that matches `pattern`, "" where none does."""
     return next((plain(line) for line in complaints(tail) if pattern.search(line)), "")
 
 
 def complaints(tail: Sequence[str]) -> list[str]:
-    """What ffmpeg finds wrong, of all that it says."""
+    """The lines that are ffmpeg's own complaints."""
     return [line for line in tail if COMPLAINT.match(line)]
 
 
 def sound_damage(file: InputFile, tail: Sequence[str]) -> str:
     """The first message about a damaged sound, "" where there is none.
 
-    A WAV or CAF that was written to a pipe has no length in its header; that its end surprises ffmpeg is no damage.
+    A WAV or CAF that was written to a pipe has no length in its header; what ffmpeg then says of its end is no damage.
     """
     head = file.head(4096)
     open_ended = open_ended_wav(head) or (head[:4] == b"caff" and OPEN_ENDED_CAF in head)
@@ -114,14 +114,14 @@ def sound_damage(file: InputFile, tail: Sequence[str]) -> str:
 
 
 def refused_codec(tail: Sequence[str]) -> str:
-    """The decoder that the fence kept shut although its stream was wanted, "" where there is none."""
+    """The decoder of a wanted stream that is not on the list of allowed ones, "" where there is none."""
     text = "\n".join(complaints(tail))
-    found = REFUSED_CODEC.findall(text)
-    return str(found[-1]) if found and NOT_OPENED.search(text) else ""
+    codecs = REFUSED_CODEC.findall(text)
+    return str(codecs[-1]) if codecs and NOT_OPENED.search(text) else ""
 
 
-def refusal(file: InputFile, tail: Sequence[str]) -> DhError:
-    """That the file's codec is none of those that an input may use."""
+def codec_error(file: InputFile, tail: Sequence[str]) -> DhError:
+    """The error for a codec that inputs may not use."""
     finding = f"has the codec {refused_codec(tail)}, which dh does not decode"
     hint = "Convert it, to H.264 and AAC for instance."
     return file.error("input.unsupported", finding, hint=hint, stderr_tail=shortened(tail))
@@ -132,17 +132,17 @@ def shortened(tail: Sequence[str]) -> list[str]:
     return [WHITELIST.sub(r"\1", line) for line in tail[-20:]]
 
 
-def whole_answer(file: InputFile, code: int | None, tail: Sequence[str]) -> None:
-    """Raise decode.failed where a signal ended the ffmpeg that looks at a file: what it said so far is not all."""
-    interrupted = next((found for line in tail if (found := INTERRUPTED.fullmatch(line))), None)
+def refuse_interrupted(file: InputFile, code: int | None, tail: Sequence[str]) -> None:
+    """Raise DhError decode.failed where a signal ended a probing ffmpeg: it may not have said everything."""
+    interrupted = next((match for line in tail if (match := INTERRUPTED.fullmatch(line))), None)
     if code is None or code < 0 or interrupted:
         number = -int(interrupted[1]) if interrupted else code
-        raise _died("decode.failed", f"{file.label}: it could not be looked at", number, tail[-20:])
+        raise _exit_error("decode.failed", f"{file.label}: it could not be looked at", number, tail[-20:])
 
 
 def too_large(file: InputFile, tail: Sequence[str]) -> DhError | None:
-    """That a picture has more pixels than the limit, where ffmpeg says so."""
-    sizes = [(int(found[1]), int(found[2])) for line in complaints(tail) if (found := PICTURE_SIZE.search(line))]
+    """The error for a picture with more pixels than the limit; None where ffmpeg reports none."""
+    sizes = [(int(match[1]), int(match[2])) for line in complaints(tail) if (match := PICTURE_SIZE.search(line))]
     large = [(width, height) for width, height in sizes if width * height > MAX_PIXELS]
     if not large:
         return None
@@ -151,16 +151,16 @@ def too_large(file: InputFile, tail: Sequence[str]) -> DhError | None:
 
 
 def _unmixed(file: InputFile, tail: Sequence[str]) -> DhError | None:
-    """That the sound's channels cannot be mixed, where ffmpeg says so."""
-    found = next((found for line in complaints(tail) if (found := UNMIXED.search(line))), None)
-    if found is None:
+    """The error for a sound whose channels cannot be mixed; None where ffmpeg reports none."""
+    layout = next((match for line in complaints(tail) if (match := UNMIXED.search(line))), None)
+    if layout is None:
         return None
-    finding = f"has {found[1] or found[2]}, of which nobody says how they are to be mixed"
+    finding = f"has {layout[1] or layout[2]}, of which nobody says how they are to be mixed"
     return file.error("input.unsupported", finding, hint="Mix it down to mono or stereo.", stderr_tail=shortened(tail))
 
 
-def open_failure(file: InputFile, tail: Sequence[str]) -> DhError:
-    """Why ffmpeg could not make sense of an input at all."""
+def open_error(file: InputFile, tail: Sequence[str]) -> DhError:
+    """The error for an input that ffmpeg could not open."""
     text, why = "\n".join(complaints(tail)), reason(tail)
     if "moov atom not found" in text:
         return file.error(
@@ -173,22 +173,22 @@ def open_failure(file: InputFile, tail: Sequence[str]) -> DhError:
             "Playlists and exotic containers are not opened; give an MP4, MOV, MKV, WebM, AVI, WAV, MP3 or FLAC file."
         )
         return file.error("input.unsupported", f"is no container that dh reads ({why})", hint=hint, stderr_tail=tail)
-    if _unfit_said(tail):
-        return _unfit(why, tail)
+    if _lacks_feature(tail):
+        return _unusable(why, tail)
     hint = f"It begins with {_beginning(file)}; give a media file."
     finding = "is no audio, video or image that ffmpeg reads" + (f" ({why})" if why else "")
     return file.error("input.not_media", finding, hint=hint, stderr_tail=tail)
 
 
-def decode_failure(file: InputFile, child: Child, code: int | None, finding: str) -> DhError:
-    """Why a decoder ended early, or badly. `finding` says what came, as "59 of 100 frames"."""
+def decode_error(file: InputFile, child: Child, code: int | None, finding: str) -> DhError:
+    """The error for a decoder that ended early or badly. `finding` says what came: "59 of 100 frames"."""
     tail = child.tail(100)
     if code is None or code < 0:
-        return _died("decode.failed", f"{file.label}: {finding}", code, tail[-20:])
-    if _unfit_said(tail):
-        return _unfit(reason(tail), tail[-20:])
+        return _exit_error("decode.failed", f"{file.label}: {finding}", code, tail[-20:])
+    if _lacks_feature(tail):
+        return _unusable(reason(tail), tail[-20:])
     if code and refused_codec(tail):
-        return refusal(file, tail)
+        return codec_error(file, tail)
     if code and (unmixed := _unmixed(file, tail)):
         return unmixed
     if what := damage(tail, TRUNCATION):
@@ -196,12 +196,12 @@ def decode_failure(file: InputFile, child: Child, code: int | None, finding: str
     if what := damage(tail):
         return file.error("input.corrupt", f"is damaged: {finding} ({what})", hint=COPY_AGAIN, stderr_tail=tail[-20:])
     if code:
-        return _died("decode.failed", f"{file.label}: {finding}", code, tail[-20:])
+        return _exit_error("decode.failed", f"{file.label}: {finding}", code, tail[-20:])
     return file.error("input.truncated", f"ends early: {finding}", hint=COPY_AGAIN, stderr_tail=tail[-20:])
 
 
-def encode_failure(child: Child, code: int | None, finding: str, *, excess_bytes: int | None = None) -> DhError:
-    """Why the encoder ended early, or badly. `excess_bytes` is the limit that its file has reached, if it has."""
+def encode_error(child: Child, code: int | None, finding: str, *, excess_bytes: int | None = None) -> DhError:
+    """The error for an encoder that ended early or badly. `excess_bytes`: the limit, if its file has reached it."""
     tail = child.tail(100)
     if excess_bytes is not None:
         what = f"{finding}: it wrote more than {excess_bytes} bytes, which nothing in the plan needs"
@@ -219,22 +219,22 @@ def encode_failure(child: Child, code: int | None, finding: str, *, excess_bytes
         return DhError(
             "output.disk_full", f"No space to write the output: {finding}.", hint=hint, stderr_tail=tail[-20:]
         )
-    if _unfit_said(tail):
-        return _unfit(reason(tail), tail[-20:])
-    return _died("encode.failed", finding, code, tail[-20:])
+    if _lacks_feature(tail):
+        return _unusable(reason(tail), tail[-20:])
+    return _exit_error("encode.failed", finding, code, tail[-20:])
 
 
-def read_back_failure(path: Path, child: Child, code: int | None) -> DhError:
-    """Why the finished output could not be read: of a reader that was killed that says nothing about the file."""
+def read_back_error(path: Path, child: Child, code: int | None) -> DhError:
+    """The error for an output that could not be read back; a reader that was killed says nothing about the output."""
     what, tail = f"output {path}", child.tail()
     if code is None or code < 0:
-        return _died("decode.failed", f"{what}: it could not be read back", code, tail)
-    found = ", ".join(filter(None, [exit_text(code), _last_words(code, tail)]))
-    return DhError("output.mismatch", f"{what}: it cannot be read back ({found}).", hint=RENDER_AGAIN, stderr_tail=tail)
+        return _exit_error("decode.failed", f"{what}: it could not be read back", code, tail)
+    ended = ", ".join(filter(None, [exit_text(code), _exit_reason(code, tail)]))
+    return DhError("output.mismatch", f"{what}: it cannot be read back ({ended}).", hint=RENDER_AGAIN, stderr_tail=tail)
 
 
-def _died(kind: str, what: str, code: int | None, tail: Sequence[str]) -> DhError:
-    ended, why = exit_text(code), _last_words(code, tail)
+def _exit_error(kind: str, what: str, code: int | None, tail: Sequence[str]) -> DhError:
+    ended, why = exit_text(code), _exit_reason(code, tail)
     hint = "The last lines of ffmpeg say why." if why else RENDER_AGAIN
     if code == -signal.SIGXCPU:
         hint = "It took more processor time than an honest file needs; convert the input with another program."
@@ -249,21 +249,21 @@ def _died(kind: str, what: str, code: int | None, tail: Sequence[str]) -> DhErro
     return DhError(kind, f"{what}; ffmpeg: {ended}{f', {why}' if why else ''}.", hint=hint, stderr_tail=tail)
 
 
-def _last_words(code: int | None, tail: Sequence[str]) -> str:
-    """Why a child ended, "" where it does not say. A file with a warning is read all the same: that is no reason.
+def _exit_reason(code: int | None, tail: Sequence[str]) -> str:
+    """Why a child ended, "" where it does not say. Warnings are no reason: ffmpeg goes on after them.
 
-    A line without a level is a loader's or a wrapper's; of who was killed it is about something else.
+    Lines without a level come from a loader or a wrapper script. They do not explain why a child was killed.
     """
     killed = code is not None and code < 0
     return reason([line for line in tail if ERROR.search(line) or not (killed or LEVEL.search(line))])
 
 
-def _unfit_said(tail: Sequence[str]) -> bool:
-    # Also by the loader of shared libraries, which knows no levels.
+def _lacks_feature(tail: Sequence[str]) -> bool:
+    # In all lines: those of the loader of shared libraries have no level.
     return UNFIT.search("\n".join(tail)) is not None
 
 
-def _unfit(why: str, tail: Sequence[str]) -> DhError:
+def _unusable(why: str, tail: Sequence[str]) -> DhError:
     return DhError(
         "env.ffmpeg_unusable", f"This ffmpeg lacks something: {why}.", hint="Unset DH_FFMPEG.", stderr_tail=tail
     )

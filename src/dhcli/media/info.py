@@ -1,4 +1,4 @@
-"""What a probe found out about an input, and what follows from it: format, colours, frames at another rate. Pure."""
+"""What is known of a probed input, and what follows from it: format, colours, frames at another rate."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from dhcli.media.rate import I64
 from dhcli.types import HD_HEIGHT, Colour, FrameFormat
 
 Warnings = tuple[tuple[str, str], ...]
-"""Code and message of what is unusual but rendered."""
+"""Codes and messages about unusual inputs that are rendered all the same."""
 
 HDR_TRANSFERS = ("smpte2084", "arib-std-b67")
 MP4_AUDIO = frozenset({"aac", "mp3", "alac", "ac3", "eac3"})
-"""Codecs that common players take from an MP4; others are encoded to AAC."""
+"""Codecs that common players play from an MP4; others are encoded to AAC."""
 MIN_MP4_MP3_RATE = 16_000
 """Hz. MP4 has a number for MPEG-1 and MPEG-2 audio, but none for the MP3 of 8, 11.025 and 12 kHz (MPEG 2.5)."""
 RGB = ("rgb", "bgr", "gbr", "argb", "abgr", "0rgb", "0bgr", "x2rgb", "x2bgr", "pal8", "monob", "monow")
@@ -76,7 +76,7 @@ class VideoInfo:
     height: int
     """As displayed: upright, before a padding to even sides."""
     fps: Fraction
-    """Exact where the rate is constant; else the constant rate that stands in for it."""
+    """Exact where the rate is constant; else the constant rate that replaces the variable one."""
     vfr: bool
     frames: int
     """Frames at `fps`, what the reader delivers."""
@@ -91,7 +91,7 @@ class VideoInfo:
     alpha: bool
     is_image: bool
     packets_are_frames: bool
-    """Else the frames were counted by decoding, and packets that give none are no damage."""
+    """False: frames were counted by decoding, and packets that give no frame are no damage."""
     audio_streams: int
     warnings: Warnings
     pts: I64 = field(repr=False, compare=False)  # (decoded frames,), ascending, in time_base
@@ -133,7 +133,7 @@ def delivered_colour(picture: Picture) -> Colour:
     if colour.transfer in HDR_TRANSFERS:
         return Colour("tv", "bt709", "bt709", "bt709")
     if picture.pix_fmt.startswith(RGB):
-        matrix = "bt709" if picture.height >= HD_HEIGHT else "smpte170m"  # as players guess where a tag gets lost
+        matrix = "bt709" if picture.height >= HD_HEIGHT else "smpte170m"  # what players assume where the tag is missing
         return Colour("tv", matrix, colour.primaries, colour.transfer)
     if picture.pix_fmt.startswith("yuvj"):
         return Colour("pc", colour.matrix, colour.primaries, colour.transfer)
@@ -146,27 +146,27 @@ def has_alpha(pix_fmt: str) -> bool:
 
 def bit_depth(pix_fmt: str) -> int:
     """Bits of one sample: 8, 10, 12, 16, 32."""
-    if found := re.search(r"(?:p|gray|gbrpf|gbrapf|x2rgb|x2bgr|p0|xv)(9|10|12|14|16|32)(?:le|be)?$", pix_fmt):
-        return int(found[1])
+    if match := re.search(r"(?:p|gray|gbrpf|gbrapf|x2rgb|x2bgr|p0|xv)(9|10|12|14|16|32)(?:le|be)?$", pix_fmt):
+        return int(match[1])
     return 16 if re.match(r"(rgb|bgr)a?(48|64)", pix_fmt) or pix_fmt.startswith("ya16") else 8
 
 
 def unusual(picture: Picture, fps: Fraction, *, vfr: bool, interlaced: bool, alpha: bool) -> Warnings:
-    """What a viewer may want to know: code and message."""
-    found: list[tuple[str, str]] = []
+    """Warnings about properties that the output does not keep."""
+    warnings: list[tuple[str, str]] = []
     if vfr:
-        found.append(("input.vfr", f"The frame rate varies; it becomes {float(fps):.6g} fps."))
+        warnings.append(("input.vfr", f"The frame rate varies; it becomes {float(fps):.6g} fps."))
     if interlaced:
-        found.append(("input.interlaced", "The video is interlaced; it is deinterlaced (bwdif)."))
+        warnings.append(("input.interlaced", "The video is interlaced; it is deinterlaced (bwdif)."))
     if alpha:
-        found.append(("input.alpha", "The transparency is dropped."))
+        warnings.append(("input.alpha", "The transparency is dropped."))
     if picture.colour.transfer in HDR_TRANSFERS:
-        found.append(("input.hdr", f"The video is HDR ({picture.colour.transfer}); it is tone-mapped to BT.709."))
+        warnings.append(("input.hdr", f"The video is HDR ({picture.colour.transfer}); it is tone-mapped to BT.709."))
     if (depth := bit_depth(picture.pix_fmt)) > 8:
-        found.append(
+        warnings.append(
             ("input.high_bit_depth", f"The video has {depth} bits a sample ({picture.pix_fmt}); it becomes 8.")
         )
     if picture.width % 2 or picture.height % 2:
         size = f"{picture.width}x{picture.height}"
-        found.append(("input.padded", f"The size {size} is odd; the last column or row is repeated once."))
-    return tuple(found)
+        warnings.append(("input.padded", f"The size {size} is odd; the last column or row is repeated once."))
+    return tuple(warnings)

@@ -1,6 +1,6 @@
-"""The fence around files of strangers: what ffmpeg may open, which decoders it may use, how much it may take.
+"""Limits for files from strangers: what ffmpeg may open, which decoders it may use, how much it may consume.
 
-Options for ffmpeg where it has them, limits of the kernel for the rest. Knows nothing of files or children.
+ffmpeg's own options limit what they can; limits of the kernel do the rest.
 """
 
 from __future__ import annotations
@@ -9,19 +9,20 @@ import contextlib
 import os
 import resource
 import sys
+from dataclasses import dataclass
 
 MAX_PIXELS = 8192 * 4320
-"""The largest format of cinema: a 374 kB PNG can unpack to gigabytes, so the limit holds before anything is decoded."""
+"""The largest format of cinema. It is checked before anything is decoded: a 374 kB PNG can unpack to gigabytes."""
 MAX_ALLOC_BYTES = 1 << 30
-"""For one piece of memory; the largest honest one is a picture of MAX_PIXELS with 16 bits and alpha, half of this."""
+"""For one allocation; the largest legitimate one is a picture of MAX_PIXELS with 16 bits and alpha, half of this."""
 MAX_DURATION_S = 4 * 3600.0
-"""Longer inputs are refused unless the user says otherwise: a header of 100 bytes can claim a year."""
+"""Longer inputs are refused unless --max-duration allows them: a header of 100 bytes can say that a file has a year."""
 MEMORY_SHARE = 0.75
-"""Of the machine's memory, for one child. Whoever honestly needs more would be killed by the kernel anyway."""
+"""Of the machine's memory, for one child. The kernel would kill a child that needs more in any case."""
 CPU_BASE_S = 1800
-"""Processor time for looking at a file; reading the packets of 100 GB takes 500 s."""
+"""Processor time for probing a file; reading the packets of 100 GB takes 500 s."""
 CPU_PER_FRAME_S = 10
-"""And for decoding a frame: an 8K frame from AV1 with a tone map takes 1 s."""
+"""Processor time for decoding a frame, in addition; an 8K frame from AV1 with a tone map takes 1 s."""
 
 # Playlists (hls, concat, dash, sdp, image2) are absent on purpose: saved as .mp4 they make ffmpeg read other files.
 FORMATS = (
@@ -55,31 +56,41 @@ CODECS = f"{VIDEO_CODECS},{AUDIO_CODECS}"
 """Decoders that an input may use."""
 
 
-def fence_argv() -> list[str]:
-    """What stands in front of every input: demuxers, protocols, decoders, pixels, pieces of memory."""
+def limits_argv() -> list[str]:
+    """Options before every input: the demuxers, protocols and decoders that it may use, and the largest picture."""
     return [
         *("-protocol_whitelist", "file,pipe", "-format_whitelist", FORMATS, "-codec_whitelist", CODECS),
         *("-max_pixels", str(MAX_PIXELS)),
     ]
 
 
-def confine(pid: int, cpu_s: int | None, file_bytes: int | None = None) -> None:
-    """Limits of the kernel for a child that was just started: memory, processor time, size of a file, no core dump.
+@dataclass(frozen=True, slots=True)
+class ChildLimits:
+    """What one ffmpeg may consume."""
 
-    From outside, since code between fork and exec can deadlock in a process with threads. Where the system cannot do
-    it, the fence of options and the watchdog remain.
+    cpu_s: int | None = CPU_BASE_S
+    """Processor time; None: any."""
+    file_bytes: int | None = None
+    """Size of each file that it writes; None: any."""
+
+
+def confine(pid: int, limits: ChildLimits) -> None:
+    """Set limits of the kernel for a child that was just started: `limits`, its memory, and no core dump.
+
+    They are set from outside, since code between fork and exec can deadlock in a process with threads. Where the system
+    cannot do that, ffmpeg's options and the watchdog remain.
     """
     if sys.platform != "linux":
         return
     memory = int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * MEMORY_SHARE)
     # Not RLIMIT_AS: every thread's arena reserves 64 MiB of addresses that are never used.
-    limits = {resource.RLIMIT_DATA: memory, resource.RLIMIT_CORE: 0}
-    if cpu_s is not None:
-        limits[resource.RLIMIT_CPU] = cpu_s
-    if file_bytes is not None:
-        limits[resource.RLIMIT_FSIZE] = file_bytes
-    for which, wanted in limits.items():
-        with contextlib.suppress(OSError):  # it ended already, and says itself why; or a sandbox forbids it
+    wanted = {resource.RLIMIT_DATA: memory, resource.RLIMIT_CORE: 0}
+    if limits.cpu_s is not None:
+        wanted[resource.RLIMIT_CPU] = limits.cpu_s
+    if limits.file_bytes is not None:
+        wanted[resource.RLIMIT_FSIZE] = limits.file_bytes
+    for which, most in wanted.items():
+        with contextlib.suppress(OSError):  # the child has ended already, or a sandbox forbids it
             soft, hard = resource.prlimit(pid, which)
-            allowed = min([wanted, *(limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY)])
+            allowed = min([most, *(limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY)])
             resource.prlimit(pid, which, (allowed, hard))

@@ -1,6 +1,6 @@
-"""What ffmpeg says about an input, parsed: container, streams, and the properties of the first decoded picture.
+"""Parses what ffmpeg says about an input: container, streams, and the properties of the first decoded picture.
 
-Pure text; starts nothing. Patterns are anchored at the start of a line, so that metadata of a file cannot pose as one.
+The patterns are anchored at the start of a line, so that a file's metadata cannot be taken for one of ffmpeg's lines.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Stream:
     codec: str
     text: str
     attached: bool = False
-    """A cover picture: a still image that belongs to a sound file, no video."""
+    """A cover picture: a still image in a sound file, which is no video."""
     default: bool = False
     rotation: int = 0
     """Degrees counterclockwise by which the picture is to be turned, 0..359."""
@@ -48,27 +48,27 @@ class Stream:
     @property
     def size(self) -> tuple[int, int] | None:
         """Coded width and height, px."""
-        found = SIZE.search(self.text)
-        if not found:
+        match = SIZE.search(self.text)
+        if not match:
             return None
-        width, height = (int(side) for side in found.groups() if side is not None)
+        width, height = (int(side) for side in match.groups() if side is not None)
         return width, height
 
     @property
     def rates(self) -> tuple[float, ...]:
-        """The frame rates that the header claims, rounded to two decimals: average, then base rate."""
+        """The frame rates in the header, rounded to two decimals: average, then base rate."""
         return tuple(float(rate) * (1000 if kilo else 1) for rate, kilo, _ in RATE.findall(self.text))
 
     @property
     def sample_rate(self) -> int:
-        found = SOUND.search(self.text)
-        return int(found[1]) if found else 0
+        match = SOUND.search(self.text)
+        return int(match[1]) if match else 0
 
     @property
     def channels(self) -> int:
         """1 for mono, 6 for 5.1; 0 where the header does not say."""
-        found = SOUND.search(self.text)
-        return _channels(found[2]) if found else 0
+        match = SOUND.search(self.text)
+        return _channels(match[2]) if match else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +86,8 @@ class Listing:
 
     def of_kind(self, kind: str) -> tuple[Stream, ...]:
         """The streams of a kind, without cover pictures, the container's default stream first."""
-        found = [stream for stream in self.streams if stream.kind == kind and not stream.attached]
-        return tuple(sorted(found, key=lambda stream: not stream.default))
+        streams = [stream for stream in self.streams if stream.kind == kind and not stream.attached]
+        return tuple(sorted(streams, key=lambda stream: not stream.default))
 
     @property
     def summary(self) -> str:
@@ -116,15 +116,15 @@ def parse_listing(lines: Iterable[str]) -> Listing | None:
     container, duration, start, estimated = "", None, Fraction(0), False
     streams: list[dict[str, object]] = []
     for line in lines:
-        if found := INPUT.match(line):
-            container = found[1]
-        elif found := DURATION.match(line):
-            duration = int(found[1]) * 3600 + int(found[2]) * 60 + Fraction(found[3])
-            start = Fraction(found[4] or 0)
-        elif found := STREAM.match(line):
-            streams.append(_stream(int(found[1]), found[2], found[3].lower(), found[4]))
-        elif streams and (found := MATRIX.match(line)):
-            streams[-1]["rotation"] = round(float(found[1])) % 360
+        if match := INPUT.match(line):
+            container = match[1]
+        elif match := DURATION.match(line):
+            duration = int(match[1]) * 3600 + int(match[2]) * 60 + Fraction(match[3])
+            start = Fraction(match[4] or 0)
+        elif match := STREAM.match(line):
+            streams.append(_stream(int(match[1]), match[2], match[3].lower(), match[4]))
+        elif streams and (match := MATRIX.match(line)):
+            streams[-1]["rotation"] = round(float(match[1])) % 360
         elif streams and re.match(r"^\[info\] +alpha_mode +: 1$", line, re.IGNORECASE):
             streams[-1]["alpha"] = True
         elif "Estimating duration from bitrate" in line:
@@ -140,8 +140,8 @@ def parse_picture(lines: Iterable[str]) -> Picture | None:
     for line in lines:
         if shown is None:
             shown = SHOWN.search(line)
-        elif found := COLOURS.search(line):
-            return _picture(shown, Colour(*found.groups()))
+        elif match := COLOURS.search(line):
+            return _picture(shown, Colour(*match.groups()))
     return _picture(shown, Colour()) if shown else None
 
 
@@ -168,6 +168,6 @@ def _channels(layout: str) -> int:
     name = layout.split("(", maxsplit=1)[0].strip()
     if name in named:
         return named[name]
-    if found := re.match(r"(\d+) channels", name):
-        return int(found[1])
+    if match := re.match(r"(\d+) channels", name):
+        return int(match[1])
     return sum(int(part) for part in re.findall(r"\d+", name))

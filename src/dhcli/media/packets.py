@@ -25,11 +25,11 @@ class Timeline:
     pts: array[int] = field(default_factory=lambda: array("q"))
     durations: array[int] = field(default_factory=lambda: array("q"))
     corrupt: int = 0
-    """Packets that the container itself knows to be cut."""
+    """Packets that are cut, by what the container says."""
     untimed: int = 0
     first_key: int | None = None
     before_key: int = 0
-    """Packets that no decoder can show: they come before the first key frame."""
+    """Packets before the first key frame, which no decoder can show."""
 
     @property
     def times(self) -> I64:
@@ -37,8 +37,8 @@ class Timeline:
         return np.sort(np.frombuffer(self.pts, np.int64)) if len(self.pts) else np.empty(0, np.int64)
 
     @property
-    def plain(self) -> bool:
-        """One packet is one frame, for certain: no leading pictures, no second fields, no time stamp missing."""
+    def packets_are_frames(self) -> bool:
+        """Each packet is one frame for certain: no leading pictures, no second fields, no time stamp missing."""
         if self.untimed or self.before_key or self.first_key is None:
             return False
         times = self.times
@@ -50,7 +50,7 @@ class Timeline:
         return sum(self.durations)
 
     def end(self) -> int:
-        """The end of the last frame; 0 as its duration means that the file does not say."""
+        """The end of the last frame; its start where the file gives no duration."""
         last = int(np.argmax(np.frombuffer(self.pts, np.int64)))
         return self.pts[last] + self.durations[last]
 
@@ -73,31 +73,31 @@ class Timeline:
 
 
 def read_timelines(lines: Iterable[str], streams: int) -> list[Timeline]:
-    """The listing of `streams` streams; `lines` may come slowly, nothing but 16 bytes a packet is kept."""
-    found = [Timeline() for _ in range(streams)]
+    """Parse the listing of `streams` streams, line by line as it comes; keeps 16 bytes a packet."""
+    timelines = [Timeline() for _ in range(streams)]
     for line in lines:
         if line.startswith("#"):
-            _header(line, found)
+            _header(line, timelines)
             continue
         parts = line.split(",")
         if len(parts) < 6:
             continue
         mark = parts[6].strip() if len(parts) > 6 else ""  # absent where the packet is just a key frame
         flags = int(mark.removeprefix("F="), 0) if mark.startswith("F=") else KEY
-        found[int(parts[0])].add(parts[2].strip(), parts[3].strip(), flags)
-    return found
+        timelines[int(parts[0])].add(parts[2].strip(), parts[3].strip(), flags)
+    return timelines
 
 
-def _header(line: str, found: list[Timeline]) -> None:
+def _header(line: str, timelines: list[Timeline]) -> None:
     name, _, value = line[1:].partition(":")
     key, _, index = name.partition(" ")
     if not index.isdigit():
         return
-    at = found[int(index)]
+    timeline = timelines[int(index)]
     if key == "tb":
-        at.time_base = Fraction(value.strip())
+        timeline.time_base = Fraction(value.strip())
     elif key == "codec_id":
-        at.codec = value.strip()
+        timeline.codec = value.strip()
     elif key == "dimensions":
         width, _, height = value.strip().partition("x")
-        at.size = (int(width), int(height))
+        timeline.size = (int(width), int(height))

@@ -1,8 +1,8 @@
 """A short video made as long as the sound: the frames of the output in order, with bounded memory.
 
-What fits the spool is decoded once and kept. Where a video is larger, forward laps are decoded again, and reverse ones
-in chunks from the end: while one is shown backward, the one before it is decoded forward after a seek. A checksum of
-every frame, taken in the first lap, finds a seek that landed elsewhere.
+A video that fits the frame store is decoded once and kept. A larger one is decoded again for every forward lap. For a
+reverse lap it is decoded in chunks from the end: while one chunk is shown backward, the chunk before it is decoded
+forward after a seek. A checksum of every frame, taken in the first lap, finds a seek that landed elsewhere.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from fractions import Fraction
 
 from dhcli.disk.scratch import Scratch
 from dhcli.errors import DhError
-from dhcli.media.ffmpeg import InputFile
-from dhcli.media.frame_store import Spool, spool_bytes
+from dhcli.media.frame_store import FrameStore, store_budget
 from dhcli.media.info import VideoInfo
+from dhcli.media.input_file import InputFile
 from dhcli.media.reader import read_frames
 from dhcli.runtime.scope import Scope
 from dhcli.timing import Loop, source_index
@@ -48,18 +48,18 @@ def play(
     frames = info.frames_at(fmt.fps)
     check_length(file, info, fmt, frames_out, loop)
     again = frames_out > frames and loop in ("pingpong", "restart")
-    budget = spool_bytes(scratch) if budget_bytes is None else budget_bytes
+    budget = store_budget(scratch) if budget_bytes is None else budget_bytes
     kept = again and (loop == "pingpong" or frames * fmt.frame_bytes <= budget)
-    with Spool(scratch, fmt, frames if kept else 2, budget) as spool:
-        player = _Player(scope, file, info, fmt, stage, spool)
+    with FrameStore(scratch, fmt, frames if kept else 2, budget) as store:
+        player = _Player(scope, file, info, fmt, stage, store)
         if frames_out <= frames:
             yield from player.forward(0, frames_out)
         elif loop in ("hold", "error") or frames == 1:
             yield from player.held(frames, frames_out)
-        elif frames <= spool.room:
+        elif frames <= store.capacity:
             yield from player.kept(frames, frames_out, loop)
         else:
-            yield from player.laps(frames, frames_out, loop, spool.room // 2)
+            yield from player.laps(frames, frames_out, loop, store.capacity // 2)
 
 
 def check_length(file: InputFile, info: VideoInfo, fmt: FrameFormat, frames_out: int, loop: Loop) -> None:
@@ -81,10 +81,10 @@ class _Player:
     """Reads parts of one video forward and backward."""
 
     def __init__(
-        self, scope: Scope, file: InputFile, info: VideoInfo, fmt: FrameFormat, stage: str, spool: Spool
+        self, scope: Scope, file: InputFile, info: VideoInfo, fmt: FrameFormat, stage: str, store: FrameStore
     ) -> None:
         self._scope, self._file, self._info, self._fmt, self._stage = scope, file, info, fmt, stage
-        self._spool = spool
+        self._store = store
         self._sums = array("I")
         self._seekable = True
 
@@ -95,11 +95,11 @@ class _Player:
         )
 
     def held(self, frames: int, frames_out: int) -> Iterator[Frame]:
-        """Everything once, then the last frame again and again."""
+        """All `frames` once, then the last one again up to `frames_out`."""
         last: Frame | None = None
         for frame in self.forward(0, frames):
             if frame.index == frames - 1:
-                last = frame.sealed()
+                last = frame.read_only()
             yield frame
         assert last is not None
         for _ in range(frames, frames_out):
@@ -107,20 +107,20 @@ class _Player:
             yield last
 
     def kept(self, frames: int, frames_out: int, loop: Loop) -> Iterator[Frame]:
-        """Everything, decoded once."""
+        """All frames, decoded once and kept."""
         for frame in self.forward(0, frames):
-            self._spool.put(frame)
+            self._store.put(frame)
             yield frame
         for index in range(frames, frames_out):
             self._alive()
-            yield self._spool.get(source_index(index, frames, loop))
+            yield self._store.get(source_index(index, frames, loop))
 
     def laps(self, frames: int, frames_out: int, loop: Loop, chunk: int) -> Iterator[Frame]:
-        """Lap after lap; a forward one is decoded again, the last `chunk` frames of it are kept for the way back."""
+        """Lap after lap. A forward lap is decoded again; its last `chunk` frames are kept for the way back."""
         at = 0
         while at < frames_out:
             source = source_index(at, frames, loop)
-            if at and source_index(at + 1, frames, loop) < source:  # down to frame 1: a forward lap begins at frame 0
+            if at and source_index(at + 1, frames, loop) < source:  # to frame 1; a forward lap begins at frame 0
                 left = min(source, frames_out - at)
                 yield from self._backward(source, left, frames - chunk, chunk)
             else:
@@ -129,7 +129,7 @@ class _Player:
                     if not at:
                         self._sums.append(zlib.crc32(frame.data.data))
                     if loop == "pingpong" and frame.index >= frames - chunk:
-                        self._spool.put(frame)
+                        self._store.put(frame)
                     yield frame
             at += left
 
@@ -142,8 +142,8 @@ class _Player:
             with contextlib.closing(self._fetched(below, low)) as ahead:
                 for index in range(source, low - 1, -1):
                     self._alive()
-                    yield self._spool.get(index)
-                    next(ahead, None)  # one for one, so that the turn to the next chunk is no pause
+                    yield self._store.get(index)
+                    next(ahead, None)  # one for one, so that no pause comes before the next chunk
                 for _ in ahead:
                     self._alive()
             if low == last:
@@ -151,7 +151,7 @@ class _Player:
             source, low = low - 1, below
 
     def _fetched(self, begin: int, stop: int) -> Generator[None]:
-        """Keep frames `begin` … `stop - 1`, one a step."""
+        """Decode and keep frames `begin` … `stop - 1`, one a step."""
         if begin >= stop:
             return
         if self._seekable:
@@ -159,10 +159,10 @@ class _Player:
             try:
                 for frame in self.forward(begin, stop):
                     sums.append(zlib.crc32(frame.data.data))
-                    self._spool.put(frame)
+                    self._store.put(frame)
                     yield
             except DhError as error:
-                # After a seek that landed too late, frames seem to be missing; a first lap found them all.
+                # After a seek that landed too late, frames seem to be missing; the first lap has had them all.
                 if error.code not in ("input.truncated", "input.corrupt"):
                     raise
             if sums == list(self._sums[begin:stop]):
@@ -170,7 +170,7 @@ class _Player:
             self._seekable = False
         for frame in self.forward(0, stop):
             if frame.index >= begin:
-                self._spool.put(frame)
+                self._store.put(frame)
             yield
 
     def _alive(self) -> None:

@@ -1,4 +1,4 @@
-"""From the time stamps of a stream to a constant frame rate: what it is, and which frame stands at which time. Pure."""
+"""Constant frame rates from time stamps: the rate of a stream, and the frame to show at each time."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ STANDARD = tuple(
         "120",
     )
 )
-"""Rates that cameras and editors make."""
+"""Usual rates of cameras and editors."""
 NEAR_STANDARD = 0.02
-"""A variable rate within 2 % of a standard one is that one: phones give 29.87 for 30."""
+"""A variable rate within 2 % of a standard one becomes that one: phones record 29.87 for 30."""
 MIN_RATE, MAX_RATE = Fraction(1), Fraction(240)
 STILL_RATE = Fraction(25)
-"""The rate of a picture that has none."""
+"""The rate of a still image."""
 TOO_FAST_RATE = Fraction(60)
 """Instead of an average above MAX_RATE, which comes from broken time stamps or a slow-motion recording's clock."""
 
@@ -52,7 +52,7 @@ def constant_rate(pts: I64, time_base: Fraction, claimed: Iterable[float]) -> Fr
         return next((rate for rate in map(_snap, claimed) if MIN_RATE <= rate <= MAX_RATE), STILL_RATE)
     span = (int(pts[-1]) - int(pts[0])) * time_base
     if span <= 0:
-        return STILL_RATE  # no time stamp to go by
+        return STILL_RATE  # all time stamps are the same
     mean = (len(pts) - 1) / span
     step = int(np.median(np.diff(pts)))
     candidates = [_snap(rate) for rate in claimed] + [snap_rate(float(mean)), mean.limit_denominator(1001)]

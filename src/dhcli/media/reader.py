@@ -1,7 +1,7 @@
-"""Frames of a video, as its decoder gives them: upright, 8-bit planar YUV, at a constant rate, every one accounted for.
+"""Reads the frames of a video: upright, 8-bit planar YUV, at a constant rate.
 
-ffmpeg passes every decoded frame on as it is; which of them stands at which time of the constant rate is counted here
-from the exact time stamps, so that the number of frames is known before and checked after.
+ffmpeg passes on every decoded frame once. The frame for each time of the constant rate is picked here, by the exact
+time stamps, so that the number of frames is known before and checked after.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ import numpy as np
 
 from dhcli.errors import DhError
 from dhcli.media import y4m
-from dhcli.media.ffmpeg import InputFile, base_argv, input_argv, running
-from dhcli.media.ffmpeg_errors import COPY_AGAIN, DAMAGE, DAMAGED_PICTURE, damage, decode_failure
+from dhcli.media.ffmpeg import base_argv, input_argv, running
+from dhcli.media.ffmpeg_errors import COPY_AGAIN, DAMAGE, DAMAGED_PICTURE, damage, decode_error
 from dhcli.media.info import EIGHT_BIT_420, VideoInfo
-from dhcli.media.input_limits import CPU_BASE_S, CPU_PER_FRAME_S
-from dhcli.runtime.child import Child
+from dhcli.media.input_file import InputFile
+from dhcli.media.input_limits import CPU_BASE_S, CPU_PER_FRAME_S, ChildLimits
+from dhcli.runtime.child import Child, Command
 from dhcli.runtime.scope import Scope
 from dhcli.types import U8, Frame, FrameFormat
 
 SWS = "flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
-"""Without accurate_rnd swscale rounds differently with and without SIMD."""
+"""Without accurate_rnd, swscale rounds in another way with SIMD than without."""
 TONE_MAP = (
     "zscale=t=linear:npl=203,format=gbrpf32le,zscale=p=bt709,tonemap=hable:desat=0,"
     "zscale=t=bt709:m=bt709:r=tv,format=yuv420p"
@@ -36,9 +37,9 @@ FIELD_CONTEXT = 3
 
 
 def filters(info: VideoInfo) -> str:
-    """The filters from the decoder's upright picture to 8-bit YUV 4:2:0; no change where it is that already."""
+    """The filters from the decoder's upright picture to 8-bit YUV 4:2:0; none of them changes such a picture."""
     chain: list[str] = []
-    if info.interlaced:  # the deinterlacer takes one size only
+    if info.interlaced:  # the deinterlacer needs a constant size
         chain.append(f"scale={info.width}:{info.height}:interl=1:{SWS}")
         chain.append("bwdif=mode=send_frame:deint=interlaced")
     if info.hdr:
@@ -72,7 +73,7 @@ def decode_argv(file: InputFile, info: VideoInfo, *, seek: Fraction | None = Non
     """The decoder's command line. `seek` is a time of the file, s; frames before it are dropped."""
     strict = ["-max_error_rate", "0"] if info.packets_are_frames else []
     before = [] if seek is None else ["-ss", f"{float(seek):.6f}"]
-    # Filters that begin anew where a size changes would lose the frame that the deinterlacer holds.
+    # Filters that restart where a size changes would lose the frame that the deinterlacer holds.
     before += ["-reinit_filter", "0"] if info.interlaced else []
     return [
         *(*base_argv(), *strict, *input_argv(file, *before)),
@@ -108,8 +109,8 @@ def read_frames(
     begin = start - lead
     seek = None if begin == 0 else _between(info, begin)
     to_end = first + len(wanted) == len(picks)
-    cpu_s = CPU_BASE_S + CPU_PER_FRAME_S * info.decoded
-    with running(scope, stage, decode_argv(file, info, seek=seek), pass_fds=file.pass_fds, cpu_s=cpu_s) as child:
+    command = Command(decode_argv(file, info, seek=seek), file.pass_fds)
+    with running(scope, stage, command, ChildLimits(CPU_BASE_S + CPU_PER_FRAME_S * info.decoded)) as child:
         decoder = _Decoder(scope, file, info, fmt, child, begin)
         index = first
         for at in range(begin, int(wanted[-1]) + 1):
@@ -131,9 +132,9 @@ def _between(info: VideoInfo, decoded: int) -> Fraction:
 
 
 def _padded(sent: U8, info: VideoInfo, shape: tuple[int, int]) -> U8:
-    """Planes of an odd size, made even: 4:2:0 rounds the colour planes up already, only the luma lacks a column or row.
+    """Pad planes of an odd size: the luma gets a column or row more; 4:2:0 rounds the colour planes up already.
 
-    Done here because ffmpeg's pad filter works in pairs of pixels and would overwrite the last column.
+    ffmpeg's pad filter would not do: it works in pairs of pixels and would overwrite the last column.
     """
     width, height = info.width, info.height
     even = np.empty(shape, np.uint8)
@@ -176,7 +177,7 @@ class _Decoder:
         return self._info.width * self._info.height + self._fmt.width * self._fmt.height // 2
 
     def finish(self, stage: str) -> None:
-        """The end must come now, and be clean: ffmpeg ends with 0 for a file that was cut in the middle of a frame."""
+        """Check that the stream ends here, undamaged: ffmpeg exits with 0 even where a file is cut in a frame."""
         left = 0
         while extra := self._stream.read(1 << 20):
             left += len(extra)
@@ -190,10 +191,10 @@ class _Decoder:
             finding = f"gives {count} frames, {self._info.decoded} were found before"
             raise self._file.error("input.corrupt", finding, hint=COPY_AGAIN, stderr_tail=self._child.tail())
         if count != self._info.decoded or code or damage(self._child.tail(100), pattern):
-            raise decode_failure(self._file, self._child, code, f"{count} of {self._info.decoded} frames")
+            raise decode_error(self._file, self._child, code, f"{count} of {self._info.decoded} frames")
 
     def stop(self) -> None:
-        """No more is wanted; what came must be sound. Once the child is dead, all that it said about it is here."""
+        """End the child early, and check the frames so far; its messages about them are complete once it is dead."""
         self._child.kill()
         self._child.wait()
         self._scope.check()
@@ -222,4 +223,4 @@ class _Decoder:
         code = self._child.wait() if not what else None
         self._scope.check()
         finding = what or f"{self._got} of {self._info.decoded} frames"
-        return decode_failure(self._file, self._child, code, finding)
+        return decode_error(self._file, self._child, code, finding)

@@ -1,7 +1,7 @@
-"""The finished file, read back: is it what was planned? Trusts nothing that the encoder said.
+"""Reads the finished output back and compares it with the plan and with what was rendered.
 
-One run of ffmpeg lists all packets and decodes: all pictures of a small video, of a larger one those that others are
-built on, of the largest those that need no other one. A picture that cannot be decoded is a fault, and so is one that
+One run of ffmpeg lists all packets and decodes pictures: all of a small video; of a larger one those that others refer
+to; of the largest only those that need no other one. A picture that cannot be decoded is an error, and so is one that
 shows something else than what was rendered.
 """
 
@@ -19,34 +19,35 @@ import numpy as np
 from dhcli.disk.memory import memory_file
 from dhcli.disk.regular import FileStamp
 from dhcli.errors import DhError
-from dhcli.media.ffmpeg import InputFile, base_argv, beating, input_argv, lines_of, running
-from dhcli.media.ffmpeg_errors import RENDER_AGAIN, damage, read_back_failure, reason
-from dhcli.media.input_limits import CPU_BASE_S, CPU_PER_FRAME_S
+from dhcli.media.ffmpeg import base_argv, beating, input_argv, lines_of, running
+from dhcli.media.ffmpeg_errors import RENDER_AGAIN, damage, read_back_error, reason
+from dhcli.media.input_file import InputFile
+from dhcli.media.input_limits import CPU_BASE_S, CPU_PER_FRAME_S, ChildLimits
 from dhcli.media.packets import Timeline, read_timelines
 from dhcli.media.thumbnail import KEPT, SCALE, SHOWN_BYTES, THUMBNAIL_BYTES, unlike
-from dhcli.runtime.child import exit_text
+from dhcli.runtime.child import Command, exit_text
 from dhcli.runtime.scope import Scope
 from dhcli.types import FrameFormat
 
 DECODED_SHARE = 0.01
-"""Of the processor time of a render, what decoding its output may take. Decoding fills one core and rendering two, so a
-user waits 2 % longer."""
+"""Share of a render's processor time that decoding the output may take. Decoding fills one core and rendering two, so
+that a user waits 2 % longer."""
 START_NS = 1e9
 RENDERED_NS, RENDERED_PIXEL_NS, RENDERED_BYTE_NS = 35e6, 25, 400
 """Processor time for the start of a job, and for a frame: the networks, each of its pixels, each byte of the output."""
 DECODED_PIXEL_NS, DECODED_BYTE_NS = 2.2, 130
 FREE_BYTES = 2 << 20
-"""So many bytes are always decoded, in 0.25 s: an encoder that writes large nonsense does not escape by it."""
+"""Bytes that count as none: they take 0.25 s, and a broken encoder's large frames are decoded thanks to this."""
 DECODED_PART = {"libx264": ("bidir", 0.4), "libx265": ("noref", 0.5)}
-"""What else may be left out, and which part of the time is needed then, by encoder.
+"""By encoder: the pictures that a larger output leaves out, and the share of the time that the rest takes.
 
-B pictures, on which few others are built or none: half of a video and more, and a fault in one is seen for 0.1 s. Of
-HEVC only those on which none is built: its decoder needs all references.
+They are B pictures, to which few others refer or none: half of a video or more, and a fault in one is seen for 0.1 s.
+Of HEVC, only those to which none refers: its decoder needs all references.
 """
 INTRA_ONLY = "nointra"
-"""The pictures that need no other one: key frames, and where a scene changes."""
+"""Leaves only pictures that need no other one: key frames, and those at changes of scene."""
 AUDIO_SLACK_S = Fraction(1, 5)
-"""A copied sound's last packet may reach beyond, or its encoder delay fall short of, the decoded length."""
+"""A copied sound may be a little longer than the decoded one, by its last packet, or shorter, by its delay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +68,18 @@ class VerifiedOutput:
 
 
 @dataclass(frozen=True, slots=True)
-class _Read:
-    """What ffmpeg found in a file."""
+class _ReadBack:
+    """What ffmpeg read from the output."""
 
     video: Timeline
     audio: Timeline
     decoded: Timeline
-    """Of the pictures that were decoded."""
+    """Of the decoded pictures."""
     shown: Timeline
-    """Of those with a thumbnail."""
+    """Of the pictures with a thumbnail."""
     thumbnails: bytes
     complaint: str
-    """What ffmpeg said against it; "" where it said nothing."""
+    """What ffmpeg complained about; "" for nothing."""
 
 
 def verify_output(
@@ -100,10 +101,10 @@ def verify_output(
 
     Raises output.mismatch, decode.failed, env.*, Stopped.
     """
-    with scope.stage(stage), _written(path, folder) as file:
-        skipped = _skipped(fmt.width * fmt.height, frames, file.bytes, encoder)
+    with scope.stage(stage), _opened(path, folder) as file:
+        skipped = _skipped_pictures(fmt.width * fmt.height, frames, file.bytes, encoder)
         read = _read(scope, stage, file, frames, skipped)
-        if read.complaint:  # is it because pictures were left out, and if not, where is it?
+        if read.complaint:  # decode all, to see where the fault is, or that it comes from the pictures left out
             skipped, complaint, read = (
                 None,
                 read.complaint,
@@ -133,8 +134,8 @@ def verify_output(
 
 
 @contextlib.contextmanager
-def _written(path: Path, folder: int | None) -> Iterator[InputFile]:
-    """The output, opened; what is wrong with it is no fault of an input."""
+def _opened(path: Path, folder: int | None) -> Iterator[InputFile]:
+    """The output, open for reading; errors about it get an output's code instead of an input's."""
     try:
         with InputFile(path, "output", folder=folder) as file:
             yield file
@@ -144,8 +145,8 @@ def _written(path: Path, folder: int | None) -> Iterator[InputFile]:
         raise DhError("output.mismatch", error.message, hint=RENDER_AGAIN) from error
 
 
-def _skipped(pixels: int, frames: int, file_bytes: int, encoder: str) -> str | None:
-    """Which pictures are not decoded, since it would take too much of the time that it took to render them."""
+def _skipped_pictures(pixels: int, frames: int, file_bytes: int, encoder: str) -> str | None:
+    """The pictures that are not decoded, since that would take too long compared with rendering; None: decode all."""
     frame_bytes = max(0, file_bytes - FREE_BYTES) / frames
     decoded_ns = DECODED_PIXEL_NS * pixels + DECODED_BYTE_NS * frame_bytes
     rendered_ns = START_NS / frames + RENDERED_NS + RENDERED_PIXEL_NS * pixels + RENDERED_BYTE_NS * frame_bytes
@@ -156,7 +157,7 @@ def _skipped(pixels: int, frames: int, file_bytes: int, encoder: str) -> str | N
 
 def _read(
     scope: Scope, stage: str, file: InputFile, frames: int, skipped: str | None, *, to_first_fault: bool = False
-) -> _Read:
+) -> _ReadBack:
     """List all packets of `file`, and decode its pictures, but for those that are `skipped`.
 
     Raises output.mismatch, decode.failed, env.*, Stopped.
@@ -164,16 +165,16 @@ def _read(
     thumbnails = memory_file()
     try:
         argv = _read_argv(file, thumbnails, skipped, to_first_fault)
-        cpu_s = CPU_BASE_S + CPU_PER_FRAME_S * frames
-        with running(scope, stage, argv, pass_fds=(*file.pass_fds, thumbnails), cpu_s=cpu_s) as child:
+        limits = ChildLimits(CPU_BASE_S + CPU_PER_FRAME_S * frames)
+        with running(scope, stage, Command(argv, (*file.pass_fds, thumbnails)), limits) as child:
             video, decoded, shown, audio = read_timelines(beating(scope, stage, lines_of(child)), 4)
             code = child.wait()
             scope.check()
             complaint = damage(child.tail(100)) or (reason(child.tail()) or exit_text(code) if code else "")
             if (code is not None and code < 0) or (code and not len(video.pts) and not to_first_fault):
-                raise read_back_failure(file.path, child, code)
+                raise read_back_error(file.path, child, code)
         size = os.fstat(thumbnails).st_size
-        return _Read(video, audio, decoded, shown, os.pread(thumbnails, size, 0), complaint)
+        return _ReadBack(video, audio, decoded, shown, os.pread(thumbnails, size, 0), complaint)
     finally:
         os.close(thumbnails)
 
@@ -181,10 +182,10 @@ def _read(
 def _read_argv(file: InputFile, thumbnails: int, skipped: str | None, to_first_fault: bool) -> list[str]:
     """The command line: a listing of packets, decoded pictures and thumbnails to stdout, thumbnails to their file."""
     decoder, choice = ["-err_detect", "explode"], f"select=lt(n\\,{KEPT}),"
-    if skipped is not None:  # without what they refer to, pictures of other kinds show something else
+    if skipped is not None:  # other pictures look different without those that they refer to
         decoder += ["-skip_frame", skipped, "-skip_loop_filter", "all"]
         choice = "select=eq(pict_type\\,I),"
-    if to_first_fault:  # of several threads, each may be ahead of the others
+    if to_first_fault:  # with several threads, one may be ahead of the others
         decoder = ["-xerror", *decoder, "-threads", "1"]
     graph = f"[0:v]split[a][b];[a]crop=2:2[decoded];[b]{choice}{SCALE},split[shown][thumbnails]"
     exact = ["-fps_mode", "passthrough", "-enc_time_base", "demux"]
@@ -212,7 +213,7 @@ def _compare_video(path: Path, video: Timeline, fmt: FrameFormat, frames: int) -
         raise _mismatch(path, f"frame {wrong} stands at {time:.6f} s, not at {float(wrong / fmt.fps):.6f} s")
 
 
-def _compare_decoded(path: Path, read: _Read, *, whole: bool) -> None:
+def _compare_decoded(path: Path, read: _ReadBack, *, whole: bool) -> None:
     times = read.video.times if whole else read.video.times[:1]
     lost = np.flatnonzero(~np.isin(times, read.decoded.times))
     if len(lost):
@@ -220,8 +221,8 @@ def _compare_decoded(path: Path, read: _Read, *, whole: bool) -> None:
         raise _mismatch(path, f"frame {frame} cannot be decoded", frame)
 
 
-def _compare_thumbnails(path: Path, read: _Read, rendered: bytes) -> None:
-    """Whether the pictures show what was rendered, as far as that is seen at 8x8 points."""
+def _compare_thumbnails(path: Path, read: _ReadBack, rendered: bytes) -> None:
+    """Compare the thumbnails of the decoded pictures with those of the rendered frames."""
     if not rendered:
         return
     frames = np.searchsorted(read.video.times, np.frombuffer(read.shown.pts, np.int64))

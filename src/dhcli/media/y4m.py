@@ -1,8 +1,8 @@
 """The YUV4MPEG2 streams between ffmpeg and here; large frames go to the encoder as strips, one above the other.
 
-Each thread of an ffmpeg queues eight pictures, whatever their size, and eight strips are one frame. From a decoder
-frames come whole: where the size or the colours of a video change on the way, ffmpeg begins its filters anew and would
-lose the strips that one of them still holds.
+Each thread of ffmpeg queues eight pictures of any size, and eight strips are one frame, so that strips save memory.
+Decoders send whole frames: where the size or the colours of a video change, ffmpeg restarts its filters, and would lose
+the strips that a filter still holds.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from dhcli.types import Frame, FrameFormat
 MARKER = b"FRAME\n"
 """Begins every picture, frame or strip."""
 STRIPED_BYTES = 2 << 20
-"""From here on a frame goes as strips: 150 MiB less in the encoder of a 2160p video, 30 at 1080p."""
+"""Frames of this size and more go as strips: the encoder takes 150 MiB less at 2160p, and 30 MiB less at 1080p."""
 STRIPS = (8, 4, 2)
-"""How many, of the same even height; where no number fits, the frame is one."""
+"""Possible numbers of strips. All have the same even height; where no number fits, the frame goes whole."""
 
 
 def strips(width: int, height: int) -> int:
-    """As how many strips a frame of this size, in even numbers, goes to the encoder."""
+    """As how many strips a frame of this size, px, goes to the encoder; both sides are even."""
     if width * height * 3 // 2 < STRIPED_BYTES:
         return 1
     return next((count for count in STRIPS if height % (2 * count) == 0), 1)
@@ -40,8 +40,8 @@ def header(fmt: FrameFormat) -> bytes:
     return f"YUV4MPEG2 {size} F{fps} Ip A{sar} C420mpeg2".encode() + full + b"\n"
 
 
-def pieces(frame: Frame) -> Iterator[bytes | memoryview[int]]:
-    """A frame as it goes to the encoder: each strip's marker, then its Y, U and V plane."""
+def buffers(frame: Frame) -> Iterator[bytes | memoryview[int]]:
+    """What to write for a frame, in order: each strip's marker, then its Y, U and V plane."""
     count, data = strips(frame.width, frame.height), frame.bytes
     if count == 1:
         yield MARKER

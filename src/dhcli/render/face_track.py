@@ -20,14 +20,15 @@ from dhcli.disk.store import Store, key_of
 from dhcli.errors import DhError
 from dhcli.families.family import Family, Profiler
 from dhcli.jobs.options import LIKE, parse_face
-from dhcli.media.ffmpeg import ffmpeg_build, find_ffmpeg
+from dhcli.media.ffmpeg_program import ffmpeg_build, find_ffmpeg
 from dhcli.media.info import frame_format
 from dhcli.media.probe import probe_video
 from dhcli.media.reader import read_frames
 from dhcli.networks.network import runtime_version
 from dhcli.render.analysis import VERSION, analyse, look_of, profile_again
 from dhcli.render.face_finder import FaceFinder
-from dhcli.render.plan import Plan, Trace
+from dhcli.render.plan import Plan
+from dhcli.render.trace import Trace
 from dhcli.render.track_file import FORMAT, FaceTrack, unpack
 from dhcli.runtime.scope import Scope
 from dhcli.stages.appearance import View

@@ -2,8 +2,7 @@
 
     video ─ decode ─▶ [reader] ─▶ channel ─▶ speak, blend ─▶ channel ─▶ [writer] ─▶ encode ─▶ part file
 
-It knows nothing of batches, result files or terminals. What a job did so far stands in its `Trace`, also after a
-failure.
+The job's `Trace` has what was done so far, also after a failure.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, assert_never
 
 from dhcli.disk.part import PartFile
@@ -23,10 +23,11 @@ from dhcli.families.family import Conditions, Family, Shot
 from dhcli.media.audio import Repeatable, read_waveform
 from dhcli.media.playback import play
 from dhcli.media.verify import VerifiedOutput, verify_output
-from dhcli.media.writer import VideoWriter
+from dhcli.media.writer import Encoding, Sound, VideoWriter
 from dhcli.render.face_finder import FaceFinder
 from dhcli.render.face_track import Analysis, Notify
-from dhcli.render.plan import Plan, Trace, unchanged
+from dhcli.render.plan import Plan, unchanged
+from dhcli.render.trace import Trace
 from dhcli.render.track_file import FaceTrack
 from dhcli.runtime.channel import Channel, EndOfStream
 from dhcli.runtime.scope import TICK_S, Scope
@@ -35,9 +36,9 @@ from dhcli.stages.align import YuvMatrix, yuv_matrix
 from dhcli.types import Frame
 
 SLOW_DISK_BYTES_S = 5 << 20
-"""A file that is put on the disk shows no progress; slower than this it counts as stuck, not as slow."""
+"""Flushing a file shows no progress; a disk slower than this counts as stuck."""
 CHANNEL_FRAMES = 4
-"""Bound of each channel, unless a batch is larger; with 8 a video has no more frames a second."""
+"""Bound of each channel, unless a batch is larger; 8 render no more frames a second."""
 CHANNEL_BYTES = 24 << 20
 """Bound of each channel, and of a batch: fewer frames where those would be larger than this, 2 at 2160p."""
 
@@ -47,93 +48,101 @@ def channel_frames(frame_bytes: int, batch: int) -> int:
     return max(1, min(max(CHANNEL_FRAMES, batch), CHANNEL_BYTES // frame_bytes))
 
 
-def render_job(
-    plan: Plan,
-    finder: FaceFinder,
-    family: Family,
-    scope: Scope,
-    trace: Trace,
-    part: PartFile,
-    notify: Notify,
-    *,
-    batch: int | None = None,
-    store: Store | None = None,
-    keep_free_bytes: int = 0,
-) -> VerifiedOutput:
-    """Render a planned job into `part` and read it back. The caller commits the part.
+@dataclass(frozen=True, slots=True)
+class Rendering:
+    """What one render works with."""
 
-    Up to `batch` frames go through the face network at once; None: as many as the model is fastest with.
-    What of the analysis is in `store` is not worked out again. Frames that are shown again lie beside the output as far
-    as that leaves `keep_free_bytes` on its disk.
+    plan: Plan
+    finder: FaceFinder
+    family: Family
+    scope: Scope
+    trace: Trace
+    """Filled in while the job runs."""
+    part: PartFile
+    """What the output is written into."""
+    notify: Notify
+    scratch: Scratch
+    """Where the face track and frames that are shown again may lie."""
+    store: Store = field(default_factory=lambda: Store(None, 0))
+    """Earlier analyses."""
+    batch: int | None = None
+    """Most frames that go through the face network at once; None: as many as the model is fastest with."""
 
-    Raises the DhError that ended the job; Stopped where that error stands in `scope`.
+
+def render_job(rendering: Rendering) -> VerifiedOutput:
+    """Render a planned job into its part and read it back. The caller commits the part.
+
+    Raises the DhError that ended the job; Stopped where that error stands in the scope.
     """
-    inputs, scratch = plan.inputs, Scratch(plan.job.save_path, keep_free_bytes)
+    plan, scope, trace, part = rendering.plan, rendering.scope, rendering.trace, rendering.part
+    inputs = plan.inputs
     with trace.timed("listen"), scope.stage("listen"), unchanged(scope, "listen", *inputs):
         with scope.waiting("listen"):
-            notify("listen", 0, None)
-        conditions = _listen(plan, family, scope, trace)
+            rendering.notify("listen", 0, None)
+        conditions = _listen(rendering)
     with trace.timed("analyse"), scope.stage("analyse"), unchanged(scope, "analyse", *inputs):
-        analysis = Analysis(plan, finder, family, scope, trace, notify, store or Store(None, 0), scratch)
+        analysis = Analysis(
+            plan,
+            rendering.finder,
+            rendering.family,
+            scope,
+            trace,
+            rendering.notify,
+            rendering.store,
+            rendering.scratch,
+        )
         track, profile = analysis.run()
     with track, trace.timed("render"):
-        thumbnails = _Render(
-            plan, family, scope, trace, part, track, profile, conditions, notify, batch or family.model.batch, scratch
-        ).run()
+        thumbnails = _Render(rendering, track, profile, conditions).run()
     with scope.stage("commit", limit_s=os.fstat(part.fd).st_size / SLOW_DISK_BYTES_S):
         part.flush()  # it may take minutes; what is read back afterwards is what will be renamed
     with trace.timed("verify"), scope.stage("verify"), unchanged(scope, "verify", *inputs):
-        with scope.waiting("verify"):
-            notify("verify", 0, None)
-        verified = verify_output(
-            scope,
-            part.path,
-            folder=part.folder,
-            fmt=plan.format,
-            frames=plan.frames,
-            audio_duration=plan.duration,
-            encoder=plan.job.options.encoder,
-            rendered=thumbnails,
-        )
-        plan.check_unchanged(lambda: scope.alive("verify"))
-    return verified
+        return _verified(rendering, thumbnails)
 
 
-def _listen(plan: Plan, family: Family, scope: Scope, trace: Trace) -> Conditions:
-    trim = plan.job.options.trim
-    waveform = Repeatable(lambda: read_waveform(scope, plan.audio_file, plan.audio, rate=family.sample_rate, trim=trim))
+def _listen(rendering: Rendering) -> Conditions:
+    plan, family, trim = rendering.plan, rendering.family, rendering.plan.job.options.trim
+    waveform = Repeatable(
+        lambda: read_waveform(rendering.scope, plan.audio_file, plan.audio, rate=family.sample_rate, trim=trim)
+    )
     conditions = family.listen(waveform)
     if conditions.silent:
-        trace.warn("audio.silent", f"audio {plan.job.audio}: nobody speaks in it; the mouth stays closed.")
+        message = f"audio {plan.job.audio}: nobody speaks in it; the mouth stays closed."
+        rendering.trace.warn("audio.silent", message)
     return conditions
 
 
-class _Render:
-    """The thread pair around the networks for one job."""
+def _verified(rendering: Rendering, thumbnails: bytes) -> VerifiedOutput:
+    plan, scope, part = rendering.plan, rendering.scope, rendering.part
+    with scope.waiting("verify"):
+        rendering.notify("verify", 0, None)
+    verified = verify_output(
+        scope,
+        part.path,
+        folder=part.folder,
+        fmt=plan.format,
+        frames=plan.frames,
+        audio_duration=plan.duration,
+        encoder=plan.job.options.encoder,
+        rendered=thumbnails,
+    )
+    plan.check_unchanged(lambda: scope.alive("verify"))
+    return verified
 
-    def __init__(
-        self,
-        plan: Plan,
-        family: Family,
-        scope: Scope,
-        trace: Trace,
-        part: PartFile,
-        track: FaceTrack,
-        profile: Any,
-        conditions: Conditions,
-        notify: Notify,
-        batch: int,
-        scratch: Scratch,
-    ) -> None:
-        self._plan, self._family = plan, family
-        self._scratch = scratch
-        self._scope, self._trace, self._part, self._notify = scope, trace, part, notify
+
+class _Render:
+    """Rendering itself: a thread that reads, a thread that writes, and the networks between them."""
+
+    def __init__(self, rendering: Rendering, track: FaceTrack, profile: Any, conditions: Conditions) -> None:
+        self._rendering, self._plan, self._family = rendering, rendering.plan, rendering.family
+        self._scope, self._trace = rendering.scope, rendering.trace
         self._track, self._profile, self._conditions = track, profile, conditions
+        plan, batch = rendering.plan, rendering.batch or rendering.family.model.batch
         self._yuv: YuvMatrix = yuv_matrix(plan.format.colour, plan.format.height)
         capacity = channel_frames(plan.format.frame_bytes, batch)
         self._batch = min(batch, capacity)
-        self._decoded: Channel[Frame] = Channel(capacity, scope)
-        self._rendered: Channel[Frame] = Channel(capacity, scope)
+        self._decoded: Channel[Frame] = Channel(capacity, self._scope)
+        self._rendered: Channel[Frame] = Channel(capacity, self._scope)
         self._thumbnails = b""
 
     def run(self) -> bytes:
@@ -153,7 +162,7 @@ class _Render:
             self._scope.fail(error, "speak")
             raise
         finally:
-            # Without a limit of its own: the scope's watchdog ends the process where a failed job does not end.
+            # No time limit: the scope's watchdog ends the process where a failed job does not end.
             for thread in threads:
                 if thread.ident is not None:
                     thread.join()
@@ -180,7 +189,7 @@ class _Render:
             plan.format,
             plan.frames,
             job.options.loop,
-            scratch=self._scratch,
+            scratch=self._rendering.scratch,
         )
         for frame in frames:
             self._decoded.put(frame, "decode")
@@ -188,7 +197,7 @@ class _Render:
         self._decoded.end("decode")
 
     def _speak(self) -> None:
-        """Every decoded frame out again, in order, with its mouth moved where it shows the face."""
+        """Pass every decoded frame on, in order, with its mouth moved where it shows the face."""
         pending: list[tuple[Frame, Shot | None]] = []
         for index in itertools.count():
             item = self._decoded.get("speak")
@@ -231,36 +240,25 @@ class _Render:
         stages[stage] = stages.get(stage, 0.0) + time.monotonic() - began
 
     def _write(self) -> None:
-        plan, options = self._plan, self._plan.job.options
-        writer = VideoWriter(
-            self._scope,
-            self._part.path,
-            self._part.fd,
-            plan.format,
-            encoder=options.encoder,
-            crf=options.crf,
-            preset=options.preset,
-            audio=plan.audio_file,
-            audio_info=plan.audio,
-            audio_codec=options.audio_codec,
-            trim=options.trim,
-            duration=plan.duration,
-        )
+        plan, part, options = self._plan, self._rendering.part, self._plan.job.options
+        encoding = Encoding(options.encoder, options.crf, options.preset)
+        sound = Sound(plan.audio_file, plan.audio, options.audio_codec, options.trim, plan.duration)
+        writer = VideoWriter(self._scope, part.path, part.fd, plan.format, encoding, sound)
         with writer:
             while isinstance(item := self._rendered.get("encode"), Frame):
                 writer.write(item)
                 self._trace.encoded += 1
                 with self._scope.waiting("encode"):
-                    self._notify("render", self._trace.encoded, plan.frames)
+                    self._rendering.notify("render", self._trace.encoded, plan.frames)
             self._expect(self._trace.encoded, item.count, "encode")
             writer.finish()
         self._thumbnails = bytes(writer.thumbnails)
 
-    def _expect(self, found: int, planned: int, stage: str) -> None:
-        if found != planned:
+    def _expect(self, count: int, planned: int, stage: str) -> None:
+        if count != planned:
             raise DhError(
                 "output.mismatch",
-                f"The stage '{stage}' had {found} frames where {planned} were planned.",
+                f"The stage '{stage}' had {count} frames where {planned} were planned.",
                 hint="Render again; if it comes back, report it with the result file.",
                 stage=stage,
             )

@@ -1,6 +1,6 @@
-"""What probing found out about an input, kept by the hash of its content: an input that is known starts no ffmpeg.
+"""What probing found out about inputs, kept in the store: an input that was probed before starts no ffmpeg.
 
-Refusals are not kept: they are found anew each time. Inputs are looked at by `media.probe`.
+Refusals are not kept: a refused input is probed again each time.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from dhcli import __version__
 from dhcli.disk.regular import FileStamp
 from dhcli.disk.store import Entry, Store, key_of
 from dhcli.media import rate
-from dhcli.media.ffmpeg import InputFile, ffmpeg_build, find_ffmpeg
+from dhcli.media.ffmpeg_program import ffmpeg_build, find_ffmpeg
 from dhcli.media.info import AudioInfo, VideoInfo, delivered_colour, has_alpha, unusual
+from dhcli.media.input_file import InputFile
 from dhcli.media.input_limits import MAX_PIXELS
 from dhcli.media.listing import Picture
 from dhcli.media.probe import probe_audio, probe_video
@@ -26,9 +27,9 @@ from dhcli.runtime.scope import Scope
 
 KIND = "probe"
 FORMAT = 2
-"""Raised where probing finds something else in the same file; a new version of dh asks anew in any case."""
-RECENT, RECENT_FRAMES = 1024, 4096
-"""Probes kept in memory, and the frames of the longest video among them: 32 MiB at most."""
+"""To be raised when probing says something else of the same file; a new version of dh probes again in any case."""
+MAX_UNHASHED = 16
+"""Inputs without a known hash that are remembered; the times of a video of four hours at 60 fps take 7 MB."""
 RATIO = re.compile(r"-?[0-9]{1,30}(/0*[1-9][0-9]{0,29})?")
 INT32 = 2**31 - 1
 """ffmpeg keeps sizes, rates and both parts of a ratio in 32 bits,"""
@@ -39,7 +40,7 @@ STREAMS = 1000
 HEAD_BYTES, BODY_BYTES = 1 << 16, 64 << 20
 """Of an entry: a hundred times the usual one, and the times of a day of video at 100 fps."""
 WORD = re.compile(r"[A-Za-z0-9_,.-]{1,100}")
-"""A name of ffmpeg's."""
+"""A codec, container or pixel format."""
 COLOUR_WORDS = {
     "range": re.compile("unknown|tv|pc"),
     "matrix": re.compile(
@@ -54,20 +55,23 @@ COLOUR_WORDS = {
         "bt2020-1[02]|smpte2084|smpte428|arib-std-b67"
     ),
 }
-"""What ffmpeg says of colours. It stands in filters, where any other word would be an error, or another filter."""
+"""ffmpeg's words for colours. They go into filter arguments, where another word could mean another filter."""
 ARRAY = "pts"
-"""The one field that is an array: it stands in the entry's body, as 64-bit numbers."""
+"""The one field that is an array: the entry's body, as 64-bit little-endian integers."""
 
 
 def _ratio(text: object) -> Fraction:
-    """Not what `Fraction` would take besides: floats, and exponents that make numbers of a gigabyte."""
+    """The fraction that "N" or "N/D" means. `Fraction` itself also takes exponents, which make numbers of a gigabyte.
+
+    Raises ValueError.
+    """
     if not isinstance(text, str) or not RATIO.fullmatch(text):
         raise ValueError("a whole number or N/D")
     return Fraction(text)
 
 
 def _form(shape: type[AudioInfo | VideoInfo]) -> type[BaseModel]:
-    """The shape's fields, each of just its type: nothing is converted, nothing may lack, nothing may be added."""
+    """A pydantic model of the dataclass that converts nothing, and allows no missing and no additional field."""
     hints = get_type_hints(shape)
     names = (field.name for field in dataclasses.fields(shape) if field.name != ARRAY)
     exact = Annotated[Fraction, BeforeValidator(_ratio)]
@@ -77,99 +81,91 @@ def _form(shape: type[AudioInfo | VideoInfo]) -> type[BaseModel]:
 
 FORMS: dict[type, type[BaseModel]] = {shape: _form(shape) for shape in (AudioInfo, VideoInfo)}
 Info = TypeVar("Info", AudioInfo, VideoInfo)
-_Asked: TypeAlias = tuple[type, str, float]
-"""What was asked for, the hash of the content or else the place of the file, and the longest duration allowed."""
+_Key: TypeAlias = tuple[type, str, float]
+"""What is probed for, the hash of the content, and the longest duration allowed, s."""
 PROBED = ("input.", "audio.", "decode.")
-"""Begin the codes of errors that a wrong answer of the store can end in."""
-PLACE = "at "
-"""Begins a place; no hash begins so."""
+"""Beginnings of the codes of errors that a wrong entry can cause."""
 
 
 class Probes:
-    """What is known of the inputs of a run: from the store, and, for inputs of several jobs, in memory. For one thread.
+    """What probing finds out about inputs. The store keeps it by the hash of their content. For one thread.
 
-    A file whose content has no known hash (None) is looked at once a run, as long as it stays as it is: a plan, which
-    reads no input for its hash, may have thousands of jobs over a handful of files. Nothing of it goes into the store.
+    An input without a known hash is probed once and then remembered by its stamp: `dh render --dry-run` hashes no
+    input, and may have thousands of jobs over a handful of files.
     """
 
     def __init__(self, store: Store | None = None) -> None:
         self.store = store if store is not None else Store(None, 0)
-        self._recent: dict[_Asked, AudioInfo | VideoInfo] = {}
-        self._stored: set[_Asked] = set()
-        """What the store has answered in this run,"""
-        self._doubted: set[_Asked] = set()
-        """and what it is not to be asked again."""
+        self._unhashed: dict[tuple[type, FileStamp, float], AudioInfo | VideoInfo] = {}
+        self._used: set[_Key] = set()
+        """Entries of the store that were used in this run."""
+        self._doubted: set[_Key] = set()
+        """Entries that are not used any more in this run."""
 
-    def knows(self, video_sha256: str | None, audio_sha256: str | None, max_duration_s: float) -> bool:
-        """Whether neither input need be looked at."""
+    def has(self, video_sha256: str | None, audio_sha256: str | None, max_duration_s: float) -> bool:
+        """Whether the store has what there is to say about both contents, so that neither is probed again."""
         if video_sha256 is None or audio_sha256 is None:
             return False
         video, audio = (VideoInfo, video_sha256, max_duration_s), (AudioInfo, audio_sha256, max_duration_s)
-        return self._known(VideoInfo, video) is not None and self._known(AudioInfo, audio) is not None
+        return self._stored(VideoInfo, video) is not None and self._stored(AudioInfo, audio) is not None
 
     def doubt(self, code: str, *contents: str) -> bool:
-        """Whether a job that ended with `code` may owe it to what the store said of these contents, by their hashes.
+        """Whether a job may have ended with `code` because of a wrong entry about one of these contents, by hash.
 
-        An answer can be sane and wrong, in an entry that somebody forged. The next attempt looks at the inputs anew,
-        and what it finds replaces the entry; so it happens once in a run.
+        A forged entry can be plausible and wrong. The next attempt probes the inputs again, and replaces the entry.
+        Doubted entries are not used any more in this run, so that this is True once for each.
         """
-        doubted = {asked for asked in self._stored if code.startswith(PROBED) and asked[1] in contents}
-        for asked in doubted:
-            self._recent.pop(asked, None)
-        self._stored -= doubted
+        doubted = {key for key in self._used if code.startswith(PROBED) and key[1] in contents}
+        self._used -= doubted
         self._doubted |= doubted
         return bool(doubted)
 
     def video(self, scope: Scope, file: InputFile, sha256: str | None, max_duration_s: float) -> VideoInfo:
-        """What `probe_video` says of the file. Raises as that does, and input.changed."""
-        asked: _Asked = (VideoInfo, sha256 or _place(file), max_duration_s)
-        known = self._known(VideoInfo, asked)
-        if known is None:
-            known = probe_video(scope, file, max_duration_s=max_duration_s)
-            self._keep(scope, asked, file, known, known.pts.astype("<i8").tobytes())
-        return known
+        """What `probe_video` says of the file. Raises what that raises, and DhError input.changed."""
+        known = self._known(VideoInfo, file, sha256, max_duration_s)
+        if known is not None:
+            return known
+        info = probe_video(scope, file, max_duration_s=max_duration_s)
+        self._keep(scope, file, sha256, max_duration_s, info)
+        return info
 
     def audio(self, scope: Scope, file: InputFile, sha256: str | None, max_duration_s: float) -> AudioInfo:
-        """What `probe_audio` says of the file. Raises as that does, and input.changed."""
-        asked: _Asked = (AudioInfo, sha256 or _place(file), max_duration_s)
-        known = self._known(AudioInfo, asked)
-        if known is None:
-            known = probe_audio(scope, file, max_duration_s=max_duration_s)
-            self._keep(scope, asked, file, known, b"")
-        return known
-
-    def _known(self, shape: type[Info], asked: _Asked) -> Info | None:
-        recent = self._recent.pop(asked, None)
-        known = recent if isinstance(recent, shape) else None
-        if known is None and not asked[1].startswith(PLACE) and asked not in self._doubted:
-            known = _kept(shape, self.store, asked)
-            if known is not None:
-                self._stored.add(asked)
+        """What `probe_audio` says of the file. Raises what that raises, and DhError input.changed."""
+        known = self._known(AudioInfo, file, sha256, max_duration_s)
         if known is not None:
-            self._remember(asked, known)
-        return known
+            return known
+        info = probe_audio(scope, file, max_duration_s=max_duration_s)
+        self._keep(scope, file, sha256, max_duration_s, info)
+        return info
 
-    def _keep(self, scope: Scope, asked: _Asked, file: InputFile, found: AudioInfo | VideoInfo, body: bytes) -> None:
-        # Else what another content gave would stand under the hash of the first one.
-        file.check_unchanged(lambda: scope.alive("probe"))
-        if not asked[1].startswith(PLACE) and len(body) <= BODY_BYTES:
-            self.store.put(KIND, probe_key(*asked), _head(found), lambda: [body])
-        self._remember(asked, found)
+    def _known(self, shape: type[Info], file: InputFile, sha256: str | None, max_duration_s: float) -> Info | None:
+        if sha256 is not None:
+            return self._stored(shape, (shape, sha256, max_duration_s))
+        info = self._unhashed.get((shape, FileStamp.of(file.fd), max_duration_s))
+        return info if isinstance(info, shape) else None
 
-    def _remember(self, asked: _Asked, found: AudioInfo | VideoInfo) -> None:
-        if isinstance(found, AudioInfo) or len(found.pts) <= RECENT_FRAMES:
-            self._recent[asked] = found  # at the end: the order is that of the last use
-        while len(self._recent) > RECENT:
-            del self._recent[next(iter(self._recent))]
+    def _stored(self, shape: type[Info], key: _Key) -> Info | None:
+        info = _kept(shape, self.store, key) if key not in self._doubted else None
+        if info is not None:
+            self._used.add(key)
+        return info
 
-
-def _place(file: InputFile) -> str:
-    """Where an open file lies, and its times: another content has another one."""
-    return f"{PLACE}{FileStamp.of(file.fd)}"
+    def _keep(
+        self, scope: Scope, file: InputFile, sha256: str | None, max_duration_s: float, info: AudioInfo | VideoInfo
+    ) -> None:
+        file.check_unchanged(lambda: scope.alive("probe"))  # else the new content's probe would get the old one's key
+        if sha256 is None:
+            if len(self._unhashed) >= MAX_UNHASHED:
+                self._unhashed.clear()
+            self._unhashed[type(info), FileStamp.of(file.fd), max_duration_s] = info
+            return
+        body = info.pts.astype("<i8").tobytes() if isinstance(info, VideoInfo) else b""
+        if len(body) <= BODY_BYTES:
+            self.store.put(KIND, probe_key(type(info), sha256, max_duration_s), _head(info), lambda: [body])
 
 
 def probe_key(shape: type, sha256: str, max_duration_s: float) -> str:
-    """The key of what is known of a file: of all that the answer depends on. Raises DhError env.ffmpeg_*."""
+    """The store's key of a probe, made of all that its answer depends on. Raises DhError env.ffmpeg_*."""
     return key_of(
         {
             "format": FORMAT,
@@ -177,32 +173,32 @@ def probe_key(shape: type, sha256: str, max_duration_s: float) -> str:
             "ffmpeg": ffmpeg_build(find_ffmpeg()),
             "what": shape.__name__,
             "content": sha256,
-            "max_duration_s": max_duration_s,  # a header may promise more than there is, and is refused for that
+            "max_duration_s": max_duration_s,  # refused is a header that gives more, even if it is wrong
         }
     )
 
 
-def _kept(shape: type[Info], store: Store, asked: _Asked) -> Info | None:
-    """What the store has, or None where that is nothing that a probe can have said."""
-    entry = store.get(KIND, probe_key(*asked))
+def _kept(shape: type[Info], store: Store, key: _Key) -> Info | None:
+    """What the store has; None where it has nothing, or what no probe can have said."""
+    entry = store.get(KIND, probe_key(*key))
     if entry is None:
         return None
     with entry:
         try:
-            found = _parsed(shape, entry)
+            info = _parsed(shape, entry)
         except (ValidationError, ValueError, EOFError, OSError):
             return None
-    if isinstance(found, AudioInfo):
-        return found if _is_sound(found, asked[2]) else None
-    return found if _is_video(found, asked[2]) else None
+    if isinstance(info, AudioInfo):
+        return info if _is_sound(info, key[2]) else None
+    return info if _is_video(info, key[2]) else None
 
 
 def _parsed(shape: type[Info], entry: Entry) -> Info:
-    """The entry's fields, each of its type. Raises ValueError where they are not, EOFError and OSError as `body`."""
+    """The entry as a dataclass. Raises ValueError where a field is wrong; EOFError and OSError as `Entry.body`."""
     if len(entry.head) > HEAD_BYTES or entry.size > BODY_BYTES:
-        raise ValueError("larger than any")
-    told = FORMS[shape].model_validate_json(entry.head)
-    fields = {name: getattr(told, name) for name in type(told).model_fields}
+        raise ValueError("larger than any entry that dh writes")
+    head = FORMS[shape].model_validate_json(entry.head)
+    fields = {name: getattr(head, name) for name in type(head).model_fields}
     if shape is VideoInfo:
         fields[ARRAY] = np.frombuffer(entry.body(), "<i8").astype(np.int64)
     return shape(**fields)
@@ -221,7 +217,7 @@ def _is_sound(info: AudioInfo, max_duration_s: float) -> bool:
 
 
 def _is_video(info: VideoInfo, max_duration_s: float) -> bool:
-    """Whether a probe can have said this: within what files can have, and what follows from something else does."""
+    """Whether a probe can have said this: values within their bounds, and no two that contradict each other."""
     return (
         _are_names(info.codec, info.container, info.pix_fmt)
         and all(words.fullmatch(getattr(info.source_colour, name)) for name, words in COLOUR_WORDS.items())
@@ -244,7 +240,7 @@ def _are_names(*words: str) -> bool:
 
 
 def _is_on_time(info: VideoInfo) -> bool:
-    """Whether rate, duration and number of frames follow from the times as `probe_video` has it."""
+    """Whether rate, duration and number of frames follow from the time stamps, by the rules of `probe_video`."""
     pts, fps = info.pts, info.fps
     if not len(pts) or (pts[1:] < pts[:-1]).any() or max(abs(int(pts[0])), abs(int(pts[-1]))) >= TIMES:
         return False
@@ -260,7 +256,7 @@ def _is_on_time(info: VideoInfo) -> bool:
 
 
 def _is_described(info: VideoInfo) -> bool:
-    """Whether the colours of its frames and the warnings are those of its first picture."""
+    """Whether the frames' colours and the warnings follow from the first picture."""
     picture = Picture(info.pix_fmt, info.width, info.height, info.sar, info.interlaced, info.source_colour)
     remarks = unusual(picture, info.fps, vfr=info.vfr, interlaced=info.interlaced, alpha=info.alpha)
     transparent = info.alpha or not has_alpha(info.pix_fmt)

@@ -1,1 +1,1 @@
-"""One run over many jobs."""
+"""Runs over many jobs: attempts, retries, results, and the exit code."""

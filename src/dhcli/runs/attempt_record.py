@@ -1,4 +1,4 @@
-"""What a job did, put into the words of its result file."""
+"""Collects everything about one attempt, and makes the result of it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from pydantic import JsonValue
 from dhcli import __version__
 from dhcli.errors import DhError
 from dhcli.jobs.options import Job, parse_face
-from dhcli.media.ffmpeg import InputFile, asked_version
+from dhcli.media.ffmpeg_program import asked_version
+from dhcli.media.input_file import InputFile
 from dhcli.media.verify import VerifiedOutput
 from dhcli.networks.model import Model
-from dhcli.render.plan import Trace
+from dhcli.render.trace import Trace
 from dhcli.results.parts import (
     AudioInput,
     EarlierAttempt,
@@ -46,12 +47,12 @@ from dhcli.timing import rate_text
 
 
 def now() -> dt.datetime:
-    """The time as results tell it: UTC."""
+    """The present time, UTC, as results have it."""
     return dt.datetime.now(dt.UTC)
 
 
 def _cpu_s() -> float:
-    """CPU time of this process and of its children that were reaped."""
+    """CPU time, s, of this process and its reaped children."""
     return sum(
         usage.ru_utime + usage.ru_stime
         for usage in (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
@@ -59,8 +60,8 @@ def _cpu_s() -> float:
 
 
 @dataclass(slots=True)
-class Record:
-    """Everything about one attempt that its result will tell; filled in as it becomes known."""
+class AttemptRecord:
+    """Everything about one attempt that goes into its result; filled in as it becomes known."""
 
     job: Job
     run_id: str
@@ -78,11 +79,11 @@ class Record:
     earlier_attempts: tuple[EarlierAttempt, ...] = ()
     killed_before: int = 0
     owns_output: bool = False
-    """A file that lies at the output's path is dh's work."""
+    """Whether the file at the output's path is dh's work."""
     last_success: LastSuccess | None = None
-    """An earlier success, whose output lies where it was as long as this attempt has put none in place."""
+    """An earlier success. Its output is still in place until this attempt puts its own there."""
     put_in_place: PutInPlace | None = None
-    """Of an earlier attempt that was killed, and of this one as long as it may still put its file in place."""
+    """The contents that an earlier, killed attempt or this one may have put in place."""
     output: VerifiedOutput | None = None
     model: Model | None = None
     """The model, once it is opened; where it ran is asked when the result is made."""
@@ -102,7 +103,7 @@ class Record:
         return options if self.limit_frames is None else {**options, "limit_frames": self.limit_frames}
 
     def result(self, status: Status, *, error: DhError | None = None, notes: Sequence[str] = ()) -> JobResult:
-        """The attempt as it stands."""
+        """The result of the attempt so far."""
         trace = self.trace
         poison = error is not None and error.code == "job.poison"
         ended_well = status in {"succeeded", "skipped"}
@@ -178,19 +179,19 @@ class Record:
     def _output(self, status: Status) -> OutputInfo | None:
         if status == "skipped" and self.last_success is not None:
             return self.last_success.output.model_copy(update={"path": without_surrogates(str(self.job.save_path))})
-        found = self.output
-        if found is None or status != "succeeded":
+        output = self.output
+        if output is None or status != "succeeded":
             return None
         return OutputInfo(
             path=str(self.job.save_path),
-            bytes=found.bytes,
-            sha256=found.sha256,
-            width=found.width,
-            height=found.height,
-            fps=rate_text(found.fps),
-            frames=found.frames,
-            duration_s=float(found.duration),
-            audio_codec=found.audio_codec,
+            bytes=output.bytes,
+            sha256=output.sha256,
+            width=output.width,
+            height=output.height,
+            fps=rate_text(output.fps),
+            frames=output.frames,
+            duration_s=float(output.duration),
+            audio_codec=output.audio_codec,
         )
 
     def _timings(self) -> Timings:
@@ -207,7 +208,7 @@ class Record:
     def _resources(self) -> Resources:
         try:
             free = shutil.disk_usage(self.job.save_path.parent).free
-        except OSError:  # the folder is missing: that is the error, and the number is not known
+        except OSError:  # the folder is missing, and that is the job's error
             free = None
         usage = self.usage
         return Resources(

@@ -1,6 +1,6 @@
-"""Many jobs, one after another: order, signals, what stops the run, and how it ends.
+"""Runs many jobs, one after another: order, retries, signals, and what ends the run.
 
-A job that fails never stops the others, unless its error says that no job can succeed any more.
+A job that fails does not stop the others, unless after its error no job can succeed any more.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from dhcli.disk.descriptor import check_descriptors
 from dhcli.disk.lock import run_lock
-from dhcli.errors import BUG, CODES, FAILED, OK, RESULTS_LOST, TRY_LATER, DhError, as_dh_error
+from dhcli.errors import DhError, as_dh_error
 from dhcli.events import BatchStarted, Event, JobDeferred, JobFinished, JobStarted, Listener, Retrying, Summary, Warned
 from dhcli.jobs.options import Job
 from dhcli.networks.batch_size import BATCH
 from dhcli.render.face_track import CACHE_UNUSABLE
 from dhcli.results.parts import EarlierAttempt, ErrorInfo
 from dhcli.results.resume import in_order
-from dhcli.runs.attempt import Attempt, Outputs
-from dhcli.runs.attempt_record import Record
+from dhcli.runs.attempt import Attempt
+from dhcli.runs.attempt_record import AttemptRecord
+from dhcli.runs.output_file import Outputs
 from dhcli.runs.result_writer import Outcome
-from dhcli.runs.retry import FailureLimit, Retry
-from dhcli.runs.settings import Settings
+from dhcli.runs.settings import Policy, Settings
+from dhcli.runs.tally import Tally
 from dhcli.runtime.monitor import open_files_allowed
 from dhcli.runtime.scope import Scope
 from dhcli.runtime.signals import StopSignals
@@ -41,25 +41,13 @@ from dhcli.runtime.threads import start_thread
 
 DEVICE_FALLBACK, RUN_STOPPED = "device.fallback", "run.stopped"
 KEPT_OF_ERROR = {"code", "stage", "message", "stderr_tail"}
-"""What a result tells of the attempts before the last one."""
+"""What a result keeps of the attempts before the last one."""
 HALVED = frozenset({"device.out_of_memory", "job.out_of_memory"})
 """Codes after which half as many frames go through the face network at once."""
 WATCHED = "run"
-"""The stage of all that happens around the jobs' own scopes: locks, earlier results, what is kept for the next run."""
+"""The stage of everything outside of the jobs' own scopes: locks, earlier results, the cache of hashes."""
 LAST_WORDS_S = 1.0
 """Where a job cannot be ended, its result and the summary must be written within this, or the process ends without."""
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """What a run does around its jobs."""
-
-    retry: Retry = field(default_factory=Retry)
-    max_failures: FailureLimit | None = None
-    only_failed: bool = False
-    """Only jobs that earlier runs tried and did not finish."""
-    run_lock: Path | None = None
-    """The file that only one run at a time may hold; --lock-wait counts for it, too."""
 
 
 class Batch:
@@ -73,9 +61,9 @@ class Batch:
         on_signal: Callable[[int], None] = lambda _: None,
         on_end: Callable[[], None] = lambda: None,
     ) -> None:
-        """`on_signal` is called with every signal's number, from another thread: nothing may wait for long any more.
+        """`on_signal` is called from another thread with the number of every signal: the run has to end soon then.
 
-        `on_end`, from another thread, too, where the process ends by itself within `LAST_WORDS_S`.
+        `on_end` is called, also from another thread, before the process ends by itself within `LAST_WORDS_S`.
         """
         self._settings, self._listener, self._policy = settings, emit, policy or Policy()
         self._on_signal, self._on_end = on_signal, on_end
@@ -84,29 +72,26 @@ class Batch:
         self._began_s = time.monotonic()
         self._scope: Scope | None = None
         self._watch = Scope(stall_timeout_s=settings.stall_timeout_s, on_stuck=self._stand_still)
-        """Of the run, where no job's scope watches. All it can do is to end the process: it is sealed at once."""
+        """Watches the run outside of the jobs' scopes. It is sealed at once: all it can do is to end the process."""
         self._jobs = 0
         self._give_up: Callable[[DhError], None] | None = None
-        """Ends the process with the result of the job that is at its beginning or its end."""
+        """Ends the process after it wrote the present job's result; None between jobs."""
         self._signals = StopSignals(self._cancel, self._die)
-        self._abandoned = False
-        self._statuses: collections.Counter[str] = collections.Counter()
-        self._codes: collections.Counter[str] = collections.Counter()
+        self._tally = Tally()
         self._outputs: Outputs = {}
-        self._lost = self._said_device = self._bug = False
-        self._stopped_by: DhError | None = None
+        self._said_device = False
 
     def run(self, jobs: Sequence[Job], manifest: Path | None = None) -> Summary:
-        """Every job. What is wrong with a job ends in its result; raises DhError where the run may not start."""
+        """Run every job. A job's error goes into its result; raises DhError where the run cannot start."""
         with contextlib.ExitStack() as stack:
-            open_files_allowed()  # otherwise the first call that needs one more is the trouble, whatever it is
+            open_files_allowed()  # else some later call would fail in a misleading way
             check_descriptors()
             stack.enter_context(self._watch)
             self._watch.seal()
             stack.enter_context(self._watch.stage(WATCHED))
             stack.enter_context(self._signals)
             stack.callback(self._settings.hashes.save)
-            self._alone(stack)
+            self._take_run_lock(stack)
             chosen = in_order(jobs, self._result_path, only_failed=self._policy.only_failed)
             self._jobs = len(chosen)
             self._emit(BatchStarted(self.run_id, str(manifest) if manifest else None, len(chosen)))
@@ -117,14 +102,14 @@ class Batch:
         return dataclasses.replace(summary, exit_code=self._exit_code())  # a signal may have come meanwhile
 
     def _keep_hashes(self) -> None:
-        """For the next run. Where the cache takes none, all inputs are read again then, and only this says why."""
+        """Save the hashes for the next run; where that fails, warn why the next run has to read all inputs again."""
         hashes = self._settings.hashes
         hashes.save()
         if (trouble := hashes.take_trouble()) is not None:
             self._emit(Warned(None, CACHE_UNUSABLE, f"Not kept in the cache: {trouble}."))
 
     def _emit(self, event: Event) -> None:
-        """Tell it; a reader may take as long as he likes."""
+        """Emit an event; its reader may take any time."""
         with self._watch.waiting(WATCHED):
             self._listener(event)
 
@@ -132,8 +117,8 @@ class Batch:
         self._watch.beat(WATCHED)  # 10 000 results on a network disk may take longer than the stall timeout
         return self._settings.result_path(job)
 
-    def _alone(self, stack: contextlib.ExitStack) -> None:
-        """Take the run lock, where there is one."""
+    def _take_run_lock(self, stack: contextlib.ExitStack) -> None:
+        """Take the run lock, if one is wanted."""
         if self._policy.run_lock is None:
             return
         wait_s = self._settings.lock_wait_s
@@ -145,31 +130,31 @@ class Batch:
                 raise
 
     def _all(self, chosen: Sequence[Job]) -> None:
-        """Each job, and those that another run was writing once more at the end: it may have finished by then."""
+        """Run each job, and at the end those again that another run was writing: it may have finished by then."""
         waiting = collections.deque((index, job, False) for index, job in enumerate(chosen))
         while waiting and not self._must_stop(len(chosen)):
             index, job, again = waiting.popleft()
-            ended = self._statuses.total()
+            ended = self._tally.ended
             try:
                 done = self._job(job, index, len(chosen), may_defer=bool(waiting) and not again)
             except Exception as error:  # noqa: BLE001 - a bug around one job: the others and the summary still come
-                self._broken(job, as_dh_error(error, "job"), counted=self._statuses.total() > ended)
+                self._broken(job, as_dh_error(error, "job"), counted=self._tally.ended > ended)
                 continue
             if not done:
                 waiting.append((index, job, True))
 
     def _must_stop(self, jobs: int) -> bool:
-        if self._signals.number is not None or self._stopped_by is not None:
+        if self._signals.number is not None or self._tally.stopped_by is not None:
             return True
-        limit, failed = self._policy.max_failures, self._statuses["failed"]
+        limit, failed = self._policy.max_failures, self._tally.failed
         if limit is None or not limit.reached(failed, jobs):
             return False
-        if failed + self._statuses["succeeded"] + self._statuses["skipped"] < jobs:
+        if self._tally.ended - self._tally.cancelled < jobs:
             self._emit(Warned(None, RUN_STOPPED, f"Failed: {failed} (limit {limit}); no more jobs are started."))
         return True
 
     def _job(self, job: Job, index: int, jobs: int, *, may_defer: bool) -> bool:
-        """Attempts until one is the last word. False: another run writes the job, and others can be done meanwhile."""
+        """Attempt a job until an attempt is final. False: another run writes it, so that it is deferred."""
         earlier: tuple[EarlierAttempt, ...] = ()
         wait_s = 0.0 if may_defer else self._settings.lock_wait_s
         for number in itertools.count(1):
@@ -184,8 +169,8 @@ class Batch:
             earlier = (*earlier, EarlierAttempt(attempt=number, **error.model_dump(include=KEPT_OF_ERROR)))
         return True
 
-    def _tried_again(self, job: Job, number: int, error: ErrorInfo, record: Record) -> bool:
-        """Wait for the next attempt, if there is one: a signal ends the wait, too."""
+    def _tried_again(self, job: Job, number: int, error: ErrorInfo, record: AttemptRecord) -> bool:
+        """Whether to try again, after the wait before the next attempt, which a signal ends."""
         if self._signals.number is not None:
             return False
         made_from, probes = record.ingredients, self._settings.probes
@@ -194,7 +179,7 @@ class Batch:
             return True
         if not self._policy.retry.allows(error.code, number):
             return False
-        if error.code in HALVED:  # for the rest of the run: the next job would need as much
+        if error.code in HALVED:  # for the rest of the run, since the next job needs as much memory
             used = record.trace.batch or self._settings.batch or BATCH
             self._settings = dataclasses.replace(self._settings, batch=max(1, used // 2))
         wait_s = self._policy.retry.wait_s(number)
@@ -205,9 +190,9 @@ class Batch:
 
     def _attempt(
         self, job: Job, index: int, jobs: int, number: int, earlier: tuple[EarlierAttempt, ...], lock_wait_s: float
-    ) -> tuple[Outcome, Record]:
+    ) -> tuple[Outcome, AttemptRecord]:
         settings = dataclasses.replace(self._settings, lock_wait_s=lock_wait_s)
-        record = Record(
+        record = AttemptRecord(
             job,
             self.run_id,
             settings.manifest,
@@ -221,7 +206,7 @@ class Batch:
         self._emit(started)
 
         def abandon(end: Callable[[], Outcome]) -> None:
-            self._abandoned = True
+            self._tally.is_abandoned = True
             try:
                 self._exit_soon()
                 self._finished(job, end(), record)
@@ -236,19 +221,19 @@ class Batch:
         finally:
             self._give_up = None
 
-    def _finished(self, job: Job, outcome: Outcome, record: Record) -> None:
+    def _finished(self, job: Job, outcome: Outcome, record: AttemptRecord) -> None:
         result, error = outcome.result, outcome.result.error
         text = json.dumps(result.model_dump(mode="json")) if outcome.lost is not None else ""
-        self._count(result.status, error)
+        self._tally.count(result.status, error)
         for warning in result.warnings if result.status != "skipped" else ():
-            if warning.code == DEVICE_FALLBACK:  # the same for every job: said once
+            if warning.code == DEVICE_FALLBACK:  # the same for every job: warn once
                 if self._said_device:
                     continue
                 self._said_device = True
             self._emit(Warned(job.id, warning.code, warning.message))
         if outcome.lost is not None:
-            self._lost = True
-            self._bug |= outcome.lost.code == "internal.bug"
+            self._tally.has_lost_results = True
+            self._tally.note_bug(outcome.lost.code)
             self._emit(Warned(job.id, "result.lost", f"{outcome.lost.message} It says: {text}"))
         frames = result.frames.encoded if result.status == "succeeded" else 0
         self._emit(
@@ -271,19 +256,12 @@ class Batch:
             )
         )
 
-    def _count(self, status: str, error: ErrorInfo | None) -> None:
-        self._statuses[status] += 1
-        if error is not None:
-            self._codes[error.code] += 1
-            if CODES[error.code].stops == "run":
-                self._stopped_by = self._stopped_by or DhError(error.code, error.message)
-
     def _broken(self, job: Job, error: DhError, *, counted: bool) -> None:
-        """End a job whose end could not be told, by a bug. Its result may be on the disk, or may not."""
+        """End a job after a bug outside of its attempt. Its result may be on the disk, or may not."""
         info = ErrorInfo.from_error(error)
-        self._bug |= error.code == "internal.bug"
+        self._tally.note_bug(error.code)
         if not counted:
-            self._count("failed", info)
+            self._tally.count("failed", info)
         self._emit(Warned(job.id, "result.lost", f"{info.message} {info.traceback or ''}".strip()))
         self._emit(
             JobFinished(
@@ -302,35 +280,10 @@ class Batch:
         )
 
     def _summary(self, jobs: int) -> Summary:
-        done = sum(self._statuses.values())
-        return Summary(
-            run_id=self.run_id,
-            jobs=jobs,
-            succeeded=self._statuses["succeeded"],
-            skipped=self._statuses["skipped"],
-            failed=self._statuses["failed"],
-            cancelled=self._statuses["cancelled"],
-            not_started=jobs - done,
-            wall_s=time.monotonic() - self._began_s,
-            exit_code=self._exit_code(),
-            codes=dict(self._codes),
-        )
+        return self._tally.summary(self.run_id, jobs, time.monotonic() - self._began_s, self._signals.number)
 
     def _exit_code(self) -> int:
-        """The gravest that applies: signal, bug, lost results, environment, failed for good, nothing."""
-        if self._signals.number is not None:
-            return 128 + self._signals.number
-        if self._bug or "internal.bug" in self._codes:
-            return BUG
-        if self._lost:
-            return RESULTS_LOST
-        if self._abandoned:
-            return TRY_LATER
-        if self._stopped_by is not None:
-            return self._stopped_by.info.exit_code
-        if not self._codes:
-            return OK
-        return TRY_LATER if all(CODES[code].transient for code in self._codes) else FAILED
+        return self._tally.exit_code(self._signals.number)
 
     def _publish(self, scope: Scope | None) -> None:
         self._scope = scope
@@ -338,7 +291,7 @@ class Batch:
             self._watch.beat(WATCHED)
         else:
             self._watch.idle(WATCHED)
-        if scope is not None and self._signals.number is not None:  # it came before there was a scope to fail
+        if scope is not None and self._signals.number is not None:  # it came before the scope was published
             scope.fail(_cancelled(self._signals.number), "signal")
 
     def _check_signals(self) -> None:
@@ -351,10 +304,10 @@ class Batch:
         (self._scope or self._watch).fail(_cancelled(number), "signal")
 
     def _stand_still(self, error: DhError) -> None:
-        """End the process from the watchdog's thread: the main one waits for a disk, and nothing can call it back."""
+        """End the process from the watchdog's thread: the main thread waits for a disk, and cannot be interrupted."""
         if self._give_up is not None:
             self._give_up(error)
-        self._abandoned = True
+        self._tally.is_abandoned = True
         try:
             self._exit_soon()
             self._emit(Warned(None, error.code, f"{error.message} {error.hint or ''}".strip()))
@@ -363,7 +316,7 @@ class Batch:
             os._exit(self._exit_code())
 
     def _die(self, number: int) -> None:
-        """At once, but for the job's result: `running` would count as a crash, and two of them as a poisonous job."""
+        """End the process after a second signal, at once, with the job's result: `running` would count as a crash."""
         self._on_signal(number)
         scope = self._scope
         if scope is None:
@@ -372,13 +325,13 @@ class Batch:
         scope.give_up()
 
     def _exit_soon(self) -> None:
-        """End the process after its last words, and without them where the disk or the terminal hangs, too."""
+        """End the process within `LAST_WORDS_S`, even where the disk or the terminal hangs, too."""
         self._on_end()
         last_words = threading.Timer(LAST_WORDS_S, lambda: os._exit(self._exit_code()))
         last_words.daemon = True
         try:
             start_thread(last_words)
-        except DhError:  # no thread is left to give
+        except DhError:  # no thread can be started
             os._exit(self._exit_code())
 
 

@@ -9,22 +9,22 @@ import contextlib
 
 from dhcli.disk.writes import Writes
 from dhcli.jobs.options import Job, parse_face
-from dhcli.media.ffmpeg import InputFile
+from dhcli.media.input_file import InputFile
 from dhcli.networks.bundle import Bundle
 from dhcli.render.face_finder import NAME as FACE_FINDER
 from dhcli.render.plan import Contents
 from dhcli.results.parts import ModelInfo
 from dhcli.results.uptodate import Ingredients
-from dhcli.runs.attempt_record import Record
+from dhcli.runs.attempt_record import AttemptRecord
 from dhcli.runs.settings import Settings
 from dhcli.runtime.scope import Scope
 
 
-class Sources:
-    """The inputs of one attempt. What is found out about them goes into its record."""
+class JobInputs:
+    """The inputs of one attempt. Files and hashes go into its record."""
 
-    def __init__(self, job: Job, settings: Settings, record: Record, stack: contextlib.ExitStack) -> None:
-        """The inputs stay open until `stack` is closed."""
+    def __init__(self, job: Job, settings: Settings, record: AttemptRecord, stack: contextlib.ExitStack) -> None:
+        """The inputs stay open until `stack` closes."""
         self._job, self._settings, self._record, self._stack = job, settings, record, stack
 
     def open(self) -> tuple[InputFile, InputFile]:
@@ -38,7 +38,7 @@ class Sources:
         return record.video, record.audio
 
     def watch(self) -> None:
-        """Notice writes to the inputs from now on. Not before they are rendered: its end takes 16 ms."""
+        """Notice writes to the inputs from now on. Not for jobs that are skipped: ending the watch takes 16 ms."""
         writes = self._stack.enter_context(Writes())
         for file in (self._record.video, self._record.audio, self._record.photo):
             if file is not None:
@@ -58,13 +58,13 @@ class Sources:
         if self._record.ingredients is None:
             video, audio = self.open()
             photo = self._record.photo
-            with scope.stage("hash"):  # asking the cache may take a while, too
+            with scope.stage("hash"):  # asking the cache may take some time, too
                 photo_sha256 = self._sha256(photo, scope) if photo is not None else None
                 return self._made_from(self._sha256(video, scope), self._sha256(audio, scope), photo_sha256)
         return self._record.ingredients
 
     def contents(self) -> Contents:
-        """The hashes of the inputs, as far as they are known without reading one for it. Raises DhError input.*."""
+        """The hashes of the inputs that are known without reading them. Raises DhError input.*."""
         video, audio = self.open()
         if (made_from := self._record.ingredients) is not None:
             return Contents(made_from.video_sha256, made_from.audio_sha256, made_from.photo_sha256)
@@ -72,20 +72,20 @@ class Sources:
         return Contents(known(video), known(audio), known(photo) if photo is not None else None)
 
     def _known(self, file: InputFile) -> str | None:
-        """The hash that the cache has. With `--verify` the cache is not asked: it relies on the file's times."""
+        """The hash in the cache; None where there is none, and with `--verify`, as it relies on the times."""
         if self._settings.verify:
             return None
-        found = self._settings.hashes.known(file.fd)
-        if found is not None:
-            file.known_as(found, lambda: self._settings.hashes.forget(file.fd))
-        return found
+        sha256 = self._settings.hashes.known(file.fd)
+        if sha256 is not None:
+            file.set_sha256(sha256, lambda: self._settings.hashes.forget(file.fd))
+        return sha256
 
     def _sha256(self, file: InputFile, scope: Scope) -> str:
         hashes, verify = self._settings.hashes, self._settings.verify
         file.trusted_times = not verify
-        found = hashes.sha256(file.fd, lambda: content_sha256(file, scope), anew=verify)
-        file.known_as(found, lambda: hashes.forget(file.fd))
-        return found
+        sha256 = hashes.sha256(file.fd, lambda: content_sha256(file, scope), anew=verify)
+        file.set_sha256(sha256, lambda: hashes.forget(file.fd))
+        return sha256
 
     def _made_from(self, video_sha256: str, audio_sha256: str, photo_sha256: str | None) -> Ingredients:
         models = self._settings.models
@@ -107,7 +107,7 @@ def _model_info(bundle: Bundle) -> ModelInfo:
 
 
 def content_sha256(file: InputFile, scope: Scope) -> str:
-    """The hash of what is in a file now, read in the stage "hash"."""
+    """The hash of a file's present content, read in the stage "hash"."""
 
     def alive() -> None:
         scope.check()

@@ -1,4 +1,4 @@
-"""How jobs are run: what is the same for all jobs of a run."""
+"""What is the same for all jobs of a run: how each is run, and what the run does around them."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from dhcli.jobs.options import Job
 from dhcli.media.input_limits import MAX_DURATION_S
 from dhcli.render.models import Models
 from dhcli.render.probes import Probes
+from dhcli.runs.retry import FailureLimit, Retry
 
 IfExists = Literal["skip", "overwrite", "fail"]
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How jobs are run, the same for all jobs of a run."""
+    """How each job is run."""
 
     models: Models
     manifest: Path | None = None
     if_exists: IfExists = "skip"
     verify: bool = False
-    """Inputs are hashed anew, and an output is up to date only where its content has the hash that its result tells."""
+    """Inputs are hashed again, and an output is up to date only if its content has the hash in its result."""
     retry_poison: bool = False
     """Jobs that killed the process are rendered once more."""
     results_dir: Path | None = None
@@ -32,18 +33,18 @@ class Settings:
     stall_timeout_s: float = 60.0
     timeout_s: float | None = None
     lock_wait_s: float = 0.0
-    """How long to wait for another process that writes the same output."""
+    """Seconds to wait for another process that writes the same output."""
     max_duration_s: float = MAX_DURATION_S
-    """Of an input."""
+    """Longest input, s."""
     root: Path | None = None
-    """The folder that no input and no output may leave, whatever links do; `results_dir` is the operator's own."""
+    """The folder that inputs and outputs may not leave, even by links. `results_dir` may lie elsewhere."""
     min_disk_bytes: int = 0
     """Free space beside the output below which the run stops."""
     batch: int | None = None
     """Most frames that go through the face network at once; None: as many as the model is fastest with."""
     hashes: HashCache = field(default_factory=HashCache)
     probes: Probes = field(default_factory=Probes)
-    """What earlier jobs found out about inputs; in its store lie their analyses of videos, too."""
+    """Probes of inputs. Its store has the analyses of videos, too."""
 
     def result_path(self, job: Job) -> Path:
         """Where the job's result file lies."""
@@ -55,3 +56,15 @@ class Settings:
         In a folder for results, the same id in another manifest names the same file.
         """
         return None if self.results_dir is None else job.save_path
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the run does around its jobs."""
+
+    retry: Retry = field(default_factory=Retry)
+    max_failures: FailureLimit | None = None
+    only_failed: bool = False
+    """Only jobs that earlier runs tried and did not finish are run."""
+    run_lock: Path | None = None
+    """A lock file that only one run at a time may hold; --lock-wait applies to it, too."""

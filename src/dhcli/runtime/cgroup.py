@@ -1,7 +1,4 @@
-"""How much memory the control groups around this process leave it: limits that kill without a word.
-
-Reads what the kernel shows, version 1 and 2; what to do about it is decided elsewhere.
-"""
+"""Memory limits of the control groups around this process, versions 1 and 2. At a limit the kernel kills silently."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ NO_LIMIT = 1 << 60
 
 @dataclass(frozen=True, slots=True)
 class MemoryLimit:
-    """A group with a limit, and what the kernel could not give back to it by dropping caches."""
+    """A control group with a limit, and the memory in it that is no droppable cache."""
 
     folder: Path
     limit_bytes: int
@@ -30,8 +27,8 @@ class MemoryLimit:
 
 
 def memory_limit(membership: Path = MEMBERSHIP, mount: Path = MOUNT) -> MemoryLimit | None:
-    """The group around this process that is nearest to its limit; None where nothing limits it or nothing is known."""
-    return max(_limits(membership, mount), key=lambda found: found.share, default=None)
+    """The group around this process that is nearest to its limit; None where there is no limit, or none is shown."""
+    return max(_limits(membership, mount), key=lambda limit: limit.share, default=None)
 
 
 def _limits(membership: Path, mount: Path) -> Iterator[MemoryLimit]:
@@ -41,7 +38,7 @@ def _limits(membership: Path, mount: Path) -> Iterator[MemoryLimit]:
         for group in (folder, *folder.parents):
             if not group.is_relative_to(root):
                 break
-            # Groups come and go, and an outer one may be unreadable: the others still count.
+            # A group may vanish, and an outer one may be unreadable: the others still count.
             with contextlib.suppress(OSError, ValueError):
                 limit = _number(group / names[0])
                 if 0 < limit < NO_LIMIT:
@@ -69,7 +66,7 @@ def _number(file: Path) -> int:
 
 
 def _droppable(group: Path) -> int:
-    """Bytes of file cache: they count as used and fill any limit in time, but the kernel drops them first."""
+    """Bytes of file cache. They count as used, and grow up to any limit, but the kernel drops them first."""
     stat = dict(line.split() for line in (group / "memory.stat").read_text(encoding="ascii").splitlines())
-    prefix = "total_" if "total_active_file" in stat else ""  # version 1 counts the groups below apart
+    prefix = "total_" if "total_active_file" in stat else ""  # version 1 counts inner groups separately
     return int(stat[f"{prefix}active_file"]) + int(stat[f"{prefix}inactive_file"])

@@ -1,4 +1,4 @@
-"""The bounded channel between two threads of a job: back-pressure, an explicit end, and nobody waits for ever."""
+"""A bounded queue between two threads of a job, with an explicit end; a failed job ends all waiting."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class EndOfStream:
-    """The sender is done and well. Only this ends a stream; an empty channel means nothing."""
+    """The sender has sent everything. Only this ends a stream; a channel may be empty before."""
 
     count: int
-    """Items that were sent before; the receiver compares."""
+    """Items that were sent before, for the receiver to compare."""
 
 
 class Channel(Generic[T]):
-    """A queue of at most `capacity` items whose both ends give up as soon as the job has failed.
+    """A queue of at most `capacity` items. Both ends raise `Stopped` as soon as the job has failed.
 
-    After an error no end of stream travels: the scope's flag ends everybody, and `Stopped` says so.
+    After an error no end of stream is sent.
     """
 
     def __init__(self, capacity: int, scope: Scope) -> None:
@@ -31,9 +31,9 @@ class Channel(Generic[T]):
         self._scope = scope
         self._sent = 0
         self.put_wait_s = 0.0
-        """Time the sender stood before a full channel."""
+        """Time, s, that the sender waited for space."""
         self.get_wait_s = 0.0
-        """Time the receiver stood before an empty one."""
+        """Time, s, that the receiver waited for an item."""
 
     def put(self, item: T, stage: str) -> None:
         """Send one item; waits while the channel is full. Raises Stopped."""

@@ -1,10 +1,10 @@
-"""A child process that cannot take the job with it, nor outlive it: own group, bounded stderr, killed whole, reaped.
+"""Child processes that never block the job and never outlive it: bounded stderr, an own group that is killed whole.
 
 Each child has a guard: a shell that leads the child's process group and waits for the end of a pipe that only we hold.
-Where we are killed, by the out-of-memory killer for instance, the kernel closes the pipe and the guard kills the group.
-PR_SET_PDEATHSIG would do less and risk more: it fires when the starting thread ends, spares grandchildren, and setting
-it takes code between fork and exec, which may deadlock in a process with threads. Until the guard is reaped its process
-id, and so the group's, belongs to nobody else.
+Where dh is killed, by the out-of-memory killer for instance, the kernel closes the pipe, and the guard kills the group.
+PR_SET_PDEATHSIG would do less and risk more: it fires when the starting thread ends, spares grandchildren, and needs
+code between fork and exec, which may deadlock in a process with threads. Until the guard is reaped, its process id, and
+so the group's, is given to no other process.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import IO
 
 from dhcli.errors import DhError
@@ -25,57 +26,60 @@ from dhcli.runtime.environment import child_environment
 from dhcli.runtime.threads import start_thread
 
 STDERR_LINES = 200
-"""Lines of stderr that are kept where nobody asks for more; the last of them go into the error."""
+"""Lines of stderr that are kept by default; the last of them go into the error."""
 STDERR_BYTES = 4 << 20
 STDERR_RATE = 1 << 20
-"""A child that writes more than this a second to stderr, and STDERR_BYTES besides, is broken: a damaged H.264 file made
-one write 20 MB/s for ever. Never a total: one harmless warning a frame comes to more in an hour."""
+"""A child that writes more than this a second to stderr, and STDERR_BYTES besides, is broken: ffmpeg wrote 20 MB/s for
+ever about one damaged H.264 file. The total has no limit: one harmless warning a frame exceeds any within an hour."""
 LINE_BYTES = 4096
 """A longer stderr line is cut: a flood without line ends must not grow in memory either."""
 
 
 GUARD = ("/bin/sh", "-c", "trap '' HUP INT TERM; read -r _; kill -KILL 0")
-"""It ignores the signals that a service manager sends to all processes at once, because it is to be the last."""
+"""It ignores the signals that a service manager sends to all processes at once, because it has to end last."""
 PIPE_BYTES = 1 << 20
-"""What Linux grants to anybody."""
+"""The largest pipe that Linux grants without privileges."""
 REAP_S = 2.0
-"""A killed process that is not gone by then waits for a dead disk inside the kernel; nobody can end it."""
+"""A killed process that still exists after this waits for a dead disk inside the kernel; nothing can end it."""
 
 
-class Room:
-    """What may still be written to stderr: STDERR_BYTES at first, and STDERR_RATE more every second up to that."""
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A program to start, and what its child process shares with us."""
+
+    argv: Sequence[str]
+    pass_fds: Sequence[int] = ()
+    """Open descriptors that the child inherits under the same numbers."""
+    takes_input: bool = False
+    """Its stdin is a pipe that we write to; else its stdout is a pipe that we read."""
+    keep_lines: int = STDERR_LINES
+    """How many of its last stderr lines are kept."""
+
+
+class RateLimit:
+    """Limits what a child writes to stderr: STDERR_BYTES at first, and STDERR_RATE more every second up to that."""
 
     def __init__(self, now: float) -> None:
         """`now` is any clock's time, s."""
         self._left, self._at = float(STDERR_BYTES), now
 
-    def takes(self, count: int, now: float) -> bool:
-        """Whether `count` more bytes fit."""
+    def allows(self, count: int, now: float) -> bool:
+        """Count `count` more bytes. False where they exceed the limit."""
         self._left = min(self._left + (now - self._at) * STDERR_RATE, STDERR_BYTES) - count
         self._at = now
         return self._left >= 0
 
 
 class Child:
-    """A running process. Its pipes block without a time limit; `kill` is what frees whoever waits on them."""
+    """A running process. Reads and writes of its pipes block without a time limit, until `kill` ends the process."""
 
-    def __init__(
-        self,
-        name: str,
-        argv: Sequence[str],
-        *,
-        feed: bool = False,
-        pass_fds: Sequence[int] = (),
-        keep_lines: int = STDERR_LINES,
-        on_flood: Callable[[DhError], None],
-    ) -> None:
-        """Start `argv`. With `feed` its stdin is a pipe, else its stdout is one.
+    def __init__(self, name: str, command: Command, *, on_flood: Callable[[DhError], None]) -> None:
+        """Start `command`. `on_flood` is called from another thread where the child writes too much to stderr.
 
-        The last `keep_lines` lines of stderr are kept. Raises OSError where the program cannot be started, and DhError
-        env.limits where no thread can be.
+        Raises OSError where the program cannot be started, and DhError env.limits where no thread can be started.
         """
         self.name = name
-        self.argv = tuple(argv)
+        self.argv = tuple(command.argv)
         self._on_flood = on_flood
         environment = child_environment()
         self._guard = subprocess.Popen(
@@ -86,10 +90,10 @@ class Child:
             # Own group: Ctrl-C in the terminal must not reach ffmpeg, which would finish a short but valid file.
             self._process = subprocess.Popen(
                 self.argv,
-                stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL if feed else subprocess.PIPE,
+                stdin=subprocess.PIPE if command.takes_input else subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL if command.takes_input else subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                pass_fds=tuple(pass_fds),
+                pass_fds=tuple(command.pass_fds),
                 process_group=self._guard.pid,
                 env=environment,
                 bufsize=0,
@@ -99,12 +103,12 @@ class Child:
             self._reap_guard()
             raise
         _widen(self._process.stdin or self._process.stdout)
-        self._lines: collections.deque[str] = collections.deque(maxlen=keep_lines)
+        self._lines: collections.deque[str] = collections.deque(maxlen=command.keep_lines)
         self._pump = threading.Thread(target=self._pump_stderr, name=f"{name}-stderr", daemon=True)
         try:
             start_thread(self._pump)
         except DhError:
-            self.close()  # nobody else knows the process yet
+            self.close()  # no other code can reach the process yet
             raise
 
     @property
@@ -122,12 +126,12 @@ class Child:
         return self._process.stdout
 
     def _pump_stderr(self) -> None:
-        # Without a pump a full stderr pipe (64 KiB) stops the child for good.
+        # A full stderr pipe (64 KiB) that is not read stops the child for good.
         assert self._process.stderr is not None
         rest, flooded = b"", False
-        room = Room(time.monotonic())
+        limit = RateLimit(time.monotonic())
         while block := self._process.stderr.read(65536):
-            if not room.takes(len(block), time.monotonic()):
+            if not limit.allows(len(block), time.monotonic()):
                 if not flooded:
                     flooded = True
                     self._on_flood(self._flood())
@@ -154,7 +158,7 @@ class Child:
         """SIGKILL to the whole group. ffmpeg ignores SIGTERM while it is blocked on a pipe or spins in a decoder."""
         with self._group_lock:
             if self._guard.returncode is None:
-                # Nothing but zombies is left in it (macOS), or nothing at all.
+                # Only zombies are left in the group (macOS), or no process at all.
                 with contextlib.suppress(PermissionError, ProcessLookupError):
                     os.killpg(self._guard.pid, signal.SIGKILL)
 
@@ -164,7 +168,7 @@ class Child:
             code = self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             return None
-        self._pump.join(1.0)  # a grandchild may hold stderr open; the reason must not wait for it
+        self._pump.join(1.0)  # a grandchild may hold stderr open; the error message must not wait for it
         return code
 
     def close(self) -> bool:
@@ -178,7 +182,7 @@ class Child:
             self._pump.join(REAP_S)
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
-                with contextlib.suppress(OSError):  # what a dead child did not read is of no use
+                with contextlib.suppress(OSError):  # the dead child left data in the pipe unread
                     pipe.close()
         if not self._pump.is_alive() and self._process.stderr is not None:
             self._process.stderr.close()
@@ -186,16 +190,16 @@ class Child:
         return True
 
     def _reap_guard(self) -> None:
-        with self._group_lock:  # from here on the group's number may be another one's
+        with self._group_lock:  # from here on the kernel may give the group's number to another one
             self._guard.wait()
         assert self._guard.stdin is not None
         self._guard.stdin.close()
 
 
 def _widen(pipe: IO[bytes] | None) -> None:
-    """A frame goes through in one or a few pieces then, instead of waking the other side for every 64 KiB."""
+    """Enlarge a pipe, so that a frame wakes the other side once or a few times instead of once for every 64 KiB."""
     if pipe is not None and hasattr(fcntl, "F_SETPIPE_SZ"):
-        with contextlib.suppress(OSError):  # the user's pipes have taken all that the system grants
+        with contextlib.suppress(OSError):  # the user's other pipes take all that the system grants
             fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
 

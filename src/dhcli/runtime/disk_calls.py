@@ -1,7 +1,7 @@
-"""Calls that a disk may never answer, made in threads of their own, so that whoever waits for one can stop waiting.
+"""Makes calls that a disk may never answer in threads of their own, so that the caller can stop waiting.
 
-A read of a file whose server is gone sits in the kernel, where no signal and no exception reaches it. Its thread is
-left behind, and the process ends in spite of it. What a stall means is decided by the caller.
+A read of a file whose server is gone stays in the kernel, where no signal and no exception reaches it. Its thread is
+left behind, and does not keep the process from ending.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from dhcli.errors import DhError
 from dhcli.runtime.threads import start_thread
 
 STALL_S = 60.0
-"""As --stall-timeout, for commands without that flag."""
+"""Time limit of a call for commands without --stall-timeout."""
 AGAIN_S = 5.0
-"""After one call without an answer: what else lies on that disk is not worth another minute."""
+"""Time limit after one call without an answer: other files on that disk are not worth another minute."""
 HURRY_S = 0.5
-"""For all calls together, once the run is to end."""
+"""Time for all calls together, once the run has to end."""
 LEAST_S = 0.1
-"""What each call gets all the same: a disk that works takes less."""
+"""Time that each call gets even then: a working disk needs less."""
 TICK_S = 0.05
 
 T = TypeVar("T")
 Told: TypeAlias = Callable[[str], None]
-"""Takes what a long call does now; also where it is told the same again, the call has moved."""
+"""To be called at each step of a long call, with what it does now; the text may be the same as before."""
 
 
 def unheard(_: str) -> None:
-    """Where nobody wants to be told."""
+    """A `Told` that does nothing."""
 
 
 class DiskCalls:
-    """Makes calls and waits for each as long as something moves. For any number of threads.
+    """Makes calls, and waits for each as long as it makes progress. For any number of threads.
 
-    While its block lasts, threads are kept for the next calls: one line of a log takes 30 µs then instead of 100.
+    Within its block, threads are kept for the next calls: one line of a log then takes 30 µs instead of 100.
     """
 
     def __init__(self, stall_timeout_s: float | None = None) -> None:
@@ -60,14 +60,14 @@ class DiskCalls:
     def __call__(self, what: str, call: Callable[[], T]) -> T:
         """What `call` returns or raises. Raises DhError stalled, with `what` in its message, where no answer comes.
 
-        Where the system has no thread to give, nobody watches.
+        Where no thread can be started, the call is made directly, without a time limit.
         """
         return self.in_steps(what, lambda _: call())
 
     def in_steps(self, what: str, call: Callable[[Told], T]) -> T:
-        """The same for a call of many steps, each of which may take the whole time: `call` tells what it does now.
+        """The same for a call of many steps, each of which may take the whole time.
 
-        `what` is what it begins with.
+        `call` gets a function to call at each step with what it does then; `what` describes the first step.
         """
         steps = _Steps(what)
         try:
@@ -95,7 +95,7 @@ class DiskCalls:
     def _wait(self, made: _Call[T], steps: _Steps) -> None:
         seen, waited_s = steps.count, 0.0
         while not made.done.wait(TICK_S):
-            waited_s += TICK_S  # not by the clock: while the machine sleeps no disk is to blame
+            waited_s += TICK_S  # not by the clock: time in which the machine sleeps does not count
             if seen != (seen := steps.count):
                 waited_s = 0.0
             if waited_s >= (limit_s := self._patience_s()):
@@ -114,7 +114,7 @@ class DiskCalls:
 
 
 class _Steps:
-    """What a call does now, and how often it told so. Written by its own thread alone."""
+    """What a call does now, and the number of its steps. Only the call's thread writes to it."""
 
     def __init__(self, now: str) -> None:
         self.now, self.count = now, 0
@@ -136,12 +136,12 @@ class _Caller:
         self._calls.put(call)
 
     def end(self) -> None:
-        """Once its last call is answered."""
+        """End the thread after its last call has returned."""
         self.leave()
         self._thread.join()
 
     def leave(self) -> None:
-        """Let it end by itself, should its last call ever be answered."""
+        """Let the thread end by itself if its last call ever returns."""
         self._calls.put(None)
 
     def _run(self) -> None:
@@ -159,7 +159,7 @@ class _Call(Generic[T]):
     def run(self) -> None:
         try:
             self._answer.append(self._call())
-        except BaseException as error:  # noqa: BLE001 - it belongs to who asked
+        except BaseException as error:  # noqa: BLE001 - raised again for the caller
             self._error = error
         finally:
             self.done.set()

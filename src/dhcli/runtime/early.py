@@ -1,6 +1,6 @@
-"""Signals before anything heavy is imported. Loading dh takes 0.1 to 0.5 s, and a signal in that time must end it, too.
+"""Handles signals before anything heavy is imported: loading dh takes 0.1 to 0.5 s, and signals must end it meanwhile.
 
-Imports nothing that is not loaded at Python's start or takes longer than a millisecond.
+It imports only what Python has loaded at its start, or what takes less than a millisecond.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def take_signals() -> None:
     """Let INT, TERM and HUP end the process with 128+N until a run takes them. What is ignored (nohup) stays ignored.
 
-    Python's own way is a traceback for INT and no exit code for the others. Signals that a careless parent has blocked
-    are heard again.
+    Python itself would print a traceback for INT, and give no exit code for the others. Signals that a careless parent
+    process has blocked are unblocked.
     """
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
@@ -25,5 +25,5 @@ def take_signals() -> None:
 
 
 def end_now(number: int, _: FrameType | None) -> None:
-    """The handler: no exception, which an import or a library could catch."""
+    """The handler. It raises no exception, since an import or a library could catch that."""
     os._exit(128 + number)

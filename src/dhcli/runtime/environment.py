@@ -1,8 +1,8 @@
-"""The environment of ffmpeg and of the shell that guards it: known variables, and no others.
+"""The environment of ffmpeg and of the shell that guards it: a list of variables, and no others.
 
-ffmpeg obeys variables that nobody means when he starts dh: `FFREPORT=file=x` overwrites x, and `AV_LOG_FORCE_COLOR`
-puts colours between the words that dh reads. A shell imports functions and options (`SHELLOPTS=noexec`). Without LANG
-and LC_*, all messages are in English, which is what dh looks for.
+Others could do harm: `FFREPORT=file=x` makes ffmpeg overwrite x, and `AV_LOG_FORCE_COLOR` puts colour codes into the
+messages that dh reads. A shell imports functions and options (`SHELLOPTS=noexec`). Without LANG and LC_*, all messages
+are in English, as dh expects them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 KNOWN = frozenset(
     {
         *("PATH", "HOME", "USER", "LOGNAME", "TMPDIR"),
-        # Where libraries come from, and which C library they stand on: dh itself was loaded the same way.
+        # Where libraries are found, and settings of the C library: dh itself was loaded with the same.
         *("LD_LIBRARY_PATH", "LD_PRELOAD", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH"),
         *("GLIBC_TUNABLES", "MALLOC_ARENA_MAX"),
         # For a script in DH_FFMPEG that encodes on a GPU.
@@ -21,7 +21,7 @@ KNOWN = frozenset(
     }
 )
 PREFIX = "DH_"
-"""All that begins so goes on as well: this is how a script in DH_FFMPEG gets what it needs."""
+"""Variables that begin so are passed on as well, for scripts in DH_FFMPEG."""
 
 
 LIBRARIES = "LD_LIBRARY_PATH"
@@ -31,14 +31,14 @@ LIBRARIES = "LD_LIBRARY_PATH"
 def given_library_path() -> str | None:
     """LD_LIBRARY_PATH as it was at the first call, which comes before OpenCV is imported.
 
-    OpenCV puts folders of its own in front, and an empty name behind them. That means the current folder: a `libc.so.6`
-    beside strangers' media would run in every child.
+    OpenCV puts folders of its own in front, and an empty name behind them, which means the current folder: every child
+    would load a `libc.so.6` that lies there beside strangers' media.
     """
     return os.environ.get(LIBRARIES)
 
 
 def given_environment() -> dict[str, str]:
-    """The environment that the user gave us."""
+    """The environment in which the user started dh."""
     environment = dict(os.environ)
     environment.pop(LIBRARIES, None)
     path = given_library_path()
@@ -46,6 +46,6 @@ def given_environment() -> dict[str, str]:
 
 
 def child_environment() -> dict[str, str]:
-    """What a child gets of it."""
+    """The part of it that a child gets."""
     given = given_environment().items()
     return {name: value for name, value in given if name in KNOWN or name.startswith(PREFIX)}

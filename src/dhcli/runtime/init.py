@@ -1,4 +1,4 @@
-"""Being the first process of a container: hand signals on, and reap the orphans that the kernel gives to process 1.
+"""The first process of a container: forwards signals, and reaps the orphans that the kernel gives to process 1.
 
 The kernel drops a signal to process 1 that has no handler, and nobody but process 1 can reap an orphan. A process that
 reaps with `waitpid(-1)` would take the exit codes of ffmpeg from the threads that wait for them. So dh goes on in a
@@ -11,7 +11,7 @@ import os
 import signal
 
 FAULTS = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT, signal.SIGTRAP})
-"""What a process does to itself; nothing to hand on."""
+"""Signals that a process raises by its own fault; they are not forwarded."""
 
 
 def leave_init_behind() -> None:
@@ -21,9 +21,9 @@ def leave_init_behind() -> None:
     """
     if os.getpid() != 1:
         return
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, it would cost us the exit code
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # if it were ignored, the exit code would be lost
     handed = signal.valid_signals() - FAULTS
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, handed)  # what comes now waits until somebody takes it
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, handed)  # a signal that comes now waits until it is taken below
     try:
         child = os.fork()
     except OSError:
@@ -34,17 +34,17 @@ def leave_init_behind() -> None:
 
 
 def _serve(child: int, handed: set[signal.Signals]) -> int:
-    """Hand every signal on to `child` until it ends; its exit code."""
+    """Forward every signal to `child` until it ends; returns its exit code."""
     while True:
         number = signal.sigwait(handed)
         if number != signal.SIGCHLD:
-            os.kill(child, number)  # it is there, or a zombie: nobody reaps it but us
+            os.kill(child, number)  # it still exists, at least as a zombie: only this process reaps it
         elif (code := _reap(child)) is not None:
             return code
 
 
 def _reap(child: int) -> int | None:
-    """Reap all that has ended; the exit code of `child` where it is among them."""
+    """Reap all processes that have ended; returns the exit code of `child` where it is one of them, else None."""
     while True:
         ended, status = os.waitpid(-1, os.WNOHANG)
         if not ended:

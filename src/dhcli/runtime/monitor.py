@@ -1,7 +1,6 @@
-"""What a job uses of the machine, looked at once a second, and the floors that end it before the kernel does.
+"""Measures once a second what a job uses of the machine, and ends it before memory or disk run out.
 
-Its own troubles are a warning, never a job's failure. It knows neither frames nor results: it fills in a `Usage`, and
-it fails a `Scope`.
+It fills in a `Usage`, and fails a `Scope`. Where it cannot measure something, that is a warning and fails no job.
 """
 
 from __future__ import annotations
@@ -25,13 +24,13 @@ from dhcli.runtime.vram import vram_bytes
 
 EVERY_S = 1.0
 FIRST_S = 0.05
-"""The first wait; each is twice the one before, up to a second, so that a job of a second is seen at work, too."""
+"""The first wait. Each is twice the one before, up to a second, so that a short job is measured at work, too."""
 MEMORY_SHARE = 0.95
-"""Of a control group's limit. In 2 GiB that leaves 100 MiB, which a render at 1080p does not take within a second."""
+"""Share of a control group's limit at which a job ends. It leaves 100 MiB of 2 GiB, a second's growth at 1080p."""
 OPEN_FILES = 64
-"""A render holds about 20 files open, and its libraries open some for a moment."""
+"""Files that must be allowed. A render holds about 20 open, and its libraries open some for a moment."""
 JOIN_S = 1.0
-"""A look that takes longer sits in a dead disk or driver; the job does not wait for it."""
+"""A measurement that takes longer waits for a dead disk or driver; the job does not wait for it."""
 
 
 def open_files_allowed() -> int:
@@ -48,7 +47,7 @@ def open_files_allowed() -> int:
 
 @dataclass(slots=True)
 class Usage:
-    """Peaks and lows so far; None where nothing was measured."""
+    """Highest and lowest values so far; None where nothing was measured."""
 
     peak_rss_bytes: int | None = None
     peak_vram_bytes: int | None = None
@@ -57,7 +56,7 @@ class Usage:
 
 
 class Monitor:
-    """Looks at the machine while its block runs."""
+    """Measures while its block runs."""
 
     def __init__(
         self,
@@ -77,13 +76,13 @@ class Monitor:
         self._thread = threading.Thread(target=self._watch, name="monitor", daemon=True)
 
     def __enter__(self) -> Self:
-        # Before anything is written: a job that cannot have the room must not take the rest of it first.
+        # Before anything is written: a job without enough space must not use up the rest of it first.
         with self._scope.stage("disk"):
             self._look("disk", self._disk)
         self._scope.check()
         try:
             start_thread(self._thread)
-        except DhError as error:  # no more threads; whoever needs one to render will say so
+        except DhError as error:  # the render needs threads, too, and fails with an own error
             self._warn("monitor.failed", f"What the job uses is not measured: {describe(error)}")
         return self
 
@@ -96,7 +95,7 @@ class Monitor:
         wait_s = FIRST_S
         last = False
         while not last:
-            last = self._done.wait(wait_s)  # one more look at the end: the peak is often there
+            last = self._done.wait(wait_s)  # measure once more at the end: the peak is often there
             wait_s = min(2 * wait_s, EVERY_S)
             self._look("disk", self._disk)
             self._look("memory of the control group", self._cgroup)
@@ -108,7 +107,7 @@ class Monitor:
             return
         try:
             measure()
-        except Exception as error:  # noqa: BLE001 - to see less is no reason to fail
+        except Exception as error:  # noqa: BLE001 - a job can be rendered without being measured
             self._silent.add(what)
             self._warn("monitor.failed", f"The {what} could not be measured: {describe(error)}")
 
@@ -130,7 +129,7 @@ class Monitor:
     def _disk(self) -> None:
         try:
             free = shutil.disk_usage(self._folder).free
-        except (FileNotFoundError, NotADirectoryError):  # whoever writes there says it better
+        except (FileNotFoundError, NotADirectoryError):  # writing there fails with a better error
             return
         usage = self._usage
         usage.min_disk_free_bytes = min(free, free if usage.min_disk_free_bytes is None else usage.min_disk_free_bytes)
@@ -143,12 +142,12 @@ class Monitor:
             )
 
     def _cgroup(self) -> None:
-        found = self._memory()
-        if found is not None and found.share > MEMORY_SHARE:
+        group = self._memory()
+        if group is not None and group.share > MEMORY_SHARE:
             self._fail(
                 "job.out_of_memory",
-                f"{found.used_bytes >> 20} of {found.limit_bytes >> 20} MiB of memory are used, more than "
-                f"{MEMORY_SHARE:.0%} of the limit in {found.folder}; the kernel would soon have killed a process.",
+                f"{group.used_bytes >> 20} of {group.limit_bytes >> 20} MiB of memory are used, more than "
+                f"{MEMORY_SHARE:.0%} of the limit in {group.folder}; the kernel would soon have killed a process.",
                 "Raise the memory limit of the service or container, or render fewer jobs at a time on this machine.",
             )
 

@@ -1,7 +1,7 @@
-"""One job's life: who failed first, who must stop, which children run, and whether anything still moves.
+"""The life of one job: its first error, its stop flag, its child processes, and whether its stages make progress.
 
-Everything that a job starts is registered here, so that a single `fail` ends it all: the flag stops the channels,
-SIGKILL frees threads that sit in a pipe, and the first error stays the reason while later ones become notes.
+A job registers everything that it starts here, so that a single `fail` ends all of it: the flag stops the channels,
+SIGKILL frees threads that wait for a pipe, and the first error stays the job's error while later ones become notes.
 """
 
 from __future__ import annotations
@@ -9,30 +9,30 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Self
 
 from dhcli.errors import DhError, as_dh_error, describe
-from dhcli.runtime.child import STDERR_LINES, Child
+from dhcli.runtime.child import Child, Command
 from dhcli.runtime.threads import start_thread
 
 TICK_S = 0.1
-"""How often the watchdog looks and how long a channel waits before it looks at the stop flag."""
+"""How often the watchdog checks, and a waiting channel looks at the stop flag."""
 SUSPEND_S = 10.0
-"""A watchdog tick that comes this late means that the machine slept or that we were stopped: nobody is to blame."""
+"""A watchdog tick that comes this late means that the machine slept or this process was stopped; no stage stalled."""
 SUSPEND_SHARE = 2 / 3
-"""The same for short stall timeouts, as a share of them: a gap alone must never be long enough for an accusation."""
+"""The same as a share of a short stall timeout: a gap alone must never count as a stall."""
 STUCK_S = 1.5
 """Grace after a stall or a signal until the job counts as stuck in a native call, which nothing can interrupt. With
 the result still to be written, a signal has to be obeyed within 2 s."""
 IMPATIENT = frozenset({"stalled", "job.cancelled", "job.timeout"})
-"""Errors after which that grace is all; after others a slow call of a network may still end by itself."""
+"""Errors after which there is no more grace; after others a slow call of a network may still end by itself."""
 CHILD_DIED = frozenset({"decode.failed", "encode.failed"})
-"""A service manager signals all processes of a unit: that the children obeyed first is no failure of theirs."""
+"""Errors of a child that may just have obeyed a signal before we did: service managers signal all processes."""
 
 
-class Stopped(Exception):  # noqa: N818 - no error: the way out after one
-    """The job ends because of an error elsewhere: a consequence, never a cause."""
+class Stopped(Exception):  # noqa: N818 - a consequence of an error, no error itself
+    """Raised in all threads of a job after its error, to leave them. Never the reason why a job ends."""
 
 
 class Scope:
@@ -46,7 +46,7 @@ class Scope:
         on_stuck: Callable[[DhError], None] | None = None,
         on_beat: Callable[[], None] = lambda: None,
     ) -> None:
-        """`timeout_s` bounds the whole job; `on_stuck` is called by the watchdog where the job does not end.
+        """`timeout_s` limits the whole job. The watchdog calls `on_stuck` where a failed job does not end.
 
         `on_beat` is called at every step, from any thread.
         """
@@ -59,8 +59,8 @@ class Scope:
         self._done = threading.Event()
         self._error: DhError | None = None
         self._failed_at = 0.0
-        self._wish: DhError | None = None
-        self._wished_at = 0.0
+        self._cancellation: DhError | None = None
+        self._cancelled_at = 0.0
         self._sealed = self._given_up = False
         self._children: list[Child] = []
         self._beats: dict[str, float | None] = {}
@@ -93,15 +93,15 @@ class Scope:
             raise Stopped
 
     def fail(self, error: BaseException, stage: str) -> None:
-        """Make `error` the job's reason, unless it has one already, and stop everything.
+        """Make `error` the job's error, unless it has one already, and stop everything.
 
-        Once sealed, only a signal still counts: it ends a job that does not end by itself.
+        After `seal` only a signal still counts: it ends a job that does not end by itself.
         """
         if isinstance(error, Stopped):
             return
         with self._lock:
-            if _is_cancel(error) and self._wish is None:
-                self._wish, self._wished_at = as_dh_error(error, stage), time.monotonic()
+            if _is_cancel(error) and self._cancellation is None:
+                self._cancellation, self._cancelled_at = as_dh_error(error, stage), time.monotonic()
             first = self._error
             if first is None and not self._sealed:
                 self._error = as_dh_error(error, stage)
@@ -117,13 +117,13 @@ class Scope:
         self.kill_children()
 
     def seal(self) -> None:
-        """The point of no return: what fails the job from now on is what its caller raises. Raises Stopped."""
+        """From now on only what the caller itself raises can fail the job, and signals. Raises Stopped."""
         with self._lock:
             self.check()
             self._sealed = True
 
     def give_up(self) -> None:
-        """Grant no grace any more: a job that has failed and has not ended is handed to `on_stuck` now."""
+        """End the grace: a job that has failed and has not ended goes to `on_stuck` now."""
         self._given_up = True
         self.kill_children()
 
@@ -132,25 +132,10 @@ class Scope:
         for child in tuple(self._children):
             child.kill()
 
-    def spawn(
-        self,
-        name: str,
-        argv: Sequence[str],
-        *,
-        feed: bool = False,
-        pass_fds: Sequence[int] = (),
-        keep_lines: int = STDERR_LINES,
-    ) -> Child:
+    def spawn(self, name: str, command: Command) -> Child:
         """Start a child that ends with the job. Raises OSError where the program cannot be started."""
         self.check()
-        child = Child(
-            name,
-            argv,
-            feed=feed,
-            pass_fds=pass_fds,
-            keep_lines=keep_lines,
-            on_flood=lambda error: self.fail(error, name),
-        )
+        child = Child(name, command, on_flood=lambda error: self.fail(error, name))
         self._children.append(child)
         if self.stopped:  # failed between the check and the registration
             child.kill()
@@ -170,33 +155,33 @@ class Scope:
         self._on_beat()
 
     def alive(self, stage: str) -> None:
-        """One step of work that nothing else watches: raises Stopped where the job has failed, and beats."""
+        """Check for failure and beat: one step of a long loop. Raises Stopped."""
         self.check()
         self.beat(stage)
 
     def idle(self, stage: str) -> None:
-        """`stage` waits for another one: whatever happens now is not its fault."""
+        """`stage` waits for another one, and cannot stall meanwhile."""
         self._beats[stage] = None
 
     @contextlib.contextmanager
     def waiting(self, stage: str) -> Iterator[None]:
-        """`stage` waits for somebody outside the job, a reader of events for instance, as long as that one likes."""
+        """In the block `stage` waits for something outside the job, such as a reader of events, and cannot stall."""
         idle = self._beats.get(stage, 0.0) is None
         self.idle(stage)
         try:
             yield
         finally:
-            if not idle:  # else it waits for something longer, of which this is a part
+            if not idle:  # else an outer block still waits
                 self.beat(stage)
 
     @contextlib.contextmanager
     def stage(self, name: str, limit_s: float = 0.0) -> Iterator[None]:
-        """Work that must show progress by `beat(name)`; errors inside get the stage's name.
+        """The block is a stage: it must call `beat(name)` often enough, and its errors get the stage's name.
 
-        It may be silent for `limit_s` where that is more than the stall timeout. Of stages within each other in one
-        thread the innermost is watched.
+        The longest time without a beat is the stall timeout, or `limit_s` where that is more. Of nested stages in one
+        thread only the innermost is watched.
         """
-        outer = name in self._beats  # a stage within itself: the outer one goes on being watched
+        outer = name in self._beats  # a stage within itself: the outer one stays watched
         around: str | None = getattr(self._innermost, "stage", None)
         if around is not None and around != name:
             self.idle(around)
@@ -224,28 +209,28 @@ class Scope:
             now = time.monotonic()
             if now - last > gap_s:
                 began += now - last
-                self._forgive(now)
+                self._restart_clocks(now)
             last = now
-            accused = self._stalled(now) or self._overdue(now - began)
-            if accused is not None and self._error is None:
-                self.fail(accused, accused.stage or "watchdog")
-            stuck = accused if self._sealed and accused is not None else self._hopeless(now)
+            culprit = self._stalled(now) or self._overdue(now - began)
+            if culprit is not None and self._error is None:
+                self.fail(culprit, culprit.stage or "watchdog")
+            stuck = culprit if self._sealed and culprit is not None else self._should_have_ended(now)
             if stuck is not None and self._on_stuck is not None:
                 self._on_stuck(stuck)
                 return
 
-    def _forgive(self, now: float) -> None:
-        self._failed_at = self._wished_at = now
+    def _restart_clocks(self, now: float) -> None:
+        self._failed_at = self._cancelled_at = now
         for stage, at in tuple(self._beats.items()):
             if at is not None:
                 self._beats[stage] = now
 
-    def _hopeless(self, now: float) -> DhError | None:
-        """Why the job should have ended, where a native call, a thread or a disk does not come back for too long."""
+    def _should_have_ended(self, now: float) -> DhError | None:
+        """The error of a job that should have ended: a native call, a thread or a disk did not return for too long."""
         with self._lock:
-            error, wish = self._error, self._wish
-        if wish is not None and (self._given_up or now - self._wished_at > STUCK_S):
-            return error or wish
+            error, cancellation = self._error, self._cancellation
+        if cancellation is not None and (self._given_up or now - self._cancelled_at > STUCK_S):
+            return error or cancellation
         if error is None:
             return None
         grace_s = STUCK_S if error.code in IMPATIENT else STUCK_S + self.stall_timeout_s
@@ -275,5 +260,5 @@ class Scope:
 
 
 def _is_cancel(error: BaseException) -> bool:
-    """A signal's wish, no failure."""
+    """Whether the error is a signal's request to end, and no failure."""
     return isinstance(error, DhError) and error.code == "job.cancelled"

@@ -1,8 +1,8 @@
-"""INT, TERM and HUP as wishes to end: heard at once, whatever the main thread is doing.
+"""INT, TERM and HUP, taken at once whatever the main thread is doing.
 
-Python runs a signal's handler only between two steps of the main thread, so a network that computes for a minute would
-delay it by a minute. The C part of Python writes the signal's number into a pipe right away, though, and a thread reads
-it there. What a wish means is decided by the caller; here are no jobs and no children.
+Python runs a signal's handler only between two steps of the main thread, so that a network that computes for a minute
+would delay it by a minute. But the C part of Python writes the signal's number into a pipe right away, where a thread
+reads it and calls back.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from dhcli.runtime.early import SIGNALS, end_now
 from dhcli.runtime.threads import start_thread
 
 REPEAT_S = 0.5
-"""A signal that follows the first this soon is the same wish: `timeout` sends two, a closing terminal HUP and TERM."""
+"""A second signal this soon counts as the first: `timeout` sends two, and a closing terminal HUP and TERM."""
 END = b"\0"
 """No signal has the number 0."""
 
 
 class StopSignals:
-    """Takes the signals while the block lasts. What is ignored (nohup) stays ignored."""
+    """Takes the signals while the block lasts. Ignored ones (nohup) stay ignored."""
 
     def __init__(self, on_first: Callable[[int], None], on_second: Callable[[int], None]) -> None:
         """`on_first` and `on_second` are called in another thread than the main one."""
         self._on_first, self._on_second = on_first, on_second
         self._first: int | None = None
         self._first_at = 0.0
-        self._heard = threading.Event()
+        self._received = threading.Event()
         self._wanted: frozenset[int] = frozenset()
         self._previous: dict[int, Any] = {}
         self._thread: threading.Thread | None = None
@@ -45,12 +45,12 @@ class StopSignals:
         return self._first
 
     def wait(self, seconds: float) -> bool:
-        """Pause; True as soon as a signal was heard."""
-        return self._heard.wait(seconds)
+        """Pause for `seconds`, or until a signal comes: True then."""
+        return self._received.wait(seconds)
 
     def __enter__(self) -> Self:
         if threading.current_thread() is not threading.main_thread():
-            return self  # only the main thread may take signals; a program that has dh in a thread does it itself
+            return self  # only the main thread may take signals; a program that runs dh in a thread takes them itself
         self._reading, self._writing = os.pipe()
         os.set_blocking(self._writing, False)
         thread = threading.Thread(target=self._listen, name="signals", daemon=True)
@@ -63,7 +63,7 @@ class StopSignals:
         self._thread = thread
         self._wanted = frozenset(number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN)
         self._previous_fd = signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
-        self._previous = {number: signal.signal(number, _heard_elsewhere) for number in self._wanted}
+        self._previous = {number: signal.signal(number, _read_from_pipe) for number in self._wanted}
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -72,7 +72,7 @@ class StopSignals:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(self._previous_fd)
-        os.write(self._writing, END)  # behind all that was heard: nothing is lost
+        os.write(self._writing, END)  # after all received ones, so that none is lost
         self._thread.join()
         os.close(self._reading)
         os.close(self._writing)
@@ -82,43 +82,43 @@ class StopSignals:
             self._take(byte[0])
 
     def _take(self, number: int) -> None:
-        if number not in self._wanted:  # another handler's signal: the pipe tells of all
+        if number not in self._wanted:  # another handler's signal: the pipe has all of them
             return
         if self._first is None:
             self._first, self._first_at = number, time.monotonic()
-            self._heard.set()
+            self._received.set()
             self._on_first(number)
         elif time.monotonic() - self._first_at > REPEAT_S:
             self._on_second(number)
 
 
-def obey_in_long_calls() -> None:
-    """Where `early` has taken the signals: let them end the process at once, also while a native call lasts.
+def end_during_native_calls() -> None:
+    """Where `early` has taken the signals: let them end the process at once, even during a native call.
 
-    Before any thread that could end the process otherwise, and only for a program that is dh itself.
+    To be called before any other thread is started. Does nothing where another program runs dh as a library.
     """
     if not any(signal.getsignal(number) is end_now for number in SIGNALS):
         return
     try:
         reading, writing = os.pipe()
-    except OSError:  # a run needs more files, and says so; until then a signal waits for the end of a call
+    except OSError:  # too few open files: the run will say so; until then a signal waits for the end of a call
         return
     os.set_blocking(writing, False)
     try:
-        start_thread(threading.Thread(target=_obey, args=(reading,), name="early signals", daemon=True))
-    except DhError:  # the same with threads
+        start_thread(threading.Thread(target=_end_on_signal, args=(reading,), name="early signals", daemon=True))
+    except DhError:  # too few threads: the same
         os.close(reading)
         os.close(writing)
         return
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
 
 
-def _obey(reading: int) -> None:
+def _end_on_signal(reading: int) -> None:
     while byte := os.read(reading, 1):
         number = byte[0]
-        if signal.getsignal(number) is end_now:  # else somebody else has taken it meanwhile
+        if signal.getsignal(number) is end_now:  # else a run has taken the signals meanwhile
             end_now(number, None)
 
 
-def _heard_elsewhere(_: int, __: FrameType | None) -> None:
-    """The handler whose presence makes Python write to the pipe."""
+def _read_from_pipe(_: int, __: FrameType | None) -> None:
+    """Does nothing: Python writes to the pipe only for signals that have a handler."""

@@ -1,4 +1,4 @@
-"""How much memory of the GPUs this process and its children hold, where NVIDIA's library answers."""
+"""Memory of NVIDIA GPUs that this process and its children hold."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 
 def vram_bytes(pids: Collection[int]) -> int | None:
-    """Bytes on all GPUs together; None without a GPU, or where the driver does not know these processes.
+    """Bytes on all GPUs together; None without a GPU, or where the driver lists none of these processes.
 
-    In a container the driver names the host's process ids, and none of ours is among them: not known is then the
-    truth, for what all programs hold together says nothing of this job.
+    In a container the driver lists the host's process ids, which are others than ours. The memory of all programs
+    together would say nothing of this job.
     """
     nvml = nvml_library()
     if nvml is None:
@@ -22,7 +22,7 @@ def vram_bytes(pids: Collection[int]) -> int | None:
             for index in range(nvml.nvmlDeviceGetCount())
             for process in nvml.nvmlDeviceGetComputeRunningProcesses(nvml.nvmlDeviceGetHandleByIndex(index))
         ]
-    except nvml.NVMLError:  # a GPU that is lost ends the job by itself, with its own words
+    except nvml.NVMLError:  # a lost GPU ends the job with another error
         return None
     known = [process.usedGpuMemory for process in running if process.pid in pids and process.usedGpuMemory is not None]
     return sum(known) if known else None
@@ -30,7 +30,7 @@ def vram_bytes(pids: Collection[int]) -> int | None:
 
 @functools.cache
 def nvml_library() -> Any:
-    """The library, ready to answer, or None: most machines have no NVIDIA driver."""
+    """The initialised library, or None: most machines have no NVIDIA driver."""
     try:
         import pynvml
     except ImportError:

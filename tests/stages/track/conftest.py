@@ -15,7 +15,7 @@ import pytest
 from dhcli.disk.scratch import Scratch
 from dhcli.families.dh_base.geometry import Geometry, load_geometry
 from dhcli.families.family import Profiler
-from dhcli.media.ffmpeg import find_ffmpeg
+from dhcli.media.ffmpeg_program import find_ffmpeg
 from dhcli.networks.bundle import load_bundle
 from dhcli.networks.network import Device
 from dhcli.render import face_finder

@@ -1,6 +1,7 @@
-"""The pages of an Ogg file: whether each follows the one before. Their checksums are the demuxer's business.
+"""The pages of an Ogg file: whether each follows the one before.
 
-The demuxer searches for the next page wherever one is lost, and says nothing. Reads bytes; no word of ffmpeg.
+Where a page is lost, ffmpeg's demuxer searches for the next one without a message. It checks the pages' checksums
+itself.
 """
 
 from __future__ import annotations
@@ -9,21 +10,21 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dhcli.media.containers.pieces import Found, pieces
+from dhcli.media.containers.scan import ScanResult, steps
 
 MARK = b"OggS"
 HEAD_BYTES = 1 << 16
-"""In which the first page begins; a tag of another format may stand before it."""
+"""The first page begins within these; a tag of another format may come before it."""
 BEGINS = 2
-"""The mark of the first page of a sound."""
+"""Flag of the first page of a sound."""
 MAX_SOUNDS = 64
-"""That are remembered; a night of web radio has hundreds, one after the other."""
+"""Sounds that are remembered; a night of web radio has hundreds, one after the other."""
 HEADER = 27
-"""Up to the table of the page's pieces."""
+"""Bytes before the segment table."""
 OTHER_TAG = b"TAG"
-"""Of 128 bytes, which programs for MP3 append to every file."""
-ONLY_TABLES = (0, (1 << 64) - 1)
-"""Positions of pages that end no sound: descriptions, and the middle of a piece that is longer than a page."""
+"""Begins a tag of 128 bytes that MP3 programs append to any file."""
+NO_PACKET_ENDS = (0, (1 << 64) - 1)
+"""Positions of pages in which no packet of sound ends: descriptions, and the middle of a packet longer than a page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,45 +32,48 @@ class Page:
     """One page's header."""
 
     begins: bool
-    """A sound begins with it; another one may end right before, of another file."""
+    """A sound begins with it; right before it another one may end."""
     position: int
-    """Of the sound that ends in it, samples."""
+    """Samples from the beginning of the sound to the end of the last packet that ends in it."""
     serial: int
     number: int
     bytes: int
 
 
-def examine(fd: int, size: int, alive: Callable[[], None] = lambda: None) -> Found:
-    """What is wrong with the first pages, some million, of a file of `size` bytes. `alive` is called for every page."""
+def scan(fd: int, size: int, alive: Callable[[], None] = lambda: None) -> ScanResult:
+    """Look for damage in the first `MAX_STEPS` pages of an open file of `size` bytes. `alive` is called for every page.
+
+    Raises OSError.
+    """
     at = max(os.pread(fd, HEAD_BYTES, 0).find(MARK), 0)
     before: dict[int, Page] = {}
-    for _ in pieces(alive):
+    for _ in steps(alive):
         if at >= size:
             break
         head = os.pread(fd, HEADER + 255, at)
         if head[:4] != MARK[: len(head)]:
             tagged = head[:3] == OTHER_TAG and size - at == 128
-            return Found() if tagged else Found(corrupt=f"no page where one should begin at byte {at}")
+            return ScanResult() if tagged else ScanResult(corrupt=f"no page where one should begin at byte {at}")
         page = _page(head)
         if page is None or at + page.bytes > size:
-            return Found(truncated=f"ends {size - at} bytes into a page")
+            return ScanResult(truncated=f"ends {size - at} bytes into a page")
         last = before.get(page.serial)
         # A recording of a broadcast has the descriptions of its beginning, and then pages from the middle.
         follows = last is None or page.begins or page.number == (last.number + 1) % (1 << 32)
-        if last is not None and not follows and last.position not in ONLY_TABLES:
-            return Found(corrupt=f"page {page.number} follows page {last.number} at byte {at}")
+        if last is not None and not follows and last.position not in NO_PACKET_ENDS:
+            return ScanResult(corrupt=f"page {page.number} follows page {last.number} at byte {at}")
         if page.begins and len(before) >= MAX_SOUNDS:
             before.clear()
         if page.begins or last is not None:
             before[page.serial] = page
         at += page.bytes
-    return Found()
+    return ScanResult()
 
 
 def _page(head: bytes) -> Page | None:
-    """None where the file ends in the header."""
+    """The page whose header this is; None where the file ends within the header."""
     if len(head) < HEADER or len(head) < HEADER + head[26]:
         return None
     position, serial, number = (int.from_bytes(head[at:end], "little") for at, end in ((6, 14), (14, 18), (18, 22)))
-    pieces = head[HEADER : HEADER + head[26]]
-    return Page(bool(head[5] & BEGINS), position, serial, number, HEADER + len(pieces) + sum(pieces))
+    segments = head[HEADER : HEADER + head[26]]
+    return Page(bool(head[5] & BEGINS), position, serial, number, HEADER + len(segments) + sum(segments))

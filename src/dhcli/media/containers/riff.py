@@ -1,4 +1,4 @@
-"""What the headers of AVI and WAV promise, and whether their chunks follow each other. Reads bytes, no ffmpeg."""
+"""AVI and WAV files: the lengths in their headers, and whether their chunks follow each other."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import os
 import re
 from collections.abc import Callable, Iterator
 
-from dhcli.media.containers.pieces import pieces
+from dhcli.media.containers.scan import steps
 
 OPEN_ENDED_BYTES = 0x7FFFF000
-"""Writers that cannot seek back put 0, this or 0xFFFFFFFF where a length would stand."""
+"""Writers that cannot seek back write 0, this or 0xFFFFFFFF in place of a length."""
 HEAD_BYTES = 1 << 16
 """The headers of an AVI with ten streams take 4 kB."""
 NAME = re.compile(rb"[ -~]{4}")
@@ -19,17 +19,17 @@ MOST_WAV_CHUNKS = 1000
 """Broadcast recorders write a dozen."""
 
 
-def fault(fd: int, size: int, alive: Callable[[], None] = lambda: None) -> str:
-    """The first place in an AVI of `size` bytes where its chunks do not hold together, "" where none is found.
+def find_damage(fd: int, size: int, alive: Callable[[], None] = lambda: None) -> str:
+    """Describe the first damage in the chunks of an open AVI of `size` bytes; "" where there is none.
 
-    `alive` is called for every chunk.
+    `alive` is called for every chunk. Raises OSError.
     """
-    at, left = 0, pieces(alive)
+    at, left = 0, steps(alive)
     for _ in left:
         if at + 12 > size:
             break
         head = os.pread(fd, 12, at)
-        if head[:4] != b"RIFF" or not _said(head):
+        if head[:4] != b"RIFF" or not _has_length(head):
             return ""
         length = int.from_bytes(head[4:8], "little")
         end = at + 8 + length
@@ -43,36 +43,36 @@ def fault(fd: int, size: int, alive: Callable[[], None] = lambda: None) -> str:
 
 
 def open_ended(fd: int) -> bool:
-    """The file was written to a pipe: what its header promises was not known then."""
-    return not _said(os.pread(fd, 8, 0))
+    """Whether the header of an open file has no length, since it was written to a pipe. Raises OSError."""
+    return not _has_length(os.pread(fd, 8, 0))
 
 
 def open_ended_wav(head: bytes) -> bool:
-    """The same of a WAV, by its first bytes: its outermost length may be right and that of its sound not."""
+    """The same for a WAV, by its first bytes: only the length of its sound may be missing."""
     at = head.find(b"data", 12)
-    return head[:4] == b"RIFF" and at >= 0 and not _said(head[at : at + 8])
+    return head[:4] == b"RIFF" and at >= 0 and not _has_length(head[at : at + 8])
 
 
-def _said(head: bytes) -> bool:
-    """A chunk's own length is known."""
+def _has_length(head: bytes) -> bool:
+    """Whether a chunk's header has a length."""
     return 0 < int.from_bytes(head[4:8], "little") < OPEN_ENDED_BYTES
 
 
 def stray_bytes(fd: int, size: int, alive: Callable[[], None] = lambda: None) -> int:
-    """Bytes inside the WAV's outermost chunk that belong to no other one; 0 where they are blank.
+    """How many bytes inside the outermost chunk of an open WAV belong to no inner chunk; 0 where all of them are zeros.
 
-    What is behind more chunks than any honest WAV has belongs to none. `alive` is called for every chunk.
+    All bytes behind chunk `MOST_WAV_CHUNKS` count, too. `alive` is called for every chunk. Raises OSError.
     """
     head = os.pread(fd, 12, 0)
-    if head[:4] != b"RIFF" or head[8:] != b"WAVE" or not _said(head):
+    if head[:4] != b"RIFF" or head[8:] != b"WAVE" or not _has_length(head):
         return 0
     end = min(8 + int.from_bytes(head[4:8], "little"), size)
     at = 12
-    for _ in pieces(alive, MOST_WAV_CHUNKS):
+    for _ in steps(alive, MOST_WAV_CHUNKS):
         if at + 8 > end:
             return 0
         begin = os.pread(fd, 9, at)
-        if begin[:1] == b"\0":  # behind a chunk of an odd length, or a program that forgot it
+        if begin[:1] == b"\0":  # padding behind a chunk of odd length, which some programs omit
             at, begin = at + 1, begin[1:]
         if not NAME.fullmatch(begin[:4]):
             return end - at if any(os.pread(fd, HEAD_BYTES, at)) else 0
@@ -80,8 +80,11 @@ def stray_bytes(fd: int, size: int, alive: Callable[[], None] = lambda: None) ->
     return max(0, end - at)
 
 
-def promised_frames(fd: int, stream: int) -> int | None:
-    """The length that the header of the AVI's n-th stream gives, frames for a video; None where it gives none."""
+def declared_frames(fd: int, stream: int) -> int | None:
+    """The length in the header of an AVI's stream number `stream`, frames for a video; None where it has none.
+
+    Raises OSError.
+    """
     head = os.pread(fd, HEAD_BYTES, 0)
     if head[:4] != b"RIFF" or head[8:12] != b"AVI ":
         return None
@@ -104,9 +107,9 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 def _broken(
     fd: int, at: int, end: int, inner: tuple[bytes, ...], left: Iterator[None], names: re.Pattern[bytes] = NAME
 ) -> int | None:
-    """Where between `at` and `end` a chunk should begin and does not; lists of the kind inner[0] are looked into.
+    """The first byte between `at` and `end` where a chunk should begin and does not; None where there is none.
 
-    What may be in those is the rest of `inner`: a file could nest a million lists.
+    Lists of the kind inner[0] are searched, too, with the rest of `inner`: a file could nest a million lists.
     """
     for _ in left:
         if at + 8 > end:

@@ -1,8 +1,7 @@
-"""The framing of an MPEG transport stream: what its packets say of themselves, and whether that still holds.
+"""The packets of an MPEG transport stream: damage in them, and how many pictures begin.
 
-A transport stream has no length, and its demuxer resumes behind damage without a word; but every packet begins with
-the same byte, its tables carry checksums, and the header before each picture has bits that are always the same. This
-module reads bytes; it knows nothing of ffmpeg, and of pictures only where they begin.
+A transport stream has no length, and ffmpeg's demuxer resumes behind damage without a message. But every packet begins
+with the same byte, the tables have checksums, and the header before each picture has bits that are always the same.
 """
 
 from __future__ import annotations
@@ -14,27 +13,27 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dhcli.media.containers.pieces import Found
+from dhcli.media.containers.scan import ScanResult
 from dhcli.types import U8
 
 SYNC = 0x47
 PACKET = 188
 LAYOUTS = ((188, 0), (192, 4), (204, 0))
-"""Bytes from packet to packet, and those before each: broadcast, cameras and discs (a time stamp), with parity."""
+"""Bytes from packet to packet, and of them before each packet: broadcast; cameras and discs (a time stamp); parity."""
 HEAD_BYTES = 1 << 16
 BLOCK_PACKETS = 1 << 14
 """3 MB, in which numpy takes 3 ms."""
 MIN_SHARE = 0.5
-"""Of the packets at the beginning that have the first byte; below this it is something else, and left to ffmpeg."""
+"""Share of the first packets that begin with SYNC; with fewer the file is something else, which ffmpeg judges."""
 PAT_PID = 0
 PES_HEADER = 19
-"""Up to and with the second time stamp."""
+"""Bytes up to the end of the second time stamp."""
 REVERSED = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
 
 
 @dataclass(frozen=True, slots=True)
-class Framing:
-    """Where the packets lie."""
+class Layout:
+    """Where the packets lie in a file."""
 
     stride: int
     offset: int
@@ -44,32 +43,32 @@ class Framing:
 
     @property
     def cut(self) -> bool:
-        """It begins inside a packet: taken out of a longer one, byte by byte, so that its end may be anywhere, too."""
+        """The file begins inside a packet: it was cut out of a longer one, so that it may end inside a packet, too."""
         return self.offset != self.lead
 
 
-def examine(fd: int, size: int, pid: int, alive: Callable[[], None] = lambda: None) -> Found:
-    """Look at every packet of an open file of `size` bytes; `pid` is the stream that is wanted.
+def scan(fd: int, size: int, pid: int, alive: Callable[[], None] = lambda: None) -> ScanResult:
+    """Look for damage in every packet of an open file of `size` bytes, and count the starts of the stream `pid`.
 
-    `alive` is called every 3 MB.
+    `alive` is called every 3 MB. Raises OSError.
     """
-    framing = find_framing(os.pread(fd, HEAD_BYTES, 0))
-    if framing is None:
-        return Found()
+    layout = find_layout(os.pread(fd, HEAD_BYTES, 0))
+    if layout is None:
+        return ScanResult()
     stream = _Stream(pid)
-    for first, packets in _blocks(fd, framing):
+    for first, packets in _blocks(fd, layout):
         alive()
         if wrong := stream.look(packets):
             at, what = wrong
-            return Found(corrupt=f"{what} at byte {framing.offset + (first + at) * framing.stride}")
-    over = (size - framing.offset + framing.lead) % framing.stride
-    if over and not framing.cut:
-        return Found(truncated=f"ends {over} bytes into a packet of {framing.stride}")
-    return Found(pictures=stream.pictures)
+            return ScanResult(corrupt=f"{what} at byte {layout.offset + (first + at) * layout.stride}")
+    over = (size - layout.offset + layout.lead) % layout.stride
+    if over and not layout.cut:
+        return ScanResult(truncated=f"ends {over} bytes into a packet of {layout.stride}")
+    return ScanResult(pictures=stream.pictures)
 
 
-def find_framing(head: bytes) -> Framing | None:
-    """Where the packets lie, by the byte that they begin with; None where there is no such place."""
+def find_layout(head: bytes) -> Layout | None:
+    """The layout for which most packets begin with SYNC; None where half of them or fewer do."""
     data = np.frombuffer(head, np.uint8) == SYNC
     best, share = None, MIN_SHARE
     for stride, lead in LAYOUTS:
@@ -79,27 +78,27 @@ def find_framing(head: bytes) -> Framing | None:
         hits = data[: rows * stride].reshape(rows, stride).mean(axis=0)
         at = int(hits.argmax())
         if hits[at] > share:
-            best, share = Framing(stride, at if at >= lead else at + stride, lead), float(hits[at])
+            best, share = Layout(stride, at if at >= lead else at + stride, lead), float(hits[at])
     return best
 
 
-def _blocks(fd: int, framing: Framing) -> Iterator[tuple[int, U8]]:
-    """The number of a first packet, and it with those behind it, (n, 188)."""
+def _blocks(fd: int, layout: Layout) -> Iterator[tuple[int, U8]]:
+    """Blocks of packets, (n, PACKET) uint8, each with the number of its first packet."""
     first = 0
     while True:
-        data = os.pread(fd, BLOCK_PACKETS * framing.stride, framing.offset + first * framing.stride)
+        data = os.pread(fd, BLOCK_PACKETS * layout.stride, layout.offset + first * layout.stride)
         # The last packet needs no parity or time stamp behind it.
-        count = (len(data) + framing.stride - PACKET) // framing.stride
+        count = (len(data) + layout.stride - PACKET) // layout.stride
         if count == 0:
             return
-        padded = np.zeros(count * framing.stride, np.uint8)
+        padded = np.zeros(count * layout.stride, np.uint8)
         padded[: min(len(data), len(padded))] = np.frombuffer(data, np.uint8)[: len(padded)]
-        yield first, padded.reshape(count, framing.stride)[:, :PACKET]
+        yield first, padded.reshape(count, layout.stride)[:, :PACKET]
         first += count
 
 
 class _Stream:
-    """What is remembered from packet to packet."""
+    """Checks the packets, block after block."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
@@ -109,14 +108,14 @@ class _Stream:
         self.pictures = 0
 
     def look(self, packets: U8) -> tuple[int, str] | None:
-        """The number of the first packet that is damaged, and how."""
+        """The position in `packets` of the first damaged one, and its damage; None where all are sound."""
         checks = (_unsynchronised(packets), self._table(packets), self._start(packets))
         return min((wrong for wrong in checks if wrong is not None), default=None)
 
     def _table(self, packets: U8) -> tuple[int, str] | None:
         starts = (packets[:, 0] == SYNC) & (packets[:, 1] & 0xC0 == 0x40) & (packets[:, 3] & 0xF0 == 0x10)
         pids = _pids(packets)
-        for tables in ([PAT_PID], self._tables):  # the first one tells where the others are
+        for tables in ([PAT_PID], self._tables):  # the first table lists the others
             for at in np.flatnonzero(starts & np.isin(pids, list(tables))):
                 payload = packets[at, 4:].tobytes()
                 section = None if payload == self._tables_seen.get(int(pids[at])) else _section(payload)
@@ -178,7 +177,7 @@ def _section(payload: bytes) -> bytes | None:
 
 
 def _programs(section: bytes) -> Iterator[int]:
-    """Where the tables of the programs are, by the table of all."""
+    """The packet numbers of the programs' tables, which the first table lists."""
     for at in range(8, len(section) - 4, 4):
         if section[at : at + 2] != b"\0\0":
             yield int.from_bytes(section[at + 2 : at + 4], "big") & 0x1FFF

@@ -1,6 +1,6 @@
-"""Containers that promise no length: damage shows in how their packets, pages and chunks follow each other.
+"""Containers without a length: damage shows in how their packets, pages and chunks follow each other.
 
-And honest files of the same kinds, cut out of longer ones as recorders do it, are rendered.
+Undamaged files of the same kinds, cut out of longer ones as recorders do it, are rendered.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import pytest
 
 from dhcli.errors import DhError
 from dhcli.media.containers import ogg, riff
-from dhcli.media.containers import pieces as framing
+from dhcli.media.containers import scan as scanning
 from dhcli.media.containers import transport_stream as transport
-from dhcli.media.ffmpeg import InputFile
 from dhcli.media.info import AudioInfo, VideoInfo
+from dhcli.media.input_file import InputFile
 from dhcli.media.probe import probe_audio, probe_video
 from dhcli.runtime.scope import Scope
 
@@ -117,8 +117,8 @@ def test_a_packet_may_come_twice(make: Make, out: Path) -> None:
     data[at:at] = data[at : at + PACKET]
     (out / "a.ts").write_bytes(data)
     with InputFile(out / "a.ts", "input") as file:
-        found = transport.examine(file.fd, file.bytes, 0x100)
-    assert (found.corrupt, found.truncated, found.pictures) == ("", "", 25)
+        result = transport.scan(file.fd, file.bytes, 0x100)
+    assert (result.corrupt, result.truncated, result.pictures) == ("", "", 25)
 
 
 def avi_chunks(data: bytearray) -> Iterator[int]:
@@ -167,8 +167,8 @@ def test_lists_that_are_nested_without_end(out: Path) -> None:
     data = b"".join(b"LIST" + (12 * (depth - at) - 8).to_bytes(4, "little") + b"movi" for at in range(depth))
     (out / "a.avi").write_bytes(b"RIFF" + (len(data) + 4).to_bytes(4, "little") + b"AVI " + data)
     with InputFile(out / "a.avi", "input") as file:
-        assert riff.fault(file.fd, file.bytes) == ""
-        assert riff.promised_frames(file.fd, 0) is None
+        assert riff.find_damage(file.fd, file.bytes) == ""
+        assert riff.declared_frames(file.fd, 0) is None
 
 
 def test_frames_at_the_beginning_of_an_mp3_are_lost(make: Make, out: Path) -> None:
@@ -180,7 +180,7 @@ def test_frames_at_the_beginning_of_an_mp3_are_lost(make: Make, out: Path) -> No
 
 @pytest.mark.parametrize("rate", [8000, 22050, 48000])
 @pytest.mark.parametrize("how", ["plain", "variable", "middle"])
-def test_an_mp3_that_promises_nothing(make: Make, out: Path, rate: int, how: str) -> None:
+def test_an_mp3_without_a_length(make: Make, out: Path, rate: int, how: str) -> None:
     quality = ("-q:a", "4") if how == "variable" else ("-b:a", "48k")
     data = make("a.mp3", *TONE, "-ar", rate, "-c:a", "libmp3lame", *quality, "-write_xing", "0")
     info = look(out / "a.mp3", data[len(data) // 3 :] if how == "middle" else data, probe_audio)
@@ -243,10 +243,10 @@ def test_sound_of_an_avi_is_lost(make: Make, out: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "examine",
+    "scan",
     [
-        lambda fd, size: transport.examine(fd, size, 0x100),
-        ogg.examine,
+        lambda fd, size: transport.scan(fd, size, 0x100),
+        ogg.scan,
     ],
 )
 @pytest.mark.parametrize(
@@ -260,11 +260,11 @@ def test_sound_of_an_avi_is_lost(make: Make, out: Path) -> None:
         bytes(1000),
     ],
 )
-def test_any_bytes_are_examined(out: Path, examine: Callable[..., Any], content: bytes) -> None:
+def test_any_bytes_can_be_scanned(out: Path, scan: Callable[..., Any], content: bytes) -> None:
     path = out / "any"
     path.write_bytes(content)
     with path.open("rb") as file:
-        assert examine(file.fileno(), len(content)) is not None
+        assert scan(file.fileno(), len(content)) is not None
 
 
 def test_a_wav_that_says_less_than_it_holds(make: Make, out: Path) -> None:
@@ -294,32 +294,32 @@ def riff_of(kind: bytes, body: bytes) -> bytes:
 
 EMPTY = {
     "chunks of a WAV": (riff.stray_bytes, riff_of(b"WAVE", b"tiny\0\0\0\0" * 900)),
-    "chunks of an AVI": (riff.fault, riff_of(b"AVI ", b"tiny\0\0\0\0" * 899)),
-    "pieces of an AVI": (riff.fault, riff_of(b"AVI ", b"") * 900),
-    "pages": (ogg.examine, (b"OggS\0\2" + bytes(21)) * 900),
+    "chunks of an AVI": (riff.find_damage, riff_of(b"AVI ", b"tiny\0\0\0\0" * 899)),
+    "pieces of an AVI": (riff.find_damage, riff_of(b"AVI ", b"") * 900),
+    "pages": (ogg.scan, (b"OggS\0\2" + bytes(21)) * 900),
 }
 """900 steps, with next to nothing in each: a file of 64 MB has millions of them."""
 
 
 @pytest.mark.parametrize("kind", EMPTY)
 def test_every_step_through_a_file_is_a_sign_of_life(out: Path, kind: str) -> None:
-    examine, data = EMPTY[kind]
+    scan, data = EMPTY[kind]
     (out / "tiny").write_bytes(data)
     beats: list[None] = []
     with (out / "tiny").open("rb") as file:
-        examine(file.fileno(), len(data), lambda: beats.append(None))
+        scan(file.fileno(), len(data), lambda: beats.append(None))
     assert len(beats) >= 900
 
 
 @pytest.mark.parametrize("kind", EMPTY)
 def test_the_steps_are_numbered(out: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (ogg, riff):
-        monkeypatch.setattr(module, "pieces", lambda alive, _=0: framing.pieces(alive, 100))
-    examine, data = EMPTY[kind]
+        monkeypatch.setattr(module, "steps", lambda alive, _=0: scanning.steps(alive, 100))
+    scan, data = EMPTY[kind]
     (out / "tiny").write_bytes(data)
     beats: list[None] = []
     with (out / "tiny").open("rb") as file:
-        examine(file.fileno(), len(data), lambda: beats.append(None))
+        scan(file.fileno(), len(data), lambda: beats.append(None))
     assert len(beats) == 100
 
 

@@ -26,9 +26,9 @@ from dhcli.render.models import Models
 from dhcli.results.parts import WarningInfo
 from dhcli.results.result import read_result
 from dhcli.runs.attempt import Attempt
-from dhcli.runs.attempt_record import Record
+from dhcli.runs.attempt_record import AttemptRecord
 from dhcli.runs.batch import Batch
-from dhcli.runs.result_writer import Ending, Outcome
+from dhcli.runs.result_writer import Outcome, ResultWriter
 from dhcli.runs.settings import Settings
 
 Start = Callable[..., subprocess.Popen[str]]
@@ -132,13 +132,13 @@ def test_a_run_that_gives_a_job_up(dh: Start, before: str, code: str, lost: bool
 
 
 @pytest.fixture
-def record(out: Path) -> Record:
-    return Record(a_job(out), "run", None, 1, 0.0)
+def record(out: Path) -> AttemptRecord:
+    return AttemptRecord(a_job(out), "run", None, 1, 0.0)
 
 
 @pytest.fixture
-def ending(record: Record) -> Ending:
-    return Ending(record.job, Settings(Models((), Device("cpu"))), record)
+def writer(record: AttemptRecord) -> ResultWriter:
+    return ResultWriter(record.job, Settings(Models((), Device("cpu"))), record)
 
 
 STALL = DhError("stalled", "No progress.", stage="speak")
@@ -149,7 +149,7 @@ def told(out: Path) -> Any:
 
 
 def test_a_job_is_given_up_while_its_threads_still_write(
-    ending: Ending, record: Record, out: Path, until: Until, monkeypatch: pytest.MonkeyPatch
+    writer: ResultWriter, record: AttemptRecord, out: Path, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They write faster than the result is made: whoever walked through their lists would never come to the end."""
     stop, trace, converted = threading.Event(), record.trace, itertools.count()
@@ -175,7 +175,7 @@ def test_a_job_is_given_up_while_its_threads_still_write(
         thread.start()
     try:
         assert until(lambda: len(trace.warnings) > 300)
-        outcome = ending.give_up(STALL)
+        outcome = writer.give_up(STALL)
     finally:
         stop.set()
         for thread in threads:
@@ -188,24 +188,26 @@ def test_a_job_is_given_up_while_its_threads_still_write(
     assert sorted(path.name for path in out.iterdir()) == ["job0.mp4.json"]
 
 
-def test_a_result_that_cannot_be_told_is_told_in_short(ending: Ending, record: Record, out: Path) -> None:
+def test_a_result_that_cannot_be_told_is_told_in_short(writer: ResultWriter, record: AttemptRecord, out: Path) -> None:
     record.trace.decoded = "not a number"  # type: ignore[assignment]
-    ending.give_up(STALL)
+    writer.give_up(STALL)
     found = told(out)
     assert (found.status, found.error.code, found.frames.decoded) == ("failed", "stalled", 0)
     assert "then, in the result" in json.dumps(found.error.model_dump(mode="json"))
 
 
-def test_who_comes_back_to_a_job_that_was_given_up_writes_nothing(ending: Ending, out: Path, until: Until) -> None:
+def test_who_comes_back_to_a_job_that_was_given_up_writes_nothing(
+    writer: ResultWriter, out: Path, until: Until
+) -> None:
     """The other thread waits in `finish`, as a rule for the end of the process; here until it is let go."""
-    ending.give_up(STALL)
-    late = threading.Thread(target=lambda: ending.fail(DhError("decode.failed", "Too late.")))
+    writer.give_up(STALL)
+    late = threading.Thread(target=lambda: writer.fail(DhError("decode.failed", "Too late.")))
     late.start()
     try:
         assert until(lambda: waits_in(late, "finish"))
         assert told(out).error.code == "stalled"
     finally:
-        ending._pen.release()
+        writer._writing.release()
         late.join()
     assert told(out).error.code == "decode.failed", "it waited for nothing but the pen"
 
@@ -215,14 +217,14 @@ def waits_in(thread: threading.Thread, function: str) -> bool:
     return frame is not None and frame.f_code.co_name == function
 
 
-def test_a_job_that_came_back_in_the_last_moment_keeps_its_result(ending: Ending, out: Path) -> None:
-    own = ending.fail(DhError("decode.failed", "It broke."))
-    assert ending.give_up(STALL) is own
+def test_a_job_that_came_back_in_the_last_moment_keeps_its_result(writer: ResultWriter, out: Path) -> None:
+    own = writer.fail(DhError("decode.failed", "It broke."))
+    assert writer.give_up(STALL) is own
     assert told(out).error.code == "decode.failed"
 
 
 def test_a_result_that_is_stuck_on_its_way_to_the_disk_is_overtaken(
-    ending: Ending, out: Path, monkeypatch: pytest.MonkeyPatch
+    writer: ResultWriter, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And when its disk comes back, the one that overtook it stays."""
     from dhcli.disk import part
@@ -237,12 +239,12 @@ def test_a_result_that_is_stuck_on_its_way_to_the_disk_is_overtaken(
         flush(file)
 
     outcomes: list[Outcome] = []
-    job = threading.Thread(target=lambda: outcomes.append(ending.fail(DhError("decode.failed", "Too late."))))
+    job = threading.Thread(target=lambda: outcomes.append(writer.fail(DhError("decode.failed", "Too late."))))
     monkeypatch.setattr(part.PartFile, "flush", first_waits)
     job.start()
     try:
         assert stuck.wait(60)
-        assert ending.give_up(STALL).lost is None
+        assert writer.give_up(STALL).lost is None
     finally:
         back.set()
         job.join()
@@ -252,7 +254,7 @@ def test_a_result_that_is_stuck_on_its_way_to_the_disk_is_overtaken(
 
 
 def test_the_end_is_told_where_the_disk_takes_no_change_any_more(
-    record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    record: AttemptRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The output's disk turned read-only; the results are on another one."""
     results = tmp_path / "results"
@@ -263,9 +265,9 @@ def test_the_end_is_told_where_the_disk_takes_no_change_any_more(
         tried.append(path)
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    ending = Ending(record.job, settings, record)
+    writer = ResultWriter(record.job, settings, record)
     monkeypatch.setattr(Path, "unlink", unlink)
-    outcome = ending.give_up(STALL)
+    outcome = writer.give_up(STALL)
     assert outcome.lost is None
     found = read_result(settings.result_path(record.job))
     assert found is not None

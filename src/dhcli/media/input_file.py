@@ -1,0 +1,186 @@
+"""Input files, opened once: whether they are the same as when they were hashed, and how ffmpeg reads them.
+
+They reach ffmpeg as file descriptors. The file that was checked and hashed is the file that is rendered, and ffmpeg
+never takes a name (`-y.mp4`, `a:b`, `img%03d.png`) for an option, a protocol or a pattern.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Self
+
+from dhcli.disk.boundary import open_file_strays
+from dhcli.disk.descriptor import descriptor_path
+from dhcli.disk.hashes import is_settled
+from dhcli.disk.regular import FileStamp
+from dhcli.disk.writes import Writes
+from dhcli.errors import DhError
+
+HASH_BLOCK_BYTES = 1 << 20
+CHEAP_BYTES = 4 << 20
+"""A file of this size is hashed in 3 to 12 ms; it is hashed again instead of trusting its times."""
+
+
+class InputFile:
+    """A regular file, opened for reading once. Its descriptor stays the same file whatever happens to its name."""
+
+    def __init__(self, path: str | Path, role: str, *, root: Path | None = None, folder: int | None = None) -> None:
+        """`role` ("video", "audio") begins every message about the file. It may not lie outside of `root`.
+
+        With `folder`, a descriptor of the folder that holds the file, only the file's name is looked up.
+
+        Raises DhError input.missing, input.not_regular, input.unreadable, input.empty.
+        """
+        self.path = Path(path)
+        self.role = role
+        self.root = root
+        self.trusted_times = True
+        """False: `check_unchanged` compares the content even where the file's times are the same."""
+        self._sha256: str | None = None
+        self._on_wrong_sha256: Callable[[], None] = lambda: None
+        self._was_written: Callable[[], bool] = lambda: False
+        try:
+            # A FIFO without O_NONBLOCK waits for its writer for ever.
+            at = self.path if folder is None else self.path.name
+            self.fd = os.open(at, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+        except OSError as error:
+            raise self._cannot_open(error) from error
+        mode = os.fstat(self.fd).st_mode
+        self.stamp = FileStamp.of(self.fd)
+        self.bytes = self.stamp.size
+        self._settled = is_settled(self.stamp.ctime_ns)
+        if not stat.S_ISREG(mode) or not self.bytes:
+            self.close()
+            raise self._unfit(mode)
+        if root is not None and (real := open_file_strays(self.fd, self.path, root)):
+            self.close()
+            raise self.error(
+                "input.unreadable", f"leads to {real}, outside of {root}", hint="Put the file below that folder."
+            )
+
+    def _cannot_open(self, error: OSError) -> DhError:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return self.error(
+                "input.missing",
+                "there is no such file",
+                hint="Correct the path; in a manifest file it is relative to that file, else to the current folder.",
+            )
+        if error.errno in (errno.ENXIO, errno.ENODEV):
+            return self.error("input.not_regular", "is a socket or device", hint="Give a file.")
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            return DhError(
+                "env.limits", f"Too many open files at {self.label}.", hint="Raise the limit: ulimit -n 4096"
+            )
+        return self.error(
+            "input.unreadable", f"cannot be opened: {error.strerror}", hint=f"User id {os.getuid()} needs to read it."
+        )
+
+    def _unfit(self, mode: int) -> DhError:
+        if stat.S_ISREG(mode):
+            return self.error("input.empty", "has no bytes", hint="Its copy or download was probably not finished.")
+        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe" if stat.S_ISFIFO(mode) else "a device"
+        return self.error("input.not_regular", f"is {kind}", hint="Give a file.")
+
+    @property
+    def label(self) -> str:
+        return f"{self.role} {self.path}"
+
+    @property
+    def url(self) -> str:
+        """The file as an argument of ffmpeg, which has to inherit `pass_fds`."""
+        return fd_url(self.fd, self.path)
+
+    @property
+    def pass_fds(self) -> tuple[int, ...]:
+        return (self.fd,)
+
+    def error(self, code: str, finding: str, *, hint: str, stderr_tail: Iterable[str] = ()) -> DhError:
+        """An error about this file: `finding` follows its role and path in the message."""
+        return DhError(code, f"{self.label}: {finding}.", hint=hint, stderr_tail=stderr_tail)
+
+    def sha256(self, on_block: Callable[[], None] = lambda: None) -> str:
+        """SHA-256 of the whole content, hexadecimal; computed once. `on_block` is called after every MiB.
+
+        Raises DhError input.unreadable, and whatever `on_block` raises.
+        """
+        if self._sha256 is None:
+            self._sha256 = self._hash(on_block)
+        return self._sha256
+
+    def set_sha256(self, sha256: str, on_wrong: Callable[[], None]) -> None:
+        """Use a hash that is known already. `on_wrong` is called where the content turns out to have another one."""
+        self._sha256, self._on_wrong_sha256 = sha256, on_wrong
+
+    def watch(self, writes: Writes) -> None:
+        """Notice writes from now on, even those whose content and times are set back before the next check."""
+        watched = writes.watch(self.fd)
+        self._was_written = lambda: writes.wrote(watched)
+
+    def _hash(self, on_block: Callable[[], None]) -> str:
+        digest = hashlib.sha256()
+        at = 0
+        try:
+            while block := os.pread(self.fd, HASH_BLOCK_BYTES, at):
+                digest.update(block)
+                at += len(block)
+                on_block()
+        except OSError as error:
+            raise self.error("input.unreadable", f"reading failed: {error.strerror}", hint="Check the disk.") from error
+        return digest.hexdigest()
+
+    def head(self, count: int) -> bytes:
+        """The first `count` bytes, fewer where the file is shorter. Raises OSError."""
+        return os.pread(self.fd, count, 0)
+
+    def check_unchanged(self, on_block: Callable[[], None] = lambda: None, *, cheap_bytes: int = CHEAP_BYTES) -> None:
+        """Raise DhError input.changed where the content is not the one that was opened and hashed.
+
+        Where the times differ, the content is hashed again: `touch`, `chmod` and a new hard link change only times.
+        Where the times are the same, it is hashed again if a later write may have left them so: they are too recent,
+        or not trusted. A file of up to `cheap_bytes` is always hashed again, since writes through mmap set no times.
+        """
+        now = FileStamp.of(self.fd)
+        if now.size != self.bytes:
+            raise self._changed(f"{self.bytes} bytes then, {now.size} now")
+        if self._was_written():
+            raise self._changed("somebody wrote to it")
+        if self._sha256 is None:  # nothing about it goes into a cache, so that its times are enough
+            if not now.same_content(self.stamp):
+                raise self._changed("its times are others now")
+            return
+        if now == self.stamp and self._settled and self.trusted_times and self.bytes > cheap_bytes:
+            return
+        settled = is_settled(now.ctime_ns)
+        if self._hash(on_block) != self._sha256:
+            self._on_wrong_sha256()
+            raise self._changed("its content is another one now")
+        self.stamp, self._settled = now, settled
+
+    def _changed(self, how: str) -> DhError:
+        hint = "Render again when it is complete."
+        return self.error("input.changed", f"changed while it was read ({how})", hint=hint)
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def fd_url(fd: int, path: Path) -> str:
+    """An open file as ffmpeg's `file` protocol takes it; by absolute path on systems that are not Linux.
+
+    Raises DhError env.no_proc.
+    """
+    return f"file:{descriptor_path(fd) if sys.platform == 'linux' else path.absolute()}"
