@@ -1,11 +1,11 @@
-# Two commands on a machine with Python >= 3.11 and make: `make sample` and `make test`.
+# On a machine with Python >= 3.11 and make: `make sample` renders, `make check` is for every change, `make test` is all.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install sample test fuzz bench lint types format picture clean
+.PHONY: help install sample check quick test fuzz bench lint types format picture clean
 
 help:  ## what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,7 +33,13 @@ lint: install
 types: install
 	$(BIN)/mypy
 
-test: lint types  ## formatting, lint, types, layers and all tests
+quick: install
+	$(BIN)/pytest -m 'not slow'
+
+check: install  ## formatting, lint, types, layers and the quick tests: less than 1 minute on 2 cores
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint types quick
+
+test: lint types  ## formatting, lint, types, layers and all tests: less than 10 minutes on 2 cores
 	$(BIN)/pytest
 
 fuzz: install  ## 200 damaged files of each container through the whole pipeline; DH_FUZZ_SEEDS=1000 for more

@@ -1,4 +1,7 @@
-"""The entry of `dh` and of `python -m dhcli`: signals first, then everything else."""
+"""The entry point of `dh` and of `python -m dhcli`.
+
+It sets up signals before the slow imports: a signal during start-up must end dh, too.
+"""
 
 from dhcli.runtime.early import take_signals
 from dhcli.runtime.init import leave_init_behind

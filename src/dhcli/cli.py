@@ -1,30 +1,30 @@
-"""The command line: verbs, flags, help and exit codes. Everything heavy is imported inside the commands."""
+"""The command line: the verbs, with their flags, help and exit codes.
+
+Each verb imports what it needs when it runs: `dh --help` must not wait for NumPy or ONNX Runtime.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dhcli.command.bench import bench
 from dhcli.command.cache import cache_app
-from dhcli.command.entry import as_bug, exit_code_of, refused, run
+from dhcli.command.choices import FacePrecision, IfExists, ProgressKind, SchemaKind
+from dhcli.command.entry import exit_code_of, run
 from dhcli.command.flags import (
     AudioPath,
     CacheDir,
     CacheSize,
     DeviceName,
     DryRun,
-    FacePrecision,
     FailFast,
     Force,
-    IfExists,
     IfThere,
     JobIds,
     Json,
@@ -44,7 +44,6 @@ from dhcli.command.flags import (
     OnlyFailed,
     PrecisionName,
     ProgressHow,
-    ProgressKind,
     Quiet,
     ResultsDir,
     Retries,
@@ -52,7 +51,6 @@ from dhcli.command.flags import (
     Root,
     RunLock,
     SavePath,
-    SchemaKind,
     Sets,
     Shard,
     Stall,
@@ -63,16 +61,16 @@ from dhcli.command.flags import (
     VideoPath,
 )
 from dhcli.command.models import models_app
+from dhcli.command.setup import chosen_models, failure_limit, open_caches, refusal_event
 from dhcli.command.streams import answer, say
 from dhcli.command.wording import count, error_lines
 from dhcli.errors import FAILED, OK, RESULTS_LOST, DhError
-from dhcli.events import Listener
 
 if TYPE_CHECKING:
-    from dhcli.disk.hashes import HashCache
-    from dhcli.render.models import Models
-    from dhcli.render.probes import Probes
-    from dhcli.runs.retry import FailureLimit
+    from dhcli.command.console import Audience
+    from dhcli.command.selection import Selection
+    from dhcli.reports import Reports
+    from dhcli.runs.settings import Policy, Settings
 
 app = typer.Typer(
     add_completion=False,
@@ -91,7 +89,7 @@ app.command(epilog="Examples:\n\ndh bench\n\ndh bench --size 720p --size 1080p -
 def dh(
     version: Annotated[bool, typer.Option("--version", metavar="", help="Print the version and end.")] = False,
 ) -> None:
-    """The options before the verb; `--version` itself is answered in `main`."""
+    """Declare the options before the verb. `dh --version` alone never comes here: `entry.run` answers it at once."""
     del version
 
 
@@ -143,44 +141,34 @@ def render(
     quiet: Quiet = False,
 ) -> None:
     """Render the jobs of a manifest, or one job given by --audio, --video and --save-path."""
+    from dhcli.command import selection
     from dhcli.command.console import Audience
-    from dhcli.command.preview import preview
-    from dhcli.command.selection import (
-        chosen_jobs,
-        refuse_foreign_reports,
-        refuse_reports_over_jobs,
-        refuse_reports_over_manifest,
-        unanswered,
-        usage,
-    )
     from dhcli.reports import JUNIT, METRICS, Reports, Wanted, is_command
-    from dhcli.results.resume import in_order
-    from dhcli.runs.batch import Batch
     from dhcli.runs.retry import Retry
     from dhcli.runs.settings import Policy, Settings
 
     if on_finish is not None and not is_command(on_finish):
-        usage("--on-finish: expected a command")
+        selection.usage("--on-finish: expected a command")
     if force and if_exists is IfExists.fail:
-        usage("give --force or --if-exists fail, not both")
+        selection.usage("give --force or --if-exists fail, not both")
     ours = {"--log-file": log_file, "--metrics-file": metrics_file, "--junit": junit, "--run-lock": run_lock}
-    dead = unanswered((log_file, metrics_file, junit), stall_timeout)
+    dead = selection.unanswered((log_file, metrics_file, junit), stall_timeout)
     ours = {flag: path for flag, path in ours.items() if path not in dead}
-    # Before anything is told of a run, and that is written there, even where the manifest is refused.
-    refuse_reports_over_manifest(ours, manifest, stall_timeout)
+    # Before the first report is written: a refused manifest is reported too, and must not be overwritten by that.
+    selection.refuse_reports_over_manifest(ours, manifest, stall_timeout)
     audience = Audience(
         as_json=json_, progress=progress.value, verbosity=-1 if quiet else verbose, stall_timeout_s=stall_timeout
     )
     files = Wanted() if dry_run else Wanted(log_file, metrics_file, junit, on_finish)
     with (
         Reports(files, audience, audience.stdout_lost, stall_timeout, {} if dry_run else dead) as reports,
-        _refusal_told(reports, lambda: reports.began),
+        refusal_event(reports, lambda: reports.began),
     ):
         single = (audio, video, save_path)
-        chosen = chosen_jobs(manifest, single, job, shard, model, set_, root, results_dir, stall_timeout)
-        hashes, probes = _cache(cache_dir, cache_size << 20, stall_timeout, wanted=not no_cache)
+        chosen = selection.chosen_jobs(manifest, single, job, shard, model, set_, root, results_dir, stall_timeout)
+        hashes, probes = open_caches(cache_dir, cache_size << 20, stall_timeout, wanted=not no_cache)
         settings = Settings(
-            models=_models(models_dir, device, threads, precision),
+            models=chosen_models(models_dir, device, threads, precision),
             manifest=chosen.manifest,
             if_exists=(IfExists.overwrite if force else if_exists).value,
             verify=verify,
@@ -196,24 +184,33 @@ def render(
             hashes=hashes,
             probes=probes,
         )
-        refuse_reports_over_jobs(ours, chosen.all_jobs, settings.result_path, results_dir, stall_timeout)
-        replaced = {JUNIT: junit, METRICS: metrics_file}
-        refuse_foreign_reports({kind: path for kind, path in replaced.items() if path not in dead}, stall_timeout)
-        policy = Policy(Retry(retries), _failure_limit(max_failures, fail_fast=fail_fast), only_failed, run_lock)
-        if dry_run:
-            order = functools.partial(in_order, only_failed=only_failed)
-            raise typer.Exit(reports.exit_code(preview(settings, chosen.jobs, audience, order)))
+        selection.refuse_reports_over_jobs(ours, chosen.all_jobs, settings.result_path, results_dir, stall_timeout)
+        replaced = {kind: path for kind, path in ((JUNIT, junit), (METRICS, metrics_file)) if path not in dead}
+        selection.refuse_foreign_reports(replaced, stall_timeout)
+        policy = Policy(Retry(retries), failure_limit(max_failures, fail_fast=fail_fast), only_failed, run_lock)
+        carry_out = _preview if dry_run else _render
+        raise typer.Exit(reports.exit_code(carry_out(settings, chosen, policy, audience, reports)))
 
-        def signalled(number: int) -> None:
-            audience.hurry()
-            reports.signalled(number)
 
-        def ends() -> None:
-            audience.hurry()
-            reports.hurry()
+def _preview(settings: Settings, chosen: Selection, policy: Policy, audience: Audience, _: Reports) -> int:
+    from dhcli.command.preview import preview
+    from dhcli.results.resume import in_order
 
-        summary = Batch(settings, reports, policy, signalled, ends).run(chosen.jobs, chosen.manifest)
-        raise typer.Exit(reports.exit_code(summary.exit_code))
+    return preview(settings, chosen.jobs, audience, functools.partial(in_order, only_failed=policy.only_failed))
+
+
+def _render(settings: Settings, chosen: Selection, policy: Policy, audience: Audience, reports: Reports) -> int:
+    from dhcli.runs.batch import Batch
+
+    def on_signal(number: int) -> None:
+        audience.hurry()
+        reports.signalled(number)
+
+    def on_end() -> None:
+        audience.hurry()
+        reports.hurry()
+
+    return Batch(settings, reports, policy, on_signal, on_end).run(chosen.jobs, chosen.manifest).exit_code
 
 
 @app.command(epilog="Examples:\n\ndh check night.yaml\n\ndh check night.yaml --json | jq 'select(.code)'")
@@ -237,11 +234,11 @@ def check(
     from dhcli.runs.settings import Settings
 
     audience = Audience(as_json=json_, progress="none", verbosity=0)
-    with _refusal_told(audience):
+    with refusal_event(audience):
         chosen = chosen_jobs(manifest, (None, None, None), job, None, model, set_, root, results_dir)
-        hashes, probes = _cache(cache_dir, 0)
+        hashes, probes = open_caches(cache_dir, 0)
         settings = Settings(
-            models=_models(models_dir, device),
+            models=chosen_models(models_dir, device),
             manifest=chosen.manifest,
             results_dir=results_dir,
             max_duration_s=max_duration,
@@ -290,67 +287,6 @@ def schema(kind: Annotated[SchemaKind, typer.Argument(help="Which format.")]) ->
         SchemaKind.bench: bench_schema,
     }
     answer(json.dumps(schemas[kind](), indent=2).splitlines())
-
-
-@contextlib.contextmanager
-def _refusal_told(listener: Listener, began: Callable[[], bool] = lambda: False) -> Iterator[None]:
-    """With --json, a run that cannot start says so to programs, too. An interrupt before the first job is one line.
-
-    So does a run that a bug ends: its reports are made before the traceback goes to stderr.
-    """
-    try:
-        yield
-    except KeyboardInterrupt:
-        say(["dh: interrupted" if began() else "dh: interrupted; nothing was done"])
-        raise
-    except DhError as error:
-        listener(refused(error))
-        raise
-    except (typer.Exit, typer.TyperException):  # how every call ends, and wrong usage
-        raise
-    except Exception as error:
-        listener(refused(as_bug(error)))
-        raise
-
-
-def _failure_limit(text: str | None, *, fail_fast: bool) -> FailureLimit | None:
-    from dhcli.command.selection import usage
-    from dhcli.runs.retry import FailureLimit, parse_failure_limit
-
-    if fail_fast and text is not None:
-        usage("give --fail-fast or --max-failures, not both")
-    if fail_fast:
-        return FailureLimit(1)
-    try:
-        return parse_failure_limit(text) if text is not None else None
-    except ValueError as error:
-        usage(f"--max-failures {text}: expected {error}")
-
-
-def _models(
-    folders: Sequence[Path] | None, device: str, threads: int = 0, precision: FacePrecision = FacePrecision.auto
-) -> Models:
-    from dhcli.command.selection import chosen_device
-    from dhcli.render.models import Models
-
-    return Models(folders or (), chosen_device(device, precision.value), threads, precision.value)
-
-
-def _cache(
-    folder: Path | None, limit_bytes: int, stall_timeout_s: float = 60.0, *, wanted: bool = True
-) -> tuple[HashCache, Probes]:
-    """What is remembered between runs; with a limit of 0 it is read alone."""
-    from dhcli.disk.folder import CacheFolder
-    from dhcli.disk.hashes import HashCache, cache_folder
-    from dhcli.disk.patience import PATIENCE_S
-    from dhcli.disk.store import Store
-    from dhcli.render.probes import Probes
-
-    if not wanted:
-        return HashCache(), Probes()
-    # A disk that does not answer is given up long before the job that asks it counts as stalled.
-    place = CacheFolder(cache_folder(folder), min(PATIENCE_S, stall_timeout_s / 4))
-    return HashCache(place), Probes(Store(place, limit_bytes))
 
 
 def main() -> None:

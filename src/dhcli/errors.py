@@ -1,7 +1,8 @@
-"""The one error tree and the one table of codes: what can go wrong, what it stops, and how a run ends.
+"""All errors of dh: one class tree, and one table that gives each code its meaning and its exit code.
 
-Every failure that a person or a program can see is a `DhError` whose code stands in `CODES`. Foreign exceptions are
-translated where the foreign library is called; what nobody foresaw becomes `internal.bug` with its traceback.
+Every failure that a person or a program sees is a `DhError`, and its code has a line in `CODES`. Where dh calls a
+library, it turns that library's exceptions into a `DhError`. An exception that no code describes becomes
+`internal.bug`, with its traceback.
 """
 
 from __future__ import annotations
@@ -11,30 +12,102 @@ import re
 import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 Stops = Literal["run", "job"]
 
+ManifestCode = Literal[
+    "manifest.unreadable", "manifest.syntax", "manifest.limit", "manifest.invalid", "manifest.conflict"
+]
+MachineCode = Literal[
+    "env.ffmpeg_missing",
+    "env.ffmpeg_unusable",
+    "env.device_unavailable",
+    "env.no_proc",
+    "env.locked",
+    "env.lock_unusable",
+    "env.disk_full",
+    "env.limits",
+    "device.out_of_memory",
+    "device.lost",
+]
+ModelCode = Literal["model.missing", "model.corrupt", "model.incompatible", "model.failed", "model.bad_output"]
+InputCode = Literal[
+    "input.missing",
+    "input.not_regular",
+    "input.unreadable",
+    "input.empty",
+    "input.not_media",
+    "input.no_video",
+    "input.no_audio",
+    "input.no_frames",
+    "input.corrupt",
+    "input.truncated",
+    "input.unsupported",
+    "input.too_large",
+    "input.too_short",
+    "input.too_long",
+    "input.changed",
+    "audio.too_short",
+    "audio.invalid",
+    "face.not_found",
+    "face.lost",
+    "face.too_small",
+]
+OutputCode = Literal["output.exists", "output.not_writable", "output.disk_full", "output.mismatch"]
+WorkCode = Literal[
+    "decode.failed",
+    "encode.failed",
+    "stalled",
+    "job.timeout",
+    "job.cancelled",
+    "job.out_of_memory",
+    "job.poison",
+    "internal.bug",
+]
+Code: TypeAlias = ManifestCode | MachineCode | ModelCode | InputCode | OutputCode | WorkCode
+"""The code of an error. A type, so that mypy finds a misspelt code."""
+WarningCode = Literal[
+    "input.vfr",
+    "input.interlaced",
+    "input.alpha",
+    "input.hdr",
+    "input.high_bit_depth",
+    "input.padded",
+    "audio.silent",
+    "face.missing",
+    "cache.unusable",
+    "device.fallback",
+    "result.unreadable",
+    "run.stopped",
+    "result.lost",
+    "events.lost",
+    "report.lost",
+    "on_finish.failed",
+    "monitor.failed",
+]
+"""The code of a warning."""
+
 
 @dataclass(frozen=True, slots=True)
-class Code:
-    """One line of the table in docs/results.md."""
+class CodeInfo:
+    """What an error code means; one line of the table in docs/results.md."""
 
-    name: str
     meaning: str
     stops: Stops
+    """What ends with this error: the whole run or one job."""
     exit_code: int
     """Exit code of a run that ends because of this error."""
     transient: bool = False
-    """Another attempt can succeed without anybody changing anything."""
+    """Another attempt can succeed although nobody changed anything."""
 
 
 TOO_MANY_FILES = frozenset({errno.EMFILE, errno.ENFILE})
-"""What any call that opens something may say, wherever it stands: never the fault of that file."""
+"""Any call that opens a file may fail with these. The process is at its limit; the file is not to blame."""
 NONE_LEFT = TOO_MANY_FILES | {errno.EAGAIN, errno.ENOMEM}
-"""What the system says where it has no process, no memory or no descriptor left to start a program with."""
+"""A program cannot be started: the system has no process, no memory or no file descriptor left for it."""
 NO_THREAD = "can't start new thread"
-"""What Python says where it has no thread left."""
+"""Python's message where the system gives it no further thread."""
 
 OK, FAILED, USAGE = 0, 1, 2
 DATA_INVALID, NO_INPUT, UNAVAILABLE, BUG, RESULTS_LOST, TRY_LATER = 65, 66, 69, 70, 74, 75
@@ -53,83 +126,74 @@ EXIT_CODES: dict[int, str] = {
 """Exit codes of `dh`, besides 128+N for a run ended by signal N."""
 
 
-def _table(*codes: Code) -> dict[str, Code]:
-    return {code.name: code for code in codes}
-
-
-CODES: dict[str, Code] = _table(
-    Code("manifest.unreadable", "the manifest is missing or cannot be read", "run", NO_INPUT),
-    Code("manifest.syntax", "the manifest is not YAML as dh reads it", "run", DATA_INVALID),
-    Code("manifest.limit", "the manifest is larger or deeper than the limits", "run", DATA_INVALID),
-    Code("manifest.invalid", "a key, type or value is wrong", "run", DATA_INVALID),
-    Code(
-        "manifest.conflict",
-        "a job would write a file that another job writes, or that the run reads",
-        "run",
-        DATA_INVALID,
+CODES: dict[Code, CodeInfo] = {
+    "manifest.unreadable": CodeInfo("the manifest is missing or cannot be read", "run", NO_INPUT),
+    "manifest.syntax": CodeInfo("the manifest is not YAML as dh reads it", "run", DATA_INVALID),
+    "manifest.limit": CodeInfo("the manifest is larger or deeper than the limits", "run", DATA_INVALID),
+    "manifest.invalid": CodeInfo("a key, type or value is wrong", "run", DATA_INVALID),
+    "manifest.conflict": CodeInfo(
+        "a job would write a file that another job writes, or that the run reads", "run", DATA_INVALID
     ),
-    Code("env.ffmpeg_missing", "there is no ffmpeg to run", "run", UNAVAILABLE),
-    Code("env.ffmpeg_unusable", "ffmpeg does not start, or lacks what dh needs", "run", UNAVAILABLE),
-    Code("env.device_unavailable", "the device asked for cannot be used", "run", UNAVAILABLE),
-    Code("env.no_proc", "/proc is not mounted, so that open files cannot be handed to ffmpeg", "run", UNAVAILABLE),
-    Code("env.locked", "another dh is writing this output, or holds the run lock", "job", TRY_LATER, transient=True),
-    Code("env.lock_unusable", "the file of --run-lock cannot be a lock", "run", UNAVAILABLE),
-    Code("env.disk_full", "the disk has too little room to go on", "run", TRY_LATER, transient=True),
-    Code("env.limits", "a limit of the system (open files, processes, memory) is too low", "run", UNAVAILABLE),
-    Code("model.missing", "a model file is not there", "run", UNAVAILABLE),
-    Code("model.corrupt", "a model file is damaged, or not the one its descriptor names", "run", UNAVAILABLE),
-    Code("model.incompatible", "a model's names, shapes or types differ from its descriptor", "run", UNAVAILABLE),
-    Code("model.failed", "a network raised an error", "job", FAILED, transient=True),
-    Code("model.bad_output", "a network gave NaN, infinity or a constant", "job", FAILED, transient=True),
-    Code("device.out_of_memory", "the device has too little memory", "job", FAILED, transient=True),
-    Code("device.lost", "the device failed; its context cannot be used again", "run", TRY_LATER, transient=True),
-    Code("input.missing", "an input is not there", "job", FAILED),
-    Code("input.not_regular", "an input is a folder, pipe or device", "job", FAILED),
-    Code("input.unreadable", "an input may not be read", "job", FAILED),
-    Code("input.empty", "an input has no bytes", "job", FAILED),
-    Code("input.not_media", "an input is no audio, video or image that ffmpeg reads", "job", FAILED),
-    Code("input.no_video", "a video has no video stream", "job", FAILED),
-    Code("input.no_audio", "an audio has no audio stream", "job", FAILED),
-    Code("input.no_frames", "a video stream has no frame", "job", FAILED),
-    Code("input.corrupt", "an input has damaged data", "job", FAILED),
-    Code("input.truncated", "an input ends before its own promise", "job", FAILED),
-    Code("input.unsupported", "an input is of a kind that dh does not render", "job", FAILED),
-    Code("input.too_large", "a picture has more pixels than the limit", "job", FAILED),
-    Code("input.too_short", "a video is shorter than the speech, and the job says not to loop it", "job", FAILED),
-    Code("input.too_long", "an input is longer than the limit", "job", FAILED),
-    Code("input.changed", "an input changed while it was read", "job", FAILED, transient=True),
-    Code("audio.too_short", "the audio is shorter than one video frame", "job", FAILED),
-    Code("audio.invalid", "the audio has samples that are not numbers", "job", FAILED),
-    Code("face.not_found", "no frame shows a face", "job", FAILED),
-    Code("face.lost", "the face is missing in more frames than the limit", "job", FAILED),
-    Code("face.too_small", "the face has too few pixels to work on", "job", FAILED),
-    Code("decode.failed", "the decoder died", "job", FAILED, transient=True),
-    Code("encode.failed", "the encoder died", "job", FAILED, transient=True),
-    Code(
-        "stalled",
-        "a stage made no progress for the stall timeout, or a disk gave no answer",
-        "job",
-        FAILED,
-        transient=True,
+    "env.ffmpeg_missing": CodeInfo("there is no ffmpeg to run", "run", UNAVAILABLE),
+    "env.ffmpeg_unusable": CodeInfo("ffmpeg does not start, or lacks what dh needs", "run", UNAVAILABLE),
+    "env.device_unavailable": CodeInfo("the device asked for cannot be used", "run", UNAVAILABLE),
+    "env.no_proc": CodeInfo("/proc is not mounted, so that open files cannot be handed to ffmpeg", "run", UNAVAILABLE),
+    "env.locked": CodeInfo(
+        "another dh is writing this output, or holds the run lock", "job", TRY_LATER, transient=True
     ),
-    Code(
-        "output.exists",
-        "a file with the name of the output or of its result exists and may not be replaced",
-        "job",
-        FAILED,
+    "env.lock_unusable": CodeInfo("the file of --run-lock cannot be a lock", "run", UNAVAILABLE),
+    "env.disk_full": CodeInfo("the disk has too little room to go on", "run", TRY_LATER, transient=True),
+    "env.limits": CodeInfo("a limit of the system (open files, processes, memory) is too low", "run", UNAVAILABLE),
+    "model.missing": CodeInfo("a model file is not there", "run", UNAVAILABLE),
+    "model.corrupt": CodeInfo("a model file is damaged, or not the one its descriptor names", "run", UNAVAILABLE),
+    "model.incompatible": CodeInfo("a model's names, shapes or types differ from its descriptor", "run", UNAVAILABLE),
+    "model.failed": CodeInfo("a network raised an error", "job", FAILED, transient=True),
+    "model.bad_output": CodeInfo("a network gave NaN, infinity or a constant", "job", FAILED, transient=True),
+    "device.out_of_memory": CodeInfo("the device has too little memory", "job", FAILED, transient=True),
+    "device.lost": CodeInfo("the device failed; its context cannot be used again", "run", TRY_LATER, transient=True),
+    "input.missing": CodeInfo("an input is not there", "job", FAILED),
+    "input.not_regular": CodeInfo("an input is a folder, pipe or device", "job", FAILED),
+    "input.unreadable": CodeInfo("an input may not be read", "job", FAILED),
+    "input.empty": CodeInfo("an input has no bytes", "job", FAILED),
+    "input.not_media": CodeInfo("an input is no audio, video or image that ffmpeg reads", "job", FAILED),
+    "input.no_video": CodeInfo("a video has no video stream", "job", FAILED),
+    "input.no_audio": CodeInfo("an audio has no audio stream", "job", FAILED),
+    "input.no_frames": CodeInfo("a video stream has no frame", "job", FAILED),
+    "input.corrupt": CodeInfo("an input has damaged data", "job", FAILED),
+    "input.truncated": CodeInfo("an input ends before its own promise", "job", FAILED),
+    "input.unsupported": CodeInfo("an input is of a kind that dh does not render", "job", FAILED),
+    "input.too_large": CodeInfo("a picture has more pixels than the limit", "job", FAILED),
+    "input.too_short": CodeInfo("a video is shorter than the speech, and the job says not to loop it", "job", FAILED),
+    "input.too_long": CodeInfo("an input is longer than the limit", "job", FAILED),
+    "input.changed": CodeInfo("an input changed while it was read", "job", FAILED, transient=True),
+    "audio.too_short": CodeInfo("the audio is shorter than one video frame", "job", FAILED),
+    "audio.invalid": CodeInfo("the audio has samples that are not numbers", "job", FAILED),
+    "face.not_found": CodeInfo("no frame shows a face", "job", FAILED),
+    "face.lost": CodeInfo("the face is missing in more frames than the limit", "job", FAILED),
+    "face.too_small": CodeInfo("the face has too few pixels to work on", "job", FAILED),
+    "decode.failed": CodeInfo("the decoder died", "job", FAILED, transient=True),
+    "encode.failed": CodeInfo("the encoder died", "job", FAILED, transient=True),
+    "stalled": CodeInfo(
+        "a stage made no progress for the stall timeout, or a disk gave no answer", "job", FAILED, transient=True
     ),
-    Code("output.not_writable", "the output's folder is missing or cannot be written", "job", FAILED),
-    Code("output.disk_full", "the output's disk is full", "run", TRY_LATER),
-    Code("output.mismatch", "what was written is not what was planned", "job", FAILED, transient=True),
-    Code("job.timeout", "the job took longer than --timeout", "job", FAILED),
-    Code("job.cancelled", "a signal ended the job", "job", FAILED),
-    Code("job.out_of_memory", "the machine or its memory limit has too little memory", "job", FAILED, transient=True),
-    Code("job.poison", "the job killed the process before and is not tried again", "job", FAILED),
-    Code("internal.bug", "something unforeseen; please report it", "job", BUG),
-)
+    "output.exists": CodeInfo(
+        "a file with the name of the output or of its result exists and may not be replaced", "job", FAILED
+    ),
+    "output.not_writable": CodeInfo("the output's folder is missing or cannot be written", "job", FAILED),
+    "output.disk_full": CodeInfo("the output's disk is full", "run", TRY_LATER),
+    "output.mismatch": CodeInfo("what was written is not what was planned", "job", FAILED, transient=True),
+    "job.timeout": CodeInfo("the job took longer than --timeout", "job", FAILED),
+    "job.cancelled": CodeInfo("a signal ended the job", "job", FAILED),
+    "job.out_of_memory": CodeInfo(
+        "the machine or its memory limit has too little memory", "job", FAILED, transient=True
+    ),
+    "job.poison": CodeInfo("the job killed the process before and is not tried again", "job", FAILED),
+    "internal.bug": CodeInfo("something unforeseen; please report it", "job", BUG),
+}
+"""Every error code, in the order of docs/results.md."""
 
 
-WARNINGS: dict[str, str] = {
+WARNINGS: dict[WarningCode, str] = {
     "input.vfr": "the frame rate varies; frames are repeated or left out to make it constant",
     "input.interlaced": "the video is interlaced and is deinterlaced",
     "input.alpha": "the transparency is dropped",
@@ -148,15 +212,15 @@ WARNINGS: dict[str, str] = {
     "on_finish.failed": "the command of --on-finish did not start, failed or took too long",
     "monitor.failed": "a part of what the job uses could not be measured",
 }
-"""What a job may remark on without failing."""
+"""Every warning code with its meaning. A warning does not end the job."""
 
 
 class DhError(Exception):
-    """A failure with its code, one sentence of what was found where, and what to do about it."""
+    """A failure: its code, one sentence that says what was found in which file, and a hint what to do about it."""
 
     def __init__(
         self,
-        code: str,
+        code: Code,
         message: str,
         *,
         hint: str = "",
@@ -164,10 +228,12 @@ class DhError(Exception):
         frame: int | None = None,
         stderr_tail: Iterable[str] = (),
     ) -> None:
-        if code not in CODES:
-            raise KeyError(f"unknown error code {code!r}")
+        """`stage`: what the job was doing; `frame`: index of the frame to blame; `stderr_tail`: ffmpeg's last lines.
+
+        Raises KeyError for a code that is not in `CODES`.
+        """
         super().__init__(message)
-        self.code = code
+        self.code = checked_code(code)
         self.message = message
         self.hint = hint
         self.stage = stage
@@ -175,38 +241,54 @@ class DhError(Exception):
         self.stderr_tail = tuple(stderr_tail)
 
     @property
-    def info(self) -> Code:
+    def info(self) -> CodeInfo:
         return CODES[self.code]
 
     def at(self, stage: str, frame: int | None = None) -> DhError:
-        """The same error with stage and frame filled in where they were not known yet."""
+        """Set stage and frame where they are not set yet; returns this error."""
         self.stage = self.stage or stage
         self.frame = frame if self.frame is None else self.frame
         return self
 
     def about(self, subject: str) -> DhError:
-        """The same error with its subject in front: `video /in/a.mp4: …`."""
+        """Put the subject in front of the message, as in `video /in/a.mp4: …`; returns this error."""
         self.message = f"{subject}: {self.message}"
         self.args = (self.message,)
         return self
 
 
 UNMAPPED = re.compile(r"failed to map segment|cannot allocate memory", re.IGNORECASE)
-"""What the loader of shared libraries says at a limit of addresses."""
+"""Messages of the dynamic loader where a limit of memory or addresses keeps it from loading a library."""
 MORE_THREADS = "Raise the limits of processes or memory (ulimit -u, -v; pids.max of a container)."
 MORE_MEMORY = "Raise the limits of memory and of threads: ulimit -v unlimited, ulimit -u 4096"
 
 
 class ManifestError(DhError):
-    """Everything that is wrong with a manifest, one line a problem, so that one run shows it all."""
+    """All problems of a manifest, one line each, so that one call shows them all."""
 
-    def __init__(self, code: str, problems: Iterable[str]) -> None:
+    def __init__(self, code: ManifestCode, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
         super().__init__(code, "\n".join(self.problems), stage="manifest")
 
 
+def checked_code(text: str) -> Code:
+    """`text` as an error code. For texts that mypy cannot check, as from a result file. Raises KeyError."""
+    for code in CODES:
+        if code == text:
+            return code
+    raise KeyError(f"unknown error code {text!r}")
+
+
+def checked_warning(text: str) -> WarningCode:
+    """`text` as a warning code. Raises KeyError."""
+    for code in WARNINGS:
+        if code == text:
+            return code
+    raise KeyError(f"unknown warning code {text!r}")
+
+
 def describe(error: BaseException) -> str:
-    """Type and text of any exception; never empty, since `str(queue.Empty())` and its like are ''."""
+    """Type and text of an exception. Some exceptions have no text, as `queue.Empty()`: then type and place."""
     text = str(error).strip()
     if text:
         return f"{type(error).__name__}: {text}"
@@ -216,7 +298,7 @@ def describe(error: BaseException) -> str:
 
 
 def causes(error: BaseException) -> list[str]:
-    """The chain of exceptions behind `error`, nearest first."""
+    """The exceptions that led to `error`, each described; the nearest one first."""
     chain: list[str] = []
     seen = {id(error)}
     at = error.__cause__ or error.__context__
@@ -228,7 +310,11 @@ def causes(error: BaseException) -> list[str]:
 
 
 def as_dh_error(error: BaseException, stage: str) -> DhError:
-    """`error` itself, what a machine at its limits means, or the `internal.bug` that wraps what nobody foresaw."""
+    """Any exception as a DhError, with `stage` filled in.
+
+    A DhError stays as it is. Python's errors for too little memory, too many files or too many threads become
+    `job.out_of_memory` and `env.limits`. Every other exception is a bug: `internal.bug`, whose cause it is.
+    """
     if isinstance(error, DhError):
         return error.at(stage)
     if isinstance(error, MemoryError):

@@ -1,4 +1,4 @@
-"""What happens in a run, as values. The batch emits them; a bar, a log or JSON lines make them visible."""
+"""The events of a run, as values. A run emits them; the progress bar, the log and the JSON lines show them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from dhcli.errors import Code, WarningCode
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """The base of all events; `name` is the word in JSON."""
+    """The base of all events; `name` is its name in JSON."""
 
     name: ClassVar[str]
 
@@ -36,7 +38,7 @@ class JobStarted(Event):
     video: str
     save_path: str
     queued_s: float = 0.0
-    """From the start of the run to the start of the job."""
+    """Seconds from the start of the run to the start of the job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class JobDecided(Event):
     action: str
     """render | skip"""
     reason: str
-    """Why the job is rendered, or "up to date"."""
+    """Why the job is rendered; "up to date" for a skipped one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +59,15 @@ class Progress(Event):
     """probe | listen | analyse | render | verify"""
     done: int
     total: int | None
-    """Frames; None where the stage is not counted in frames."""
+    """Frames; None for a stage that does not count in frames."""
 
 
 @dataclass(frozen=True, slots=True)
 class Warned(Event):
     name: ClassVar[str] = "warning"
     job_id: str | None
-    code: str
+    code: WarningCode | Code
+    """A warning's code, or the error's that ends the process."""
     message: str
 
 
@@ -73,19 +76,19 @@ class Retrying(Event):
     name: ClassVar[str] = "retry"
     job_id: str
     attempt: int
-    """The attempt that failed; the next one follows after the wait."""
-    code: str
+    """Number of the attempt that failed, from 1; the next one follows after the wait."""
+    code: Code
     message: str
     wait_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class JobDeferred(Event):
-    """Another run writes the job's output at the moment; it is started again after all others."""
+    """Another run is writing the job's output: the job is put off until all others are done."""
 
     name: ClassVar[str] = "job_deferred"
     job_id: str
-    code: str
+    code: Code
     message: str
 
 
@@ -97,20 +100,20 @@ class JobFinished(Event):
     status: str
     save_path: str
     result_path: str | None
-    """None where the result could not be written."""
+    """None if the result could not be written."""
     wall_s: float
     frames: int
     fps: float | None
-    """Frames rendered a second, all stages included."""
-    code: str | None = None
+    """Frames per second of the whole job, all stages included."""
+    code: Code | None = None
     message: str | None = None
     hint: str | None = None
     attempt: int = 1
     stage: str | None = None
-    """Where it failed."""
+    """The stage that failed."""
     peak_rss_bytes: int | None = None
     analysis: str | None = None
-    """made | cached; None where the job came to no analysis"""
+    """made | cached; None if the job ended before the analysis"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +128,13 @@ class Summary(Event):
     not_started: int
     wall_s: float
     exit_code: int
-    codes: dict[str, int] = field(default_factory=dict)
-    """How often each error code ended a job."""
+    codes: dict[Code, int] = field(default_factory=dict)
+    """Number of jobs that each error code ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobPlanned(Event):
-    """What a run would do with a job: `dh check` and `--dry-run`."""
+    """What a run would do with a job; emitted by `dh check` and `--dry-run`."""
 
     name: ClassVar[str] = "job_planned"
     job_id: str
@@ -141,10 +144,10 @@ class JobPlanned(Event):
     save_path: str
     frames: int | None = None
     fps: str | None = None
-    """As an exact fraction, like 30000/1001."""
+    """Exact fraction, like 30000/1001."""
     width: int | None = None
     height: int | None = None
-    code: str | None = None
+    code: Code | None = None
     message: str | None = None
     hint: str | None = None
 
@@ -159,20 +162,20 @@ class PlanSummary(Event):
     up_to_date: int
     bad: int
     frames: int
-    """Frames of all jobs that would be rendered."""
+    """Sum over all jobs that would be rendered."""
     wall_s: float
     exit_code: int
-    codes: dict[str, int] = field(default_factory=dict)
+    codes: dict[Code, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Refused(Event):
-    """The only event of a run that cannot start: the manifest or this machine is to blame."""
+    """A run cannot start, because of the manifest or this machine. Emitted instead of all other events."""
 
     name: ClassVar[str] = "refused"
-    code: str
+    code: Code
     problems: tuple[str, ...]
-    """One line a problem; at least one."""
+    """One line for each problem; at least one."""
     hint: str
     exit_code: int
 
@@ -196,7 +199,7 @@ Listener = Callable[[Event], None]
 
 
 def as_json(event: Event) -> dict[str, Any]:
-    r"""The event as one JSON object; bytes that are not UTF-8 in a path are the text `\udcNN`, as in a result."""
+    r"""The event as one JSON object. Bytes of a path that are not UTF-8 become the text `\udcNN`, as in a result."""
     fields = {name: _readable(value) for name, value in dataclasses.asdict(event).items()}
     return {"event": event.name} | fields
 
@@ -208,12 +211,19 @@ def _readable(value: Any) -> Any:
 
 
 def event_schema() -> dict[str, Any]:
-    """JSON Schema of one line of `--json`."""
+    """JSON Schema of one line of `--json`. Codes are any text in it, since a later version may have more of them."""
     from pydantic import TypeAdapter
+    from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+    from pydantic_core import core_schema
+
+    class CodesAsText(GenerateJsonSchema):
+        def literal_schema(self, schema: core_schema.LiteralSchema) -> JsonSchemaValue:
+            del schema
+            return {"type": "string"}
 
     variants = []
     for kind in EVENTS:
-        schema = TypeAdapter(kind).json_schema()
+        schema = TypeAdapter(kind).json_schema(schema_generator=CodesAsText)
         schema["properties"] = {"event": {"const": kind.name}} | schema["properties"]
         schema["required"] = ["event", *schema.get("required", ())]
         variants.append(schema)

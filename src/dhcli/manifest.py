@@ -1,7 +1,7 @@
-"""The manifest: bytes in, checked jobs out, or every problem at once with its line.
+"""The manifest: reading the file, its checks, and its JSON Schema.
 
-It owns the file: where it comes from, how it is read, the schema that describes it. It opens no input and knows nothing
-of rendering.
+`load_manifest` returns the checked jobs, or raises one error with every problem of the file and its line. The inputs
+that the jobs name are not opened here.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Manifest:
     """The jobs of one batch."""
 
     path: Path | None
-    """Absolute; None for standard input and for a job without a manifest."""
+    """Absolute; None for standard input and for a single job from the command line."""
     sha256: str
-    """Of the bytes that were read; without a manifest, of the job's paths and options."""
+    """Of the bytes of the file; for a single job, of its paths and options."""
     jobs: tuple[Job, ...]
 
 
@@ -48,13 +48,14 @@ def load_manifest(
     results_dir: Path | None = None,
     stall_timeout_s: float | None = None,
 ) -> Manifest:
-    """Read and check a manifest. None and `-` are standard input, whose paths are relative to the current folder.
+    """Read and check a manifest. `source` None or `-` means standard input.
 
-    `overrides` are job options as text; they win over the jobs and the defaults. No path may leave `root`. Results are
-    to lie in `results_dir`, without it beside the outputs.
+    Paths in a file are relative to its folder, paths from standard input to the current folder. `overrides` are job
+    options as text; they win over the jobs and the defaults. No path may lead out of `root`. Results will be written to
+    `results_dir`, or beside the outputs without it.
 
-    Raises ManifestError, `.unreadable`, `.syntax`, `.limit`, `.invalid` or `.conflict`, with every problem of the file;
-    DhError stalled where a disk gives no answer for `stall_timeout_s`. A pipe or a terminal may take its time.
+    Raises ManifestError (`.unreadable`, `.syntax`, `.limit`, `.invalid` or `.conflict`) with every problem of the file,
+    and DhError stalled if a disk does not respond for `stall_timeout_s`. A pipe or terminal may take any time.
     """
     from_stdin = source is None or str(source) == "-"
     name = "<stdin>" if from_stdin else str(source)
@@ -63,7 +64,7 @@ def load_manifest(
     try:
         document = strict_yaml.load(data, name)
     except strict_yaml.StrictYamlError as error:
-        raise ManifestError(f"manifest.{error.kind}", error.problems) from error
+        raise ManifestError(error.code, error.problems) from error
     problems = Problems(name)
     reader = JobReader(folder, problems, overrides)
     jobs = with_ids(reader.read(document))
@@ -86,7 +87,7 @@ def single_job(
     results_dir: Path | None = None,
     stall_timeout_s: float | None = None,
 ) -> Manifest:
-    """The manifest of one job given on the command line, checked as if it stood in a file. Raises as the above."""
+    """A manifest of the one job that the command line gives. Checked, and raises, like `load_manifest`."""
     texts = {"audio": str(audio), "video": str(video), "save_path": str(save_path)}
     problems = Problems("dh")
     jobs = with_ids(JobReader(_current_folder("dh"), problems, overrides).single(texts))
@@ -101,15 +102,17 @@ def single_job(
 
 
 def check_overrides(overrides: Mapping[str, str]) -> None:
-    """Judge job options of the command line by themselves. Raises ManifestError, a line for each that is wrong."""
+    """Check the job options of the command line alone. Raises ManifestError with a line for each wrong one."""
     problems = Problems("dh")
     JobReader(Path(), problems, overrides)
     problems.raise_any()
 
 
 def manifest_schema() -> dict[str, Any]:
-    """JSON Schema (2020-12) of the file that a user writes."""
-    text = {"type": ["string", "number", "boolean"]}  # what other YAML readers make of `id: 7` and `label: yes`
+    """JSON Schema (2020-12) of a manifest."""
+    text = {
+        "type": ["string", "number", "boolean"]
+    }  # other YAML readers make a number of `id: 7` and a boolean of `label: yes`
     options = {name: {"$ref": f"#/$defs/{name}"} for name in OPTIONS}
     paths = {name: {"type": "string", "minLength": 1, "description": what} for name, what in PATHS.items()}
     paths["save_path"]["pattern"] = r"\.[mM][pP]4$"
@@ -138,7 +141,7 @@ def manifest_schema() -> dict[str, Any]:
 def _in_the_way(
     jobs: Sequence[Job], manifest: Path | None, root: Path | None, results_dir: Path | None, on_disk: DiskCalls
 ) -> tuple[list[Conflict], list[Conflict]]:
-    """What is in a job's way, and which paths leave `root`. Raises DhError stalled."""
+    """The conflicts of the jobs, and the paths that lead out of `root`. Raises DhError stalled."""
 
     def look(told: Told) -> tuple[list[Conflict], list[Conflict]]:
         conflicts = list(find_conflicts(jobs, _result_in(results_dir), manifest, results_dir, told))
@@ -163,7 +166,7 @@ def _current_folder(name: str) -> Path:
 def _read(
     source: Path | None, stdin: BinaryIO | None, name: str, on_disk: DiskCalls
 ) -> tuple[Path | None, Path, bytes]:
-    """Absolute path, base folder and content; one byte more than the limit, so that the limit is noticed."""
+    """Absolute path, folder of relative paths, and content, of which one byte more than allowed is read at most."""
     limit = strict_yaml.MAX_BYTES + 1
     base = _current_folder(name)
 
@@ -189,7 +192,7 @@ def _read(
         reason = error.strerror if isinstance(error, OSError) else str(error)
         text = f"cannot be read by user {os.geteuid()}: {reason}"
         raise ManifestError("manifest.unreadable", [f"{name}: {text}"]) from error
-    if waits:  # /dev/fd/63 and /dev/stdin are no places of anybody's files
+    if waits:  # the folder of /dev/fd/63 or /dev/stdin is nobody's folder of inputs
         return None, base, data
     path = Path(os.path.normpath(base / source))
     return path, path.parent, data
@@ -204,5 +207,5 @@ def _mode(stream: BinaryIO) -> int:
 
 
 def _waits_for_somebody(mode: int) -> bool:
-    """A pipe, as of `dh render <(make-manifest)`, a socket or a terminal: who writes may take any time."""
+    """A pipe, as in `dh render <(make-manifest)`, a socket or a terminal: its writer may take any time."""
     return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stat.S_ISCHR(mode)

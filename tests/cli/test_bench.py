@@ -18,6 +18,8 @@ import pytest
 
 from called import Said
 
+pytestmark = pytest.mark.slow
+
 LIMIT_S = 60.0
 FAST = ("--device", "cpu", "--set", "preset=ultrafast")
 PASSES = ["cold", "warm, 1 of 3", "warm, 2 of 3", "warm, 3 of 3"]

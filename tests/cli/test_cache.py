@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+EACH = {"hash": 1, "probe": 2, "profile": 1, "track": 1}
+"""Entries in the cache after a render, by kind."""
+
 
 @pytest.fixture
 def settled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -22,22 +25,23 @@ def analysis(tmp_path: Path) -> str:
     return str(json.loads((tmp_path / "good.mp4.json").read_text())["analysis"])
 
 
+@pytest.mark.slow
 def test_info_and_clear(dh: Any, good: list[str], settled: Path) -> None:
     nothing = [f"folder  {settled} (not there yet)", f"all     {'0.0 MiB':>26} of 2048 MiB"]
     assert dh("cache", "info").out.splitlines() == nothing
     assert dh("render", *good).code == 0
     said = json.loads(dh("cache", "info", "--json", "--cache-size", "7").out)
     assert (said["folder"], said["limit_bytes"]) == (str(settled), 7 << 20)
-    assert {kind: share["entries"] for kind, share in said["kinds"].items()} == {"hash": 1, "probe": 2, "track": 1}
+    assert {kind: share["entries"] for kind, share in said["kinds"].items()} == EACH
     assert said["bytes"] == sum(share["bytes"] for share in said["kinds"].values())
     assert said["bytes"] >= sum(path.stat().st_size for path in settled.rglob("*") if path.is_file())
-    for line, kind in zip(dh("cache", "info").out.splitlines()[1:], ("hash", "probe", "track", "all"), strict=True):
+    for line, kind in zip(dh("cache", "info").out.splitlines()[1:], (*EACH, "all"), strict=True):
         assert line.startswith(kind)
         assert "MiB" in line
     (settled / "notes.txt").write_text("mine")
     cleared = dh("cache", "clear")
     assert (cleared.code, cleared.err) == (0, "")
-    assert cleared.out.startswith("4 files removed, ")
+    assert cleared.out.startswith("5 files removed, ")
     assert cleared.out.rstrip().endswith(f"MiB freed in {settled}")
     assert {path.name for path in settled.rglob("*") if path.is_file()} == {"CACHEDIR.TAG", "notes.txt"}
     assert dh("cache", "clear").out.startswith("0 files removed")
@@ -104,6 +108,7 @@ def test_a_path_that_is_none(dh: Any, good: list[str], tmp_path: Path, flag: str
     assert [*tmp_path.iterdir()] == []
 
 
+@pytest.mark.slow
 def test_without_a_home_there_is_no_cache(dh: Any, good: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DH_CACHE_DIR")
     monkeypatch.setattr("platformdirs.user_cache_path", lambda _: Path("~/.cache/dh"))
@@ -124,9 +129,10 @@ def test_the_folder_of_a_flag_wins(dh: Any, good: list[str], settled: Path, tmp_
     assert sorted(path.name for path in other.iterdir()) == ["CACHEDIR.TAG", "hashes", "store"]
     assert not settled.exists()
     assert json.loads(dh("cache", "info", "--json", "--cache-dir", str(other)).out)["bytes"] > 0
-    assert dh("cache", "clear", "--cache-dir", str(other)).out.startswith("4 files")
+    assert dh("cache", "clear", "--cache-dir", str(other)).out.startswith("5 files")
 
 
+@pytest.mark.slow
 def test_no_cache_reads_and_writes_none(dh: Any, good: list[str], settled: Path, tmp_path: Path) -> None:
     assert dh("render", *good, "--no-cache").code == 0
     assert not settled.exists()
@@ -137,6 +143,7 @@ def test_no_cache_reads_and_writes_none(dh: Any, good: list[str], settled: Path,
     assert analysis(tmp_path) == "made"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["flag", "variable"])
 def test_the_size_of_the_cache(
     how: str, dh: Any, good: list[str], settled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -162,6 +169,7 @@ def test_a_size_that_is_none(size: str, dh: Any, good: list[str], monkeypatch: p
     assert "--cache-size" not in said.err
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("settled")
 def test_a_plan_starts_no_ffmpeg_where_all_is_known(
     dh: Any, good: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

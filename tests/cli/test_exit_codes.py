@@ -165,6 +165,7 @@ def test_66_no_manifest(manifest: str, dh: Any) -> None:
     assert said.last == "dh: nothing was done: 1 problem [manifest.unreadable]"
 
 
+@pytest.mark.slow
 def test_66_closed_standard_input(program: Any) -> None:
     said = program("dh render - <&-")
     assert said.code == 66
@@ -216,6 +217,7 @@ def test_75_locked_by_another_run(dh: Any, good: list[str], tmp_path: Path) -> N
     assert said.last.startswith("1 job: 1 failed (env.locked) in ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_128_n_a_signal_ends_the_run_after_clean_up(
     number: int, good: list[str], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
@@ -244,6 +246,7 @@ def test_128_n_a_signal_ends_the_run_after_clean_up(
     assert [path.name for path in tmp_path.iterdir()] == ["good.mp4.json"]
 
 
+@pytest.mark.slow
 def test_130_an_interrupt_before_the_first_job_is_one_line(tmp_path: Path) -> None:
     manifest = tmp_path / "night.yaml"
     os.mkfifo(manifest)

@@ -64,6 +64,7 @@ def test_a_path_that_is_not_utf8_is_readable_json(dh: Any, good: list[str], tmp_
     assert events[-1]["succeeded"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flags", [(), ("-q",), ("-v",), ("--progress", "none")])
 def test_without_json_success_prints_nothing_on_stdout(flags: tuple[str, ...], dh: Any, good: list[str]) -> None:
     said = dh("render", *good, *flags)

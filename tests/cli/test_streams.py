@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 RENDER = "dh render night.yaml --limit-frames 2 --job one --job two"
 
 

@@ -77,6 +77,7 @@ def test_check_says_what_would_be_done(dh: Any, night: Path) -> None:
     assert said.last == "3 jobs: 2 to render (356 frames), 1 bad (input.missing)"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("night")
 def test_verbose_tells_the_stages_and_quiet_only_trouble(dh: Any) -> None:
     quiet = dh("render", "night.yaml", "--limit-frames", "2", "-q")

@@ -16,6 +16,8 @@ import pytest
 from dhcli.families.dh_base.family import DhBase
 from dhcli.types import U8, Frame
 
+pytestmark = pytest.mark.slow
+
 TOY = Path(__file__).parent / "toy_family"
 MODELS = TOY / "models"
 SIZE = 400, 300

@@ -31,6 +31,8 @@ from dhcli.runs import attempt, batch, result_writer
 from dhcli.runs.attempt_record import AttemptRecord
 from dhcli.runs.batch import Batch
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., Said]
 Write = Callable[..., Path]
 PRECIOUS = b"the only copy"

@@ -27,6 +27,8 @@ from dhcli.media.input_limits import MAX_DURATION_S
 from dhcli.render.probes import KIND, Probes, _head, probe_key
 from dhcli.results.result import JobResult
 
+pytestmark = pytest.mark.slow
+
 Dh = Callable[..., subprocess.Popen[str]]
 Cache = Callable[..., subprocess.CompletedProcess[str]]
 KEYS = [key_of({"number": number}) for number in range(4)]

@@ -14,6 +14,8 @@ import pytest
 
 from dhcli.media.ffmpeg_program import find_ffmpeg
 
+pytestmark = pytest.mark.slow
+
 Ffmpeg = Callable[..., None]
 
 

@@ -31,6 +31,8 @@ from dhcli.reports.log_file import LogFile
 from dhcli.runtime import disk_calls
 from dhcli.runtime.disk_calls import DiskCalls, Told
 
+pytestmark = pytest.mark.slow
+
 Said = subprocess.CompletedProcess[str]
 LIMIT_S = 100.0
 STALL_S = "2"

@@ -28,6 +28,8 @@ from dhcli.results.result import JobResult, read_result
 from dhcli.runs.batch import Batch
 from dhcli.runs.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 FakeFfmpeg = Callable[..., Path]
 Run = Callable[..., JobResult]
 

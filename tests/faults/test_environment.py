@@ -16,6 +16,8 @@ import pytest
 
 from dhcli.runtime.environment import KNOWN, PREFIX
 
+pytestmark = pytest.mark.slow
+
 Start = Callable[..., subprocess.Popen[str]]
 LIMIT_S = 60.0
 

@@ -15,6 +15,8 @@ import pytest
 
 from called import may_run
 
+pytestmark = pytest.mark.slow
+
 Start = Callable[..., subprocess.Popen[str]]
 Fake = Callable[..., Path]
 Until = Callable[..., bool]

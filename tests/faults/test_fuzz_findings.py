@@ -16,6 +16,8 @@ from dhcli.media.probe import probe_audio, probe_video
 from dhcli.media.reader import read_frames
 from dhcli.runtime.scope import Scope
 
+pytestmark = pytest.mark.slow
+
 Make = Callable[..., bytearray]
 PICTURES = ("-f", "lavfi", "-i", "testsrc2=s=96x64:r=25:d=1")
 TONE = ("-f", "lavfi", "-i", "sine=d=1:r=16000")

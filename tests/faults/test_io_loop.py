@@ -25,6 +25,8 @@ from dhcli.events import Warned
 from dhcli.reports import Reports, Wanted
 from dhcli.results.result import JobResult
 
+pytestmark = pytest.mark.slow
+
 Render = Callable[..., Any]
 
 OPERATIONS = ("open", "write", "pwrite", "fsync", "replace")

@@ -15,6 +15,8 @@ import pytest
 
 from dhcli.families.dh_base.family import DhBase
 
+pytestmark = pytest.mark.slow
+
 Render = Callable[..., Any]
 Fake = Callable[..., Path]
 

@@ -26,6 +26,8 @@ from dhcli.runtime.child import Command
 from dhcli.runtime.scope import Scope
 from dhcli.types import FrameFormat
 
+pytestmark = pytest.mark.slow
+
 Ffmpeg = Callable[..., None]
 BLACK = ("-f", "lavfi", "-i")
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="other systems cannot limit a process from outside")

@@ -18,6 +18,8 @@ import pytest
 from dhcli.disk.lock import lock_path
 from dhcli.results.result import JobResult, read_result
 
+pytestmark = pytest.mark.slow
+
 Start = Callable[..., subprocess.Popen[str]]
 LIMIT_S = 60
 SHORT = ("--limit-frames", "2")

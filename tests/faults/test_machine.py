@@ -23,6 +23,8 @@ from dhcli.errors import DhError
 from dhcli.events import JobStarted
 from dhcli.families.dh_base.family import DhBase
 
+pytestmark = pytest.mark.slow
+
 Start = Callable[..., subprocess.Popen[str]]
 Render = Callable[..., Any]
 Fake = Callable[..., Path]

@@ -20,6 +20,8 @@ from dhcli.reports import Reports, Wanted
 from dhcli.reports.metrics_file import read_metrics
 from dhcli.runtime.cgroup import MemoryLimit
 
+pytestmark = pytest.mark.slow
+
 Render = Callable[..., Any]
 Dh = Callable[..., "subprocess.Popen[str]"]
 LIMIT_S = 60.0

@@ -21,6 +21,8 @@ from dhcli.runs.output_file import OutputFile
 from dhcli.runs.retry import Retry
 from dhcli.runs.settings import Policy, Settings
 
+pytestmark = pytest.mark.slow
+
 Render = Callable[..., Any]
 PRECIOUS = b"precious"
 

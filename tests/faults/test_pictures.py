@@ -17,6 +17,8 @@ from dhcli.media.writer import Encoding, VideoWriter
 from dhcli.runtime.scope import Scope
 from dhcli.types import Frame, FrameFormat
 
+pytestmark = pytest.mark.slow
+
 Render = Callable[..., Any]
 FakeFfmpeg = Callable[..., Path]
 FRAME = 400 * 300 * 3 // 2 + 6

@@ -22,6 +22,8 @@ from dhcli.runtime.child import Command
 from dhcli.runtime.scope import Scope
 from dhcli.types import F64
 
+pytestmark = pytest.mark.slow
+
 Render = Callable[..., Any]
 Fake = Callable[..., Path]
 Ffmpeg = Callable[..., None]

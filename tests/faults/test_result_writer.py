@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from dhcli.disk.lock import lock_path
-from dhcli.errors import DhError
+from dhcli.errors import DhError, checked_code
 from dhcli.events import Event, JobFinished
 from dhcli.jobs.options import Job
 from dhcli.manifest import single_job
@@ -30,6 +30,8 @@ from dhcli.runs.attempt_record import AttemptRecord
 from dhcli.runs.batch import Batch
 from dhcli.runs.result_writer import Outcome, ResultWriter
 from dhcli.runs.settings import Settings
+
+pytestmark = pytest.mark.slow
 
 Start = Callable[..., subprocess.Popen[str]]
 Until = Callable[..., bool]
@@ -76,7 +78,7 @@ def test_the_gravest_decides(jobs: list[str], code: int, out: Path, monkeypatch:
         if fate in {GOOD, SIGNAL}:
             # What a success has besides is of no account here, and `running` needs none of it.
             return Outcome(record.result("running").model_copy(update={"status": "succeeded"}))
-        error = DhError(BROKEN if fate == LOST else fate, "It went wrong.")
+        error = DhError(checked_code(BROKEN if fate == LOST else fate), "It went wrong.")
         lost = DhError("output.not_writable", "Nowhere to write.") if fate == LOST else None
         return Outcome(record.result("failed", error=error), lost=lost)
 

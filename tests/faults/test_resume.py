@@ -32,6 +32,8 @@ from dhcli.runs.batch import Batch
 from dhcli.runs.settings import Policy, Settings
 from dhcli.runtime.scope import Scope
 
+pytestmark = pytest.mark.slow
+
 FakeFfmpeg = Callable[..., Path]
 Until = Callable[..., bool]
 RUN = [sys.executable, "-m", "dhcli", "render", "night.yaml", "--device", "cpu", "--retries", "0"]

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from dhcli.errors import DhError
+from dhcli.errors import Code, DhError
 from dhcli.events import Event, JobFinished, JobStarted, Retrying, Summary, Warned
 from dhcli.families.dh_base.blend import FlowPatch
 from dhcli.families.dh_base.family import DhBase
@@ -30,6 +30,8 @@ from dhcli.runs.batch import Batch
 from dhcli.runs.retry import FailureLimit, Retry
 from dhcli.runs.settings import Policy, Settings
 from dhcli.stages.align import YuvMatrix
+
+pytestmark = pytest.mark.slow
 
 FakeFfmpeg = Callable[..., Path]
 
@@ -180,7 +182,7 @@ def test_the_batch_that_was_too_large_is_halved_not_the_one_that_was_planned(
 class _Broken(DhBase):
     """The default model on a device that fails in its first batch."""
 
-    def __init__(self, code: str) -> None:
+    def __init__(self, code: Code) -> None:
         super().__init__(Model(load_bundle("dh-base"), Device("cpu"), 2))
         self._code = code
         self.batches: list[int] = []

@@ -12,6 +12,8 @@ import pytest
 from dhcli.disk.part import PartFile
 from dhcli.errors import DhError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("way", ["dots", "absolute", "link", "linked folder", "save_path", "save link", "photo"])
 def test_no_path_leaves_the_root(

@@ -15,6 +15,8 @@ import pytest
 
 from dhcli.events import Event, JobFinished, Progress
 
+pytestmark = pytest.mark.slow
+
 Start = Callable[..., subprocess.Popen[str]]
 Fake = Callable[..., Path]
 Until = Callable[..., bool]

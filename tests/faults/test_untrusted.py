@@ -18,6 +18,8 @@ from dhcli.errors import DhError
 from dhcli.media.ffmpeg_program import find_ffmpeg
 from dhcli.media.input_file import InputFile
 
+pytestmark = pytest.mark.slow
+
 Ffmpeg = Callable[..., None]
 CANARY = "canary-7f3a"
 

@@ -26,6 +26,8 @@ from dhcli.families.dh_base.geometry import SHAPES, load_geometry
 from dhcli.networks.bundle import available_models, load_bundle
 from dhcli.networks.network import Device
 
+pytestmark = pytest.mark.slow
+
 Install = Callable[..., Path]
 
 

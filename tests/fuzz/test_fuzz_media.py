@@ -9,6 +9,8 @@ import pytest
 
 from dhcli.results.result import JobResult
 
+pytestmark = pytest.mark.slow
+
 Look = Callable[[str, Path, int, Path], JobResult | str]
 
 

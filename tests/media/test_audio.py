@@ -33,6 +33,7 @@ def refused(call: Callable[[Path], object], path: Path) -> DhError:
     return caught.value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [8000, 16000, 44100, 192000])
 @pytest.mark.parametrize(("layout", "channels"), [("mono", 1), ("stereo", 2), ("5.1", 6)])
 def test_every_rate_and_layout(make: Make, audio: Audio, listen: Listen, rate: int, layout: str, channels: int) -> None:
@@ -47,6 +48,7 @@ def test_every_rate_and_layout(make: Make, audio: Audio, listen: Listen, rate: i
     assert int(spectrum.argmax()) == 440
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["a.mp3", "a.m4a", "a.flac", "a.ogg", "a.opus", "a.aac", "a.ac3", "a.wma", "a.aiff", "a.mka", "a.webm"]
 )
@@ -75,6 +77,7 @@ def test_blocks_are_bounded(make: Make, scope: Scope, audio: Audio) -> None:
     assert [len(block) for block in blocks] == [6400, 6400, 6400, 4800]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("start", "end", "seconds"), [("0", None, "1.5"), ("0.5", None, "1"), ("0.25", "0.75", "0.5"), ("1", "9", "0.5")]
 )

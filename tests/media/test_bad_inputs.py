@@ -133,6 +133,7 @@ def test_cut_video_says_how_much_is_left(make: Make, video: Video, tmp_path: Pat
     assert "of 100 frames" in error.message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["whole.mkv", "whole.webm", "whole.avi"])
 def test_cut_video_in_other_containers(make: Make, decode: Decode, tmp_path: Path, name: str) -> None:
     codec = ("-c:v", "libvpx", "-b:v", "500k") if name.endswith("webm") else X264
@@ -163,6 +164,7 @@ def test_video_that_hangs_a_strict_decoder(decode: Decode) -> None:
     assert failure(decode, HANGS).code == "input.corrupt"
 
 
+@pytest.mark.slow
 def test_too_many_pixels(make: Make, video: Video) -> None:
     path = make("bomb.png", "-f", "lavfi", "-i", "color=black:s=16000x8000,format=gray", "-frames:v", "1")
     error = failure(video, path)

@@ -47,6 +47,7 @@ def played(scope: Scope, path: Path, whole: SimpleNamespace, count: int, loop: L
     return frames
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("loop", "on_disk"),
     [("pingpong", False), ("pingpong", True), ("restart", False), ("restart", True), ("hold", False)],
@@ -73,6 +74,7 @@ def test_order_is_that_of_source_index(
     assert all((frame.data == whole.frames[index].data).all() for frame, index in zip(got, expected, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["s.mkv", "s.ts", "s.avi"])
 def test_backward_in_containers_without_an_edit_list(make: Make, scope: Scope, decode: Decode, name: str) -> None:
     source = ("-f", "lavfi", "-i", "testsrc2=s=96x64:r=25:d=0.6")
@@ -147,6 +149,7 @@ def test_variable_rate_is_played_at_its_constant_rate(
     assert all((a.data == b.data).all() and a.index == b.index for a, b in zip(kept, tight, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("why", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EOPNOTSUPP])
 def test_where_the_disk_grants_no_room_the_video_is_decoded_again(
     scope: Scope, short: Path, decode: Decode, monkeypatch: pytest.MonkeyPatch, why: int

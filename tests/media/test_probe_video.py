@@ -37,6 +37,7 @@ def codes(info: VideoInfo) -> list[str]:
     return [code for code, _ in info.warnings]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("container", ["mp4", "mkv", "avi", "ts"])
 @pytest.mark.parametrize("rate", ["24000/1001", "25", "30000/1001", "30", "50", "60"])
 def test_constant_rate_is_exact(make: Make, decode: Decode, rate: str, container: str) -> None:
@@ -236,6 +237,7 @@ def test_interlaced_video_is_deinterlaced(make: Make, decode: Decode) -> None:
     assert len(got.frames) == got.info.frames == 25
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.bmp", "a.tiff", "a.avif", "a.ppm"])
 def test_still_image_is_one_frame(make: Make, decode: Decode, name: str) -> None:
     encoder = ("-c:v", "libaom-av1") if name.endswith("avif") else ()
@@ -275,6 +277,7 @@ def test_default_stream_wins(make: Make, decode: Decode) -> None:
     assert decode(make("two.mkv", *both)).info.width == 64
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", [("96x64", "64x48"), ("1920x1080", "1280x720")])
 def test_size_change_on_the_way_is_scaled_to_the_first(
     make: Make, decode: Decode, tmp_path: Path, sizes: tuple[str, str]

@@ -93,6 +93,7 @@ def description(path: Path) -> str:
     ).stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "rate"),
     [((48, 32), rate) for rate in ("24000/1001", "25", "30000/1001", "29/2", "60", "132/5", "1")]
@@ -110,6 +111,7 @@ def test_frames_come_back_bit_for_bit_at_the_exact_rate(
     assert all((a.data == b.data).all() for a, b in zip(frames, back.frames, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("span", ["tv", "pc"])
 @pytest.mark.parametrize("encoder", ["libx264", "libx265"])
 @pytest.mark.parametrize("size", [(64, 64), (1600, 1200)])
@@ -137,6 +139,7 @@ def packets(path: Path, stream: str) -> bytes:
     return subprocess.run(argv, capture_output=True, check=True).stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "codec", "copied"),
     [
@@ -157,6 +160,7 @@ def test_sound_is_copied_where_mp4_takes_it(
     assert (packets(tmp_path / "out.part", "0:a") == packets(sound, "0:a")) == copied
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000])
 def test_every_mp3_gets_into_the_mp4(make: Make, scope: Scope, tmp_path: Path, rate: int) -> None:
     sound = make("a.mp3", "-f", "lavfi", "-i", f"sine=d=0.4:r={rate}", "-c:a", "libmp3lame")
@@ -165,6 +169,7 @@ def test_every_mp3_gets_into_the_mp4(make: Make, scope: Scope, tmp_path: Path, r
     assert out.audio_codec == ("mp3" if rate >= 16000 else "aac")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("codec", "rate"), [("aac", 8000), ("aac", 96000), ("alac", 8000), ("alac", 192000), ("eac3", 32000)]
 )
@@ -177,6 +182,7 @@ def test_every_rate_of_the_other_codecs_is_copied(
     assert packets(tmp_path / "out.part", "0:a") == packets(sound, "0:a")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("layout", "channels"),
     [
@@ -200,6 +206,7 @@ def test_every_layout_gets_one_that_players_know(
     assert audio(tmp_path / "out.part").channels == channels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rate", "written"), [(8000, 8000), (37800, 32000), (96000, 96000), (192000, 96000)])
 def test_every_rate_gets_one_that_aac_has(
     make: Make, scope: Scope, audio: Audio, tmp_path: Path, rate: int, written: int
@@ -249,6 +256,7 @@ def test_copy_on_request_of_what_mp4_does_not_take(make: Make, scope: Scope, tmp
     assert caught.value.code == "input.unsupported"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["mono", "5.1"])
 def test_sound_of_another_video_is_whole(make: Make, scope: Scope, audio: Audio, tmp_path: Path, layout: str) -> None:
     source = ("-f", "lavfi", "-i", "testsrc2=s=96x64:r=25:d=2")

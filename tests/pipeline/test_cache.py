@@ -124,6 +124,7 @@ def decoders(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return stages
 
 
+@pytest.mark.slow
 def test_warm_is_cold_bit_for_bit(run: Run, words: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     without = run(folder=None)
     stages = decoders(monkeypatch)
@@ -139,6 +140,7 @@ def test_warm_is_cold_bit_for_bit(run: Run, words: tuple[Path, Path], monkeypatc
     assert other.content == run(words[1], folder=None).content
 
 
+@pytest.mark.slow
 def test_only_frames_that_are_shown_count_as_missing(
     run: Run, speech: Path, words: tuple[Path, Path], ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
@@ -164,6 +166,7 @@ def test_a_face_that_comes_after_all_that_is_shown(run: Run, avatar: Path, ffmpe
         assert str(late) in error.message
 
 
+@pytest.mark.slow
 def test_a_quick_look_analyses_no_more_than_it_shows(run: Run) -> None:
     assert run(how={"limit_frames": 3}).analysed == 3
     assert run(how={"limit_frames": 3}).result.analysis == "cached"
@@ -286,6 +289,7 @@ def the_entry(cache: Path, kind: str) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "analysis"), [(TRACK, "made"), (PROFILE, "cached")])
 @pytest.mark.parametrize("damage", ["one bit", "cut", "gone", "foreign"])
 def test_a_damaged_entry_is_made_anew(run: Run, cache: Path, damage: str, kind: str, analysis: str) -> None:
@@ -309,6 +313,7 @@ def test_a_damaged_entry_is_made_anew(run: Run, cache: Path, damage: str, kind: 
     assert the_entry(cache, kind).read_bytes() == bytes(original)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("persons", [0, 2, "nan", "far"])
 def test_a_forged_profile_is_made_anew(run: Run, cache: Path, persons: int | str) -> None:
     """Its checksum is right, and what it says is not."""
@@ -442,6 +447,7 @@ def wide(_: dict[str, Any], body: bytearray) -> None:
     records_of(body)["box"][:] = 1e30
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("forge", [shorter, present, absent, tiny, nowhere, flat, wide])
 def test_a_forged_track_is_made_anew(run: Run, cache: Path, forge: Callable[[dict[str, Any], bytearray], None]) -> None:
     """Its checksum is right, and what it says is not."""
@@ -459,6 +465,7 @@ def test_a_forged_track_is_made_anew(run: Run, cache: Path, forge: Callable[[dic
 NUMBERS = (0, -1, 1, 3, 0.5, 100, 5000, -5000, 1e-40, 1e9, 1e30, 1e300, np.nan, np.inf, -np.inf)
 
 
+@pytest.mark.slow
 def test_whatever_is_believed_of_a_track_can_be_rendered(
     kept: Path, cache: Path, plan: Plan, finder: FaceFinder
 ) -> None:
@@ -541,6 +548,7 @@ def unreadable(_: Path, entry: Entry) -> Entry:
     return dataclasses.replace(entry, fd=os.open("/proc/self/mem", os.O_RDONLY))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [cut_in_the_first_record, cut_in_the_records, unreadable])
 def test_a_track_that_cannot_be_read_any_more_is_made_anew(
     run: Run, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path, Entry], Entry]
@@ -583,6 +591,7 @@ def changing(monkeypatch: pytest.MonkeyPatch, role: str, change: Callable[[], ob
     monkeypatch.setattr(face_track, "read_frames", read)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", ["video", "photo"])
 def test_an_input_that_changes_during_the_analysis_leaves_no_track(
     role: str, run: Run, clip: Path, cache: Path, ffmpeg: Ffmpeg, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -611,6 +620,7 @@ def test_an_input_that_changes_during_the_analysis_leaves_no_track(
     assert again.content == run(video=video, face=f"like:{photo}", folder=None).content
 
 
+@pytest.mark.slow
 def test_the_photo_is_the_one_that_was_opened_whatever_its_name_leads_to(
     run: Run, clip: Path, ffmpeg: Ffmpeg, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -624,6 +634,7 @@ def test_the_photo_is_the_one_that_was_opened_whatever_its_name_leads_to(
     assert swapped.content == whole.content
 
 
+@pytest.mark.slow
 def test_a_cache_that_cannot_be_written_fails_no_job(run: Run, cache: Path) -> None:
     cache.write_text("a file")
     done = run()
@@ -659,6 +670,7 @@ main()
 """
 
 
+@pytest.mark.slow
 def test_two_processes_that_analyse_the_same_video(
     clip: Path, words: tuple[Path, Path], cache: Path, tmp_path: Path
 ) -> None:

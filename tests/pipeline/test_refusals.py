@@ -56,6 +56,7 @@ def make(kind: str, folder: Path, ffmpeg: Ffmpeg, avatar: Path, speech: Path) ->
     raise AssertionError(kind)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "codes"),
     [
@@ -110,6 +111,7 @@ def test_no_face_says_how_many_frames_were_searched(
     assert "25 frames" in result.error.message
 
 
+@pytest.mark.slow
 def test_a_face_lost_too_often(render: Render, ffmpeg: Ffmpeg, speech: Path, avatar: Path, tmp_path: Path) -> None:
     video = tmp_path / "gone.mkv"
     ffmpeg("-i", avatar, "-frames:v", 40, "-vf", "drawbox=t=fill:c=black:enable='gte(n,20)'", "-c:v", "ffv1", video)
@@ -120,6 +122,7 @@ def test_a_face_lost_too_often(render: Render, ffmpeg: Ffmpeg, speech: Path, ava
     assert "20 of 40 frames (limit 40 %): 20-39" in result.error.message
 
 
+@pytest.mark.slow
 def test_any_missing_frame_fails_where_that_is_asked_for(
     render: Render, ffmpeg: Ffmpeg, speech: Path, avatar: Path, tmp_path: Path
 ) -> None:

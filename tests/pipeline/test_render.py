@@ -55,6 +55,7 @@ def test_the_whole_way(render: Render, short: Path, avatar: Path, decoded: Decod
     assert lips > 3 * hair, "the mouth moves, all else is the encoder's loss"
 
 
+@pytest.mark.slow
 def test_outside_the_window_every_pixel_is_the_sources(
     render: Render, short: Path, avatar: Path, decoded: Decode, tmp_path: Path
 ) -> None:
@@ -69,6 +70,7 @@ def test_outside_the_window_every_pixel_is_the_sources(
         assert not np.array_equal(a.y, b.y)
 
 
+@pytest.mark.slow
 def test_how_many_frames_are_asked_for_at_once_changes_no_pixel(
     render: Render, short: Path, avatar: Path, decoded: Decode, ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
@@ -86,6 +88,7 @@ def test_how_many_frames_are_asked_for_at_once_changes_no_pixel(
             assert np.abs(one.data.astype(int) - other.data).max() <= 1, batch
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fps", ["30000/1001", "24000/1001", "50", "60"])
 def test_the_frame_rate_stays(
     render: Render, short: Path, avatar: Path, ffmpeg: Ffmpeg, tmp_path: Path, fps: str
@@ -99,6 +102,7 @@ def test_the_frame_rate_stays(
     assert result.output.frames == math.ceil(Fraction(7, 10) * rate)
 
 
+@pytest.mark.slow
 def test_lips_keep_in_time_to_the_last_second(
     render: Render, speech: Path, avatar: Path, ffmpeg: Ffmpeg, decoded: Decode, tmp_path: Path
 ) -> None:
@@ -124,11 +128,13 @@ def _first_frame(video: Path, ffmpeg: Ffmpeg, folder: Path) -> Path:
     return picture
 
 
+@pytest.mark.slow
 def test_a_still_image_speaks(render: Render, short: Path, avatar: Path, ffmpeg: Ffmpeg, tmp_path: Path) -> None:
     result = succeeded(render(short, _first_frame(avatar, ffmpeg, tmp_path)))
     assert size(result) == (400, 300, 18)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("degrees", "transpose"), [(90, "clock"), (270, "cclock")])
 def test_a_rotated_phone_video_is_upright(
     render: Render,
@@ -149,6 +155,7 @@ def test_a_rotated_phone_video_is_upright(
     assert np.abs(new.y[:80].astype(float) - old.y[:80]).mean() < 4, "the top of the picture is the top"
 
 
+@pytest.mark.slow
 def test_a_variable_rate_becomes_constant(
     render: Render, short: Path, avatar: Path, ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
@@ -159,6 +166,7 @@ def test_a_variable_rate_becomes_constant(
     assert [warning.code for warning in result.warnings] == ["input.vfr"]
 
 
+@pytest.mark.slow
 def test_an_odd_size_is_padded_by_one(
     render: Render, short: Path, avatar: Path, ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
@@ -169,6 +177,7 @@ def test_an_odd_size_is_padded_by_one(
     assert "input.padded" in {warning.code for warning in result.warnings}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sound", "codec"),
     [
@@ -193,6 +202,7 @@ def test_any_sound(
     assert result.output.audio_codec == codec
 
 
+@pytest.mark.slow
 def test_the_sound_of_a_video_is_a_speech(
     render: Render, short: Path, avatar: Path, ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
@@ -201,6 +211,7 @@ def test_the_sound_of_a_video_is_a_speech(
     assert size(succeeded(render(both, both)))[2] in {18, 19}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loop", ["pingpong", "restart", "hold"])
 def test_a_short_video_goes_on(
     render: Render, short: Path, avatar: Path, ffmpeg: Ffmpeg, decoded: Decode, tmp_path: Path, loop: str
@@ -214,11 +225,13 @@ def test_a_short_video_goes_on(
         assert np.array_equal(frame.y[:80], old[order[index % len(order)]].y[:80]), index
 
 
+@pytest.mark.slow
 def test_a_part_of_the_speech(render: Render, speech: Path, avatar: Path) -> None:
     result = succeeded(render(speech, avatar, trim="1.5-2.1"))
     assert size(result)[2] == 15
 
 
+@pytest.mark.slow
 def test_frames_without_the_face_pass_through(
     render: Render, short: Path, avatar: Path, ffmpeg: Ffmpeg, decoded: Decode, tmp_path: Path
 ) -> None:
@@ -232,6 +245,7 @@ def test_frames_without_the_face_pass_through(
     assert not np.array_equal(new[17].data, old[17].data)
 
 
+@pytest.mark.slow
 def test_gain_scales_the_movement(
     render: Render, short: Path, avatar: Path, ffmpeg: Ffmpeg, decoded: Decode, tmp_path: Path
 ) -> None:
@@ -244,6 +258,7 @@ def test_gain_scales_the_movement(
     assert moves[0] < 0.3 * moves[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", [0, 1])
 def test_the_face_of_a_photo(
     place: int,

@@ -57,6 +57,7 @@ def test_codes_are_the_references(dh_base: DhBase, samples: F32, golden: dict[st
     assert np.abs(codes - golden["codes"]).max() < 0.02
 
 
+@pytest.mark.slow
 def test_the_codes_do_not_depend_on_threads(dh_base: DhBase, samples: F32) -> None:
     """In speech of 20 s two threads round otherwise than one, and a third way where another program has their core."""
     speech = np.resize(samples, 20 * 16_000 + 123)

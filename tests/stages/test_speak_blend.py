@@ -82,6 +82,7 @@ def half() -> DhBase:
     return DhBase(Model(load_bundle("dh-base"), Device("cpu"), 1, "fp16"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["int8", "fp16", "fp32"])
 @pytest.mark.parametrize("index", [0, 10, 20, 30, 40])
 def test_pictures_are_the_references(
@@ -160,6 +161,7 @@ def test_kept_memory_shows_nothing_of_what_was_in_it(shots: dict[int, Shot], dh_
             assert np.array_equal(new.data, Blender().blend(frame.copy(), other, 1.0, YUV).data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("precision", "least_db"), [("int8", 45), ("fp16", 60)])
 def test_narrower_numbers_are_near_single_precision(
     precision: str, least_db: float, shots: dict[int, Shot], dh_base: DhBase, half: DhBase, exact: DhBase
@@ -176,6 +178,7 @@ def test_narrower_numbers_are_near_single_precision(
     assert differ, "they are two networks"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["int8", "fp16", "fp32"])
 def test_how_many_threads_there_are_changes_next_to_nothing(precision: Precision, shots: dict[int, Shot]) -> None:
     some = [shots[0], shots[30]]
@@ -202,6 +205,7 @@ def busy_cores() -> Iterator[None]:
         other.wait()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("busy_cores")
 @pytest.mark.parametrize(("precision", "threads"), [("int8", 2), ("int8", 4), ("fp32", 2)])
 def test_who_else_is_busy_changes_nothing(precision: Precision, threads: int, shots: dict[int, Shot]) -> None:

@@ -43,7 +43,7 @@ def test_every_status_is_documented() -> None:
 def test_every_error_code_is_documented_with_what_to_do() -> None:
     rows = _table("Error codes")
     assert [row[:4] for row in rows] == [
-        [code.name, code.meaning, code.stops, "yes" if code.transient else "no"] for code in CODES.values()
+        [code, info.meaning, info.stops, "yes" if info.transient else "no"] for code, info in CODES.items()
     ]
     assert all(len(row) == 5 and row[4] for row in rows)
 

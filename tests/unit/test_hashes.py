@@ -245,6 +245,7 @@ for path in sys.argv[2:]:
 """
 
 
+@pytest.mark.slow
 def test_many_processes_never_leave_a_damaged_cache(folder: Path, tmp_path: Path) -> None:
     files = [tmp_path / f"{number}.wav" for number in range(120)]
     for file in files:

@@ -249,6 +249,7 @@ def test_machine_without_a_driver_is_a_cpu_machine(make_network: MakeNetwork) ->
     assert caught.value.code == "env.device_unavailable"
 
 
+@pytest.mark.slow
 def test_the_runtime_keeps_no_identity_and_tells_nobody(tmp_path: Path) -> None:
     """ONNX Runtime with its telemetry on leaves a device id and a database of events to send in the home folder."""
     code = "from dhcli.render.models import Models; from dhcli.networks.network import Device\n"

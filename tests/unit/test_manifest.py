@@ -512,6 +512,7 @@ VALUES = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(FILES, FILES, VALUES), min_size=1, max_size=4))
 def test_what_was_written_is_what_is_read(given_jobs: list[tuple[str, str, dict[str, str]]]) -> None:
     lines = ["version: 1", "jobs:"]

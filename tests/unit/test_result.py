@@ -12,7 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from dhcli.disk.names import result_path
-from dhcli.errors import CODES, DhError, as_dh_error
+from dhcli.errors import CODES, Code, DhError, as_dh_error
 from dhcli.results.parts import (
     AudioInput,
     Environment,
@@ -141,7 +141,7 @@ def test_only_a_bug_has_a_traceback() -> None:
 
 
 @pytest.mark.parametrize("code", CODES)
-def test_every_code_makes_a_result(tmp_path: Path, code: str) -> None:
+def test_every_code_makes_a_result(tmp_path: Path, code: Code) -> None:
     info = ErrorInfo.from_error(DhError(code, "what"))
     write_result(tmp_path / "r.json", _result("failed", error=info))
     assert json.loads((tmp_path / "r.json").read_bytes())["error"]["code"] == code

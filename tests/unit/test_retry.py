@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from dhcli.errors import CODES
+from dhcli.errors import CODES, Code
 from dhcli.runs.retry import RETRIED, FailureLimit, Retry, parse_failure_limit
 
 
@@ -21,7 +21,7 @@ def test_what_is_tried_again_is_what_the_contract_says() -> None:
 
 
 @pytest.mark.parametrize("code", sorted(set(CODES) - RETRIED))
-def test_all_else_is_not(code: str) -> None:
+def test_all_else_is_not(code: Code) -> None:
     assert not Retry(9).allows(code, 1)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dhcli.errors import DhError
+from dhcli.errors import Code, DhError
 from dhcli.runtime import scope as scope_module
 from dhcli.runtime.channel import Channel
 from dhcli.runtime.child import Command
@@ -46,12 +46,14 @@ class Clock:
             with self._looked:
                 self._looks += 1
                 self._looked.notify_all()
+                return self._now
         return self._now
 
     def advance(self, seconds: float) -> None:
         """Move the time in one step, and let the watchdog have a whole look at it."""
-        self._now += seconds
         with self._looked:
+            assert self._looked.wait_for(lambda: self._looks, 60)  # else the watchdog would begin after the step
+            self._now += seconds
             enough = self._looks + 2  # the look that may be under way, and the next one
             assert self._looked.wait_for(lambda: self._looks >= enough, 60)
 
@@ -91,7 +93,7 @@ def test_a_child_that_obeyed_the_same_signal_is_not_the_reason() -> None:
 
 
 @pytest.mark.parametrize("code", ["face.lost", "stalled", "output.disk_full"])
-def test_any_other_error_stays_the_reason_when_a_signal_comes(code: str) -> None:
+def test_any_other_error_stays_the_reason_when_a_signal_comes(code: Code) -> None:
     with Scope() as scope:
         scope.fail(DhError(code, "x"), "analyse")
         scope.fail(DhError("job.cancelled", "SIGTERM"), "signal")
@@ -279,7 +281,7 @@ def test_job_has_its_own_time_limit() -> None:
 
 
 @pytest.mark.parametrize("code", ["stalled", "job.cancelled", "decode.failed"])
-def test_call_that_never_returns_is_handed_over(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+def test_call_that_never_returns_is_handed_over(monkeypatch: pytest.MonkeyPatch, code: Code) -> None:
     monkeypatch.setattr(scope_module, "STUCK_S", 0.01)
     handed = HandedOver()
     with Scope(stall_timeout_s=0.05, on_stuck=handed) as scope:

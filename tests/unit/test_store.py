@@ -184,6 +184,7 @@ def test_the_last_entry_that_finds_no_place_is_kept_in_memory(where: str | None)
     assert read(kept.reader(), OTHER) is None
 
 
+@pytest.mark.slow
 def test_several_processes_over_one_folder_stay_near_the_limit(folder: Path) -> None:
     limit = 64 * 4096
     stores = [Store(folder, limit) for _ in range(4)]
@@ -321,6 +322,7 @@ for turn in range(150):
 """
 
 
+@pytest.mark.slow
 def test_many_processes_share_a_folder(folder: Path) -> None:
     writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(folder)]) for _ in range(3)]
     assert [writer.wait(60) for writer in writers] == [0, 0, 0]

@@ -96,7 +96,7 @@ def test_syntax(data: bytes, found: str) -> None:
 def test_depth_is_limited_before_a_tree_is_built(deep: bytes) -> None:
     with pytest.raises(StrictYamlError) as caught:
         load(deep, "x.yaml")
-    assert caught.value.kind == "limit"
+    assert caught.value.code == "manifest.limit"
     assert caught.value.problems == ("x.yaml:1: nested deeper than 32 levels",)
 
 

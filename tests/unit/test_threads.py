@@ -27,6 +27,7 @@ run(app, [])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="no /proc")
 @pytest.mark.skipif(threads.cores() < 2, reason="OpenBLAS has one thread there anyway")
 @pytest.mark.parametrize("chosen", [None, "2"])

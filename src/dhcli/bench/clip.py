@@ -1,4 +1,4 @@
-"""What is rendered for a measurement: the sample that comes with dh, or a clip, in the size that is asked for."""
+"""The clip of a measurement: the sample that comes with dh, or the user's video, brought to the wanted size."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from dhcli.runtime.scope import Scope
 SIZE = re.compile(r"(?P<width>[0-9]{2,4})x(?P<height>[0-9]{2,4})|(?P<lines>[0-9]{2,4})p")
 LEAST, WIDEST, HIGHEST = 64, 7680, 4320
 GRAIN = 5
-"""Strength of the noise: 720p takes 5.5 Mbit/s with it, as a phone's recording does. A smooth picture is no test."""
+"""Strength of the noise. With it 720p takes 5.5 Mbit/s, as a phone's recording does; a smooth picture codes faster."""
 CODING = "-c:v libx264 -preset veryfast -crf 20 -threads 2 -bitexact -f mp4 -y"
-"""Two threads on every machine: libx264 makes another file with another number of them."""
+"""Two threads on every machine, since libx264's output depends on their number."""
 Size = tuple[int, int]
 """Width and height, px."""
 
 
 def parse_size(text: str) -> Size:
-    """The size that "1280x720" or "720p" means; lines alone are 16:9. Raises ValueError."""
+    """The size of "1280x720" or "720p", which means 16:9. Raises ValueError."""
     if found := SIZE.fullmatch(text):
         height = int(found["height"] or found["lines"])
         width = int(found["width"]) if found["width"] else round(height * 8 / 9) * 2
@@ -35,7 +35,7 @@ def parse_size(text: str) -> Size:
 
 
 def sample() -> tuple[Path, Path]:
-    """Audio and video of the sample: in the installed package, or in the checkout. Raises DhError input.missing."""
+    """Audio and video of the sample, from the installed package or the checkout. Raises DhError input.missing."""
     places = shipped("sample", "examples/media")
     for place in places:
         if (place / "avatar.mp4").is_file():
@@ -44,8 +44,11 @@ def sample() -> tuple[Path, Path]:
 
 
 def resize(scope: Scope, video: Path, size: Size, target: Path) -> Path:
-    """The first 30 s of the video, as the file `target`: in three quarters of the height of a picture of another size,
-    before a blurred, swaying copy of itself, with grain over all. Raises DhError input.*, env.*, decode.*, Stopped.
+    """Write the first 30 s of the video to `target`, as a picture of `size`.
+
+    The video takes three quarters of the height. Behind it is a blurred, moving copy of it, and over all lies grain, so
+    that the picture is as hard to encode as a recording of that size.
+    Raises DhError input.*, env.* or decode.*, and Stopped.
     """
     (width, height), (wide, high) = size, (round(side * 0.55) * 2 for side in size)
     fit = "force_original_aspect_ratio=decrease:force_divisible_by=2:flags=lanczos"

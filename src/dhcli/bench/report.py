@@ -1,4 +1,4 @@
-"""What a measurement tells: the fields of `dh bench --json`, and the same as a table. Fields are only ever added."""
+"""The report of a measurement: the fields of `dh bench --json`, and a table. Fields are added and never removed."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def bench_schema() -> dict[str, Any]:
 
 
 def table(report: BenchReport) -> Iterator[str]:
-    """Every run, cold beside warm, in lines of 80 columns at most."""
+    """The lines of a table, 80 columns at most: for each run the cold pass beside the warm one."""
     where, options = report.environment, report.options
     how = f"{report.cores} cores, {options['encoder']} {options['preset']} crf {options['crf']}"
     yield from textwrap.wrap(f"{options['model']} ({where.precision}) on {where.device}, {how}", 80)

@@ -1,4 +1,4 @@
-"""One measurement: the clip at each size through an ordinary run, and what the results of its jobs tell."""
+"""A measurement: an ordinary run renders the clip at each size, and the job results give the times."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from dhcli.runtime.signals import StopSignals
 from dhcli.runtime.threads import cores
 
 PASSES = ("cold", "warm, 1 of 3", "warm, 2 of 3", "warm, 3 of 3")
-"""The warm one in the middle counts: other programs disturb some of them."""
+"""Of the warm passes the one with the median time counts, since other programs slow some of them down."""
 INTERRUPTED = "interrupted; nothing is left behind"
 Say = Callable[[str], None]
 
 
 class UnfinishedError(Exception):
-    """It did not succeed, and why was told. The argument is the exit code."""
+    """The measurement did not succeed, and the reason has been printed. The argument is the exit code."""
 
 
 def measure(job: Job, sizes: Sequence[Size], settings: Settings, say: Say) -> BenchReport:
-    """Render the job at every size, or as it is, in a folder of its own. `say` is told what begins and what is wrong.
+    """Render the job at every size, or unchanged without sizes, in a temporary folder. `say` prints a line.
 
-    Raises UnfinishedError, and DhError where nothing was rendered.
+    Raises UnfinishedError, and DhError if nothing was rendered.
     """
     cancelled = DhError("job.cancelled", "A signal ended the measurement.")
     with Scope() as scope, StopSignals(lambda _: scope.fail(cancelled, "bench"), lambda _: None) as signals:
@@ -59,7 +59,7 @@ def measure(job: Job, sizes: Sequence[Size], settings: Settings, say: Say) -> Be
 
 
 def _results(job: Job, size: Size | None, settings: Settings, scope: Scope, say: Say) -> list[JobResult]:
-    """The results of the cold pass and of the warm ones."""
+    """The results of the cold pass and of the warm passes, in this order."""
     with tempfile.TemporaryDirectory(prefix="dh-bench-") as name:
         folder, title = Path(name), job.video.name if size is None else "{}x{}".format(*size)
 
@@ -72,7 +72,7 @@ def _results(job: Job, size: Size | None, settings: Settings, scope: Scope, say:
                 case JobFinished(code=str(code), message=text, hint=hint) if code != "job.cancelled":
                     say(f"{title}: {text} {hint} [{code}]")
                 case Summary(exit_code=code) if code:
-                    # Where a call cannot be ended, the run ends the process next, and nobody leaves the block.
+                    # If a call hangs, the run ends the process next: the `with` block is never left.
                     shutil.rmtree(folder, ignore_errors=True)
                     if code > 128:
                         say(INTERRUPTED)

@@ -1,4 +1,4 @@
-"""The verb `dh bench`: what to measure, and the report as a table or as JSON."""
+"""The verb `dh bench`: its flags, and printing the report as a table or as JSON."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 from dhcli.command import flags
+from dhcli.command.choices import FacePrecision
+from dhcli.command.setup import chosen_models
 from dhcli.command.streams import answer, say
 
 AUDIO, VIDEO = "Speech to render; default: the sample's.", "Video to render; default: the sample's."
@@ -24,7 +26,7 @@ def bench(
     size: Sizes = None,
     limit_frames: flags.LimitFrames = None,
     device: flags.DeviceName = "auto",
-    precision: flags.PrecisionName = flags.FacePrecision.auto,
+    precision: flags.PrecisionName = FacePrecision.auto,
     threads: flags.Threads = 0,
     model: flags.Model = None,
     set_: flags.Sets = None,
@@ -35,20 +37,21 @@ def bench(
     from dhcli.bench.clip import parse_size, sample
     from dhcli.bench.report import table
     from dhcli.bench.run import UnfinishedError, measure
-    from dhcli.command.selection import chosen_device, chosen_jobs, usage
-    from dhcli.render.models import Models
+    from dhcli.command.selection import chosen_jobs, usage
     from dhcli.runs.settings import Settings
 
     try:
         sizes = [parse_size(text) for text in size or ()]
     except ValueError as error:
         usage(f"--size {error}")
-    models = Models(models_dir or (), chosen_device(device, precision.value), threads, precision.value)
+    models = chosen_models(models_dir, device, threads, precision)
     if audio is None or video is None:
         speech, avatar = sample()
         audio = str(speech) if audio is None else audio
         video = str(avatar) if video is None else video
-    nowhere = f"{video}/out.mp4"  # measure renders elsewhere; no input can lie below another one
+    nowhere = (
+        f"{video}/out.mp4"  # a placeholder, for `measure` renders to a temporary folder; no input can lie below a file
+    )
     (job,) = chosen_jobs(None, (audio, video, nowhere), None, None, model, set_).jobs
     try:
         settings = Settings(models, limit_frames=limit_frames)

@@ -1,6 +1,6 @@
-"""The verbs below `dh cache`: what the cache folder holds, and how to empty it.
+"""The verbs `dh cache info` and `dh cache clear`.
 
-Only files that dh made are counted or removed, and only in a folder that is its own.
+They count and remove only files that dh made, in a folder that dh marked as its cache.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def cache_clear(cache_dir: CacheDir = None) -> None:
 
 
 def _failed(folder: Path | None, what: str, error: OSError) -> Exception:
-    """The end of a verb that the folder did not let do its work, once that is said."""
+    """The exception to raise for an OSError of the cache folder; the message is printed here if it is typer's."""
     if isinstance(error, TimeoutError):
         hint = "Look at that disk, or at the network that it is reached by."
         return DhError("stalled", f"The cache in {folder} could not be {what}: {error}.", hint=hint)

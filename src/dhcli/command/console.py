@@ -1,7 +1,7 @@
-"""Events made visible: a bar on a terminal, plain lines in a log, JSON lines for programs.
+"""Showing events: a progress bar on a terminal, plain lines elsewhere, JSON lines for programs.
 
-People read stderr; stdout belongs to programs and stays empty without `--json`. The only importer of rich and tqdm.
-Neither a closed terminal nor a full pipe ends a render: whoever cannot be told is not told, and the exit code says so.
+Text for people goes to stderr; stdout is for programs and stays empty without `--json`. A closed terminal or a full
+pipe does not end a render: the output is dropped, and for stdout the exit code says so.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from dhcli.command.wording import (
     repeated_failure,
     summary_text,
 )
+from dhcli.errors import WarningCode
 from dhcli.events import (
     Event,
     JobDecided,
@@ -49,22 +50,22 @@ from dhcli.events import (
 from dhcli.printable import printable
 
 PLAIN_EVERY_S = 10.0
-"""A log gets a line this often while a job runs."""
+"""Interval of progress lines where there is no bar."""
 JSON_EVERY_S = 1.0
-EVENTS_LOST = "events.lost"
-LOST = frozenset({"result.lost", "report.lost", "on_finish.failed", EVENTS_LOST})
-"""Warnings that are shown even with -q: what they tell of changes the exit code and stands nowhere else."""
+EVENTS_LOST: WarningCode = "events.lost"
+LOST: frozenset[WarningCode] = frozenset({"result.lost", "report.lost", "on_finish.failed", EVENTS_LOST})
+"""Warnings that are shown even with -q: they change the exit code, and nothing else reports the cause."""
 
 
 class JsonLines:
-    """One JSON object a line on stdout, flushed: whoever reads a pipe sees events when they happen."""
+    """One JSON object per line on stdout, flushed at once, so that the reader of a pipe sees each event in time."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._last_s = 0.0
         self._stage = ""
         self.broken: OSError | None = None
-        """Why stdout could not be written; the run goes on, its exit code tells."""
+        """The error of the first failed write. The run goes on, and ends with exit code 74."""
 
     def __call__(self, event: Event) -> None:
         if self.broken is not None or (isinstance(event, Progress) and not self._due(event)):
@@ -84,10 +85,10 @@ class JsonLines:
 
 
 class People:
-    """What a person sees: one bar per job on a terminal, lines elsewhere, and a summary as the last line."""
+    """Output for a person: a bar per job on a terminal, lines elsewhere, and the summary as the last line."""
 
     def __init__(self, stream: TextIO, *, bar: bool, progress: bool, verbosity: int) -> None:
-        """`verbosity` -1 speaks only of trouble, 0 of jobs, 1 of their parts too."""
+        """`verbosity` -1 shows only failures, 0 every job, 1 the parts of each job, too."""
         self._stream = stream
         self._bar_wanted, self._progress_wanted = bar, progress
         self._verbosity = verbosity
@@ -96,15 +97,15 @@ class People:
         self._stage, self._position, self._began_s, self._last_s = "", "", 0.0, 0.0
         self._failures: list[JobFinished] = []
         self._plan: list[JobPlanned] = []
-        self._deaf = False
+        self._lost = False
 
     def __call__(self, event: Event) -> None:
-        if self._deaf:
+        if self._lost:
             return
         try:
             self._show(event)
-        except OSError:  # the terminal is closed or the log's disk is full; the render is worth more than its story
-            self._deaf = True
+        except OSError:  # the terminal is closed or the log's disk is full: go on without output
+            self._lost = True
 
     def _show(self, event: Event) -> None:
         match event:
@@ -131,7 +132,7 @@ class People:
             case PlanSummary():
                 self._plan_summary(event)
             case _:
-                pass  # for programs only
+                pass  # only --json and the reports show the others
 
     def _say(self, *lines: str, style: str = "") -> None:
         if self._bar is not None:
@@ -139,7 +140,7 @@ class People:
         for line in lines:
             if style:
                 self._console.print(Text(printable(line), style=style))
-            else:  # in a tenth of the time: a plan may have 10,000 lines
+            else:  # ten times as fast as rich: a plan may have 10,000 lines
                 self._stream.write(f"{printable(line)}\n")
         self._stream.flush()
 
@@ -229,21 +230,24 @@ class People:
 
 
 class Audience:
-    """Everybody who listens: people on stderr and, with --json, a program on stdout."""
+    """The listener that shows events: to people on stderr and, with --json, to a program on stdout."""
 
     def __init__(self, *, as_json: bool, progress: str, verbosity: int, stall_timeout_s: float | None = None) -> None:
-        """`progress` is auto, bar, plain or none; `verbosity` as for People; `stall_timeout_s` for files on a disk."""
+        """`progress` is auto, bar, plain or none; `verbosity` as for People.
+
+        `stall_timeout_s` limits a write where stdout or stderr is a file, whose disk may not respond.
+        """
         stderr = tolerant(sys.stderr)
         self._stdout, self._stderr = (PatientStream(stream, stall_timeout_s) for stream in (sys.stdout, stderr))
         self._lines = JsonLines(cast("TextIO", self._stdout)) if as_json else None
-        # With --json, what the reader of stdout prints often lands on the same terminal and would tear the bar.
+        # With --json the program that reads stdout often prints to the same terminal, which would break the bar.
         terminal = stderr.isatty() and os.environ.get("TERM") != "dumb" and not as_json
         wanted = progress != "none" and verbosity >= 0
         bar = wanted and (progress == "bar" or (progress == "auto" and terminal))
         self._people = People(cast("TextIO", self._stderr), bar=bar, progress=wanted, verbosity=verbosity)
 
     def __call__(self, event: Event) -> None:
-        # Progress that a pausing reader has no room for is old when there is room; every other event waits for it.
+        # If the reader pauses, progress is dropped, since it would be out of date later; other events wait for him.
         passing = isinstance(event, Progress)
         if self._lines is not None and self._lines.broken is None and not (passing and not self._stdout.ready()):
             self._lines(event)
@@ -254,17 +258,17 @@ class Audience:
             self._people(event)
 
     def hurry(self) -> None:
-        """The run is to end: wait no longer for readers that pause. From any thread."""
+        """Stop waiting for readers that pause, since the run must end. From any thread."""
         self._stdout.hurry()
         self._stderr.hurry()
 
     def stdout_lost(self) -> bool:
-        """A program missed events."""
+        """Whether events are missing on stdout."""
         return self._lines is not None and self._lines.broken is not None
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None) -> Table:
-    """Cells as they are, without anything that a terminal would obey."""
+    """A table for the terminal, with control and invisible characters escaped."""
     made = Table(*columns, box=box.SIMPLE_HEAD, title=title, title_justify="left")
     for row in rows:
         made.add_row(*(Text(printable(cell), overflow="fold") for cell in row))

@@ -1,4 +1,4 @@
-"""What a render needs of this machine, tried one by one, so that a night does not fail on what a minute could tell."""
+"""The checks of `dh doctor`: each tries one thing that a render needs of this machine."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ENCODERS = ("libx264", "libx265", "aac")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was tried."""
+    """The outcome of one check."""
 
     what: str
     found: str
@@ -35,7 +35,7 @@ class Finding:
 
 
 def examine(device: str, models_dirs: tuple[Path, ...]) -> Iterator[Finding]:
-    """Every check in turn; one that fails does not stop the others."""
+    """Run the checks in turn. One that fails does not stop the others."""
     on_disk, places = DiskCalls(), ", ".join(map(str, search_path(models_dirs)))
 
     def tried(what: str, look: Callable[[Told], str], place: str) -> Finding:
@@ -67,7 +67,7 @@ def _try(what: str, look: Callable[[], str]) -> Finding:
         return Finding(what, look())
     except DhError as error:
         return Finding(what, error.code, error)
-    except OSError as error:  # the system refuses to answer: the current folder is gone, no process may be started
+    except OSError as error:  # for example: the current folder is gone, or no process can be started
         refusal = DhError(
             "env.limits",
             f"The check of {what} could not be made: {describe(error)}.",
@@ -77,13 +77,13 @@ def _try(what: str, look: Callable[[], str]) -> Finding:
 
 
 def _disk() -> str:
-    """Room in the current folder; where outputs go to is known to manifests only."""
+    """Free space in the current folder; where outputs go depends on the manifest."""
     folder = Path.cwd()
     return f"{shutil.disk_usage(folder).free >> 20} MiB free in {folder}, the current folder"
 
 
 def _cache() -> str:
-    """Where the cache is; a render does without one, so that nothing about it is wrong."""
+    """The cache folder. A bad one is no failure, since a render works without a cache."""
     folder = cache_folder()
     if folder is None:
         return "none: there is no home, and DH_CACHE_DIR names no folder"

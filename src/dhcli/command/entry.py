@@ -1,6 +1,7 @@
-"""How any call of `dh` ends: an exit code and, at most, lines on stderr. Nobody ever sees a bare traceback.
+"""Running a verb and turning every way in which it can end into an exit code and lines on stderr.
 
-It owns the edge to the shell: wrong usage, refusals, a stdout that is lost, bugs. It knows no verb.
+The ways are: success, wrong usage, a refusal, a stdout that cannot be written, Ctrl-C, and a bug, which is a traceback
+with a line that asks for a report.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ from dhcli.runtime.threads import spare_blas_threads
 
 HELP = frozenset({"-h", "--help"})
 NO_VERB = "Missing command."
-"""What typer says of `dh` or `dh models` alone: the verbs are the answer."""
+"""Typer's message for `dh` or `dh models` alone. The help, which lists the verbs, is printed before it."""
 
 
 def run(app: typer.Typer, arguments: Sequence[str]) -> int:
-    """Call the verb that `arguments` name; its exit code, or the one for what kept it from its end."""
+    """Run the verb that `arguments` name. Returns its exit code, or that of the error which ended it."""
     open_standard_streams()
     spare_blas_threads()
-    # Whoever started us may ignore it, which is inherited: the kernel would then keep the exit codes of our children.
+    # The parent process may ignore SIGCHLD, which dh inherits. Then the exit codes of dh's children would be lost.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     end_during_native_calls()
     given_library_path()  # before OpenCV changes it
@@ -42,18 +43,18 @@ def run(app: typer.Typer, arguments: Sequence[str]) -> int:
 
 
 def refused(error: DhError) -> Refused:
-    """The error as the event of a run that cannot start."""
+    """The event for a run that cannot start because of `error`."""
     problems = error.problems if isinstance(error, ManifestError) else (error.message,)
     return Refused(error.code, problems, error.hint, exit_code_of(error))
 
 
 def exit_code_of(error: DhError) -> int:
-    """Of a call that ends with it: what another attempt may find mended is a reason to try again later."""
+    """The exit code of a call that ends with `error`: 75, "try again later", if the error is transient."""
     return TRY_LATER if error.info.transient else error.info.exit_code
 
 
 def as_bug(error: Exception) -> DhError:
-    """What nobody foresaw as `internal.bug`; too few descriptors to load dh are `env.limits`."""
+    """An unexpected exception as `internal.bug`; `env.limits` if a limit of the system kept dh from loading."""
     known = as_dh_error(error, "start")
     return known if known.code == "env.limits" else DhError("internal.bug", describe(error), stage="start")
 
@@ -72,13 +73,13 @@ def _run(app: typer.Typer, arguments: Sequence[str]) -> int:
         return exit_code_of(error)
     except StdoutLostError as error:
         return _lost(error.reason)
-    except SystemExit:  # typer's own way out when the reader of its help has gone
+    except SystemExit:  # typer exits so if the reader of its help closes the pipe
         discard_stdout()
         return RESULTS_LOST
-    except KeyboardInterrupt:  # before typer could take it
+    except KeyboardInterrupt:  # outside of the verb; inside, typer handles it
         return 130
-    except Exception as error:  # noqa: BLE001 - the last place that can turn a bug into an exit code
-        if isinstance(error, OSError) and HELP & set(arguments):  # the help is written by typer
+    except Exception as error:  # noqa: BLE001 - the last place to turn a bug into an exit code
+        if isinstance(error, OSError) and HELP & set(arguments):  # typer itself writes the help
             return _lost(error)
         known = as_bug(error)
         if known.code == "env.limits":
@@ -89,7 +90,7 @@ def _run(app: typer.Typer, arguments: Sequence[str]) -> int:
 
 @contextlib.contextmanager
 def _interrupts_raised() -> Iterator[None]:
-    """Ctrl-C raises KeyboardInterrupt while the block lasts, so that a verb can say what was done."""
+    """Inside of the block Ctrl-C raises KeyboardInterrupt, so that a verb can say what was done."""
     early = signal.getsignal(signal.SIGINT) is end_now
     if early:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -107,7 +108,9 @@ def _wrong_usage(error: typer.TyperException) -> int:
     parameter = getattr(error, "param", None)
     if context is not None and parameter is not None:
         source = context.get_parameter_source(parameter.name)
-        if source is not None and source.name == "ENVIRONMENT":  # nobody has written the option that it stands for
+        if (
+            source is not None and source.name == "ENVIRONMENT"
+        ):  # the user set the variable and did not write the option
             text = text.replace(f"'{parameter.opts[0]}'", f"'{parameter.envvar}' in the environment")
     if context is not None and text == NO_VERB:
         say(_help(context).splitlines())
@@ -116,14 +119,14 @@ def _wrong_usage(error: typer.TyperException) -> int:
 
 
 def _help(context: typer.Context) -> str:
-    """The help as text: typer itself would print it on stdout, where only what was asked for may be."""
+    """The help as text, for stderr. Typer prints it to stdout, which is only for output that was asked for."""
     with contextlib.redirect_stdout(io.StringIO()) as page:
         unprinted = context.get_help()
     return page.getvalue() or unprinted
 
 
 def _lost(reason: OSError) -> int:
-    """Stdout could not be written. Who closed a pipe knows it; a full disk must be told."""
+    """Exit code for a stdout that cannot be written. Prints a line, except if the reader closed the pipe himself."""
     discard_stdout()
     if not isinstance(reason, BrokenPipeError):
         say([f"dh: stdout cannot be written: {reason.strerror}; what was asked for is not whole"])

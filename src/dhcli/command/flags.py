@@ -1,72 +1,16 @@
-"""The flags that verbs share: name, metavar, help and panel, each declared once.
+"""The flags that verbs share: name, metavar, help text and panel of each, declared once.
 
-It owns how a flag looks on the command line and in --help; docs/cli.md says the same in the same words. What a
-flag does is decided by the verb.
+docs/cli.md repeats the help texts word for word; a test compares them. Each verb decides what its flags do.
 """
 
 from __future__ import annotations
 
-import os
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-
-class IfExists(StrEnum):
-    """What to do where the output exists."""
-
-    skip = "skip"
-    overwrite = "overwrite"
-    fail = "fail"
-
-
-class ProgressKind(StrEnum):
-    """How progress is shown."""
-
-    auto = "auto"
-    bar = "bar"
-    plain = "plain"
-    none = "none"
-
-
-class FacePrecision(StrEnum):
-    """What `--precision` can be."""
-
-    auto = "auto"
-    fp32 = "fp32"
-    fp16 = "fp16"
-    int8 = "int8"
-
-
-class SchemaKind(StrEnum):
-    """The formats that have a JSON Schema."""
-
-    manifest = "manifest"
-    result = "result"
-    model = "model"
-    event = "event"
-    bench = "bench"
-
-
-def _place(text: str) -> Path:
-    """A path as it is written. An empty one is a variable that is not set, and would mean the current folder.
-
-    Whether it can be used is found out where it is used: a cache that cannot be read is no reason to render nothing.
-    """
-    if not text:
-        raise typer.BadParameter("expected a path, found nothing.")
-    return Path(text)
-
-
-def _folder(text: str) -> Path:
-    """A folder that is there, as messages are to name it: "outside of .." is what "." and a full stop would make."""
-    folder = _place(text)
-    if not os.path.isdir(folder):  # noqa: PTH112 - Path.is_dir raises where a folder may not be entered
-        raise typer.BadParameter(f"there is no folder '{folder}'.")
-    return folder.absolute()
-
+from dhcli.command.choices import FacePrecision, IfExists, ProgressKind, folder_value, path_value
 
 WHAT, HOW, WHERE, SHOW = "What to render", "How", "Where", "What to show"
 
@@ -142,7 +86,7 @@ ModelsDirs = Annotated[
     list[Path] | None,
     typer.Option(
         "--models-dir",
-        parser=_place,
+        parser=path_value,
         metavar="DIR",
         help="Another folder with models, searched first; may be repeated.",
         rich_help_panel=WHERE,
@@ -151,7 +95,7 @@ ModelsDirs = Annotated[
 ResultsDir = Annotated[
     Path | None,
     typer.Option(
-        parser=_place,
+        parser=path_value,
         metavar="DIR",
         help="Folder for the result files, as ID.json; made where missing. Default: beside the outputs.",
         rich_help_panel=WHERE,
@@ -161,7 +105,7 @@ CacheDir = Annotated[
     Path | None,
     typer.Option(
         "--cache-dir",
-        parser=_place,
+        parser=path_value,
         metavar="DIR",
         help="Folder for what dh need not do twice; made where missing. Default: dh in the user's cache folder.",
         rich_help_panel=WHERE,
@@ -212,7 +156,7 @@ Root = Annotated[
     typer.Option(
         "--root",
         metavar="DIR",
-        parser=_folder,
+        parser=folder_value,
         help="The folder that no path of a job may leave, by .. or a link: for manifests of strangers.",
         rich_help_panel=WHERE,
     ),
@@ -244,7 +188,7 @@ LogPath = Annotated[
     Path | None,
     typer.Option(
         "--log-file",
-        parser=_place,
+        parser=path_value,
         metavar="FILE",
         help="Append all that happens, as JSON lines, to this file.",
         rich_help_panel=WHERE,
@@ -254,7 +198,7 @@ MetricsPath = Annotated[
     Path | None,
     typer.Option(
         "--metrics-file",
-        parser=_place,
+        parser=path_value,
         metavar="FILE",
         help="How the run ended, for Prometheus' textfile collector.",
         rich_help_panel=WHERE,
@@ -263,7 +207,11 @@ MetricsPath = Annotated[
 JunitPath = Annotated[
     Path | None,
     typer.Option(
-        "--junit", parser=_place, metavar="FILE", help="The jobs as JUnit XML, for CI systems.", rich_help_panel=WHERE
+        "--junit",
+        parser=path_value,
+        metavar="FILE",
+        help="The jobs as JUnit XML, for CI systems.",
+        rich_help_panel=WHERE,
     ),
 ]
 OnFinish = Annotated[
@@ -330,7 +278,7 @@ LockWait = Annotated[
 RunLock = Annotated[
     Path | None,
     typer.Option(
-        parser=_place, metavar="FILE", help="Try later (75) where another run holds this file.", rich_help_panel=HOW
+        parser=path_value, metavar="FILE", help="Try later (75) where another run holds this file.", rich_help_panel=HOW
     ),
 ]
 LimitFrames = Annotated[

@@ -1,4 +1,4 @@
-"""The verbs below `dh models`: which models there are, what is in them, and whether their files are whole."""
+"""The verbs `dh models list`, `info` and `verify`."""
 
 from __future__ import annotations
 
@@ -63,9 +63,10 @@ def models_verify(names: ModelNames = None, models_dir: ModelsDirs = None) -> No
 def _each_model(
     names: Sequence[str], models_dirs: Sequence[Path] | None, look: Callable[[Bundle, Told], list[str]]
 ) -> None:
-    """Every named model, or all; one that is damaged does not hide the others, and decides the exit code.
+    """Print the lines of `look` for each named model, or for all models.
 
-    `look` tells how far it has come, and what there is to say. A disk that gives no answer ends the verb.
+    A damaged model does not stop the others; the first one decides the exit code. A disk that does not respond ends the
+    verb. `look` reports each file that it reads.
     """
     from dhcli.networks.bundle import available_models, load_bundle, search_path
     from dhcli.runtime.disk_calls import DiskCalls

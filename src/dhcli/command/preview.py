@@ -1,7 +1,6 @@
 """What a run would do, found out without writing anything: the core of `dh check` and `--dry-run`.
 
-It owns the tour over the jobs and its exit code. How a job is judged is the attempt's business, how it looks the
-console's.
+`Attempt.preview` judges each job; this module goes through all jobs, emits the events and decides the exit code.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from dhcli.errors import CODES, FAILED, OK, TRY_LATER, DhError
+from dhcli.errors import CODES, FAILED, OK, TRY_LATER, Code, DhError
 from dhcli.events import JobPlanned, Listener, PlanSummary
 from dhcli.jobs.options import Job
 from dhcli.render.probes import Probes
@@ -25,9 +24,9 @@ from dhcli.runtime.disk_calls import DiskCalls, Told
 from dhcli.timing import rate_text
 
 GRACE_S = 5.0
-"""A job's own watchdog, which knows more, tells of a stall first."""
+"""Added to the stall timeout: the watchdog of the job comes first, since its message names the stage."""
 Order: TypeAlias = Callable[[Sequence[Job], Callable[[Job], Path]], Sequence[Job]]
-"""Which jobs, in which order, once their earlier results are looked at."""
+"""Chooses and orders the jobs by their earlier results."""
 
 
 def preview(settings: Settings, jobs: Sequence[Job], emit: Listener, order: Order | None = None) -> int:
@@ -38,7 +37,7 @@ def preview(settings: Settings, jobs: Sequence[Job], emit: Listener, order: Orde
     """
     began_s = time.monotonic()
     actions: collections.Counter[str] = collections.Counter()
-    codes: collections.Counter[str] = collections.Counter()
+    codes: collections.Counter[Code] = collections.Counter()
     frames, exit_code = 0, OK
     device = settings.models.device
     settings = dataclasses.replace(settings, probes=Probes(settings.probes.store.reader()))

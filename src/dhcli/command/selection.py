@@ -1,6 +1,6 @@
-"""What the command line selects: the jobs of a manifest or the one of three flags, overrides, ids, a shard.
+"""The jobs that the command line selects, and its checks; what is wrong ends the call as wrong usage, exit code 2.
 
-It owns what is wrong usage. It reads the manifest through its reader and opens no input.
+The jobs are those of a manifest, or the one of --audio, --video and --save-path; --set, --job and --shard apply.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ if TYPE_CHECKING:
 
 
 MOST_TOLD = 5
-"""Of files that would be overwritten: a wrong folder is understood by then."""
+"""Names of files that a message lists at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What a call is about."""
+    """The jobs of a call."""
 
     manifest: Path | None
     jobs: tuple[Job, ...]
-    """Those that were chosen."""
+    """The chosen ones."""
     all_jobs: tuple[Job, ...]
-    """Those of the manifest: the files of the others are not to be overwritten, either."""
+    """All jobs of the manifest: reports must not overwrite the files of the others, either."""
 
 
 def chosen_jobs(
@@ -97,12 +97,12 @@ def _selected(jobs: tuple[Job, ...], ids: Sequence[str] | None, shard: str | Non
 
 
 def _shard_of(job_id: str, shards: int) -> int:
-    """The part, 0 … shards - 1, that a job belongs to; it does not depend on the other jobs of the manifest."""
+    """The part, from 0 to shards - 1, that a job belongs to. It depends on the id alone, not on the other jobs."""
     return int.from_bytes(hashlib.sha256(job_id.encode("utf-8", "surrogateescape")).digest()[:8], "big") % shards
 
 
 def unanswered(paths: Iterable[Path | None], stall_timeout_s: float) -> dict[Path, DhError]:
-    """Those of the paths whose disk gives no answer, with the error that says so."""
+    """The paths whose disk does not respond, each with the error `stalled`."""
     on_disk, found = DiskCalls(stall_timeout_s), dict[Path, DhError]()
     for path in filter(None, paths):
         try:
@@ -179,7 +179,7 @@ def _written(jobs: Sequence[Job], result_path: Callable[[Job], Path]) -> Iterato
 
 
 def chosen_device(text: str, precision: Precision) -> Device:
-    """The device of `--device`, which has to take the numbers of `--precision`."""
+    """The device of `--device`. Ends with usage if it cannot run the network at `--precision`."""
     from dhcli.networks.network import parse_device
 
     try:
@@ -193,7 +193,7 @@ def chosen_device(text: str, precision: Precision) -> Device:
 
 @contextlib.contextmanager
 def _usage_where_invalid() -> Iterator[None]:
-    """What stands on the command line and not in a file is usage, exit 2, even where a manifest could say it, too."""
+    """Turn a ManifestError into wrong usage: what is wrong stands on the command line and in no manifest."""
     try:
         yield
     except ManifestError as error:

@@ -1,7 +1,6 @@
-"""The three standard streams: open, tolerant of every text, and never the reason for a traceback.
+"""The three standard streams, which may be closed, full, ASCII only, or a pipe whose reader pauses.
 
-It owns how text reaches a terminal, a log or a pipe that may be closed, full or ASCII only. It knows nothing of what is
-said, and imports nothing heavy: a refusal is printed in the 0.1 s that reading the command line takes.
+None of this may end in a traceback. The module imports nothing heavy, so that `dh` prints a refusal within 0.1 s.
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ from dhcli.printable import printable
 from dhcli.runtime.disk_calls import DiskCalls
 
 CHUNK = 400
-"""Characters at a time: 4000 bytes at most, written as \\U0001f642. A pipe that is ready takes 4096 without waiting."""
+"""Characters per write: 4000 bytes at most, each as \\U0001f642. A pipe that is ready takes 4096 without blocking."""
 POLL_MS = 50
 HURRY_S = 0.5
-"""For readers, after a signal: the run is to end within 2 s of it."""
+"""Time for a pausing reader after a signal. The run has to end within 2 s of the signal."""
 
 
 class StdoutLostError(Exception):
-    """Stdout did not take what was asked for."""
+    """Stdout could not be written; `reason` is the error."""
 
     def __init__(self, reason: OSError) -> None:
         super().__init__(str(reason))
@@ -37,10 +36,10 @@ class StdoutLostError(Exception):
 
 
 def open_standard_streams() -> None:
-    """Give every closed descriptor of 0 to 2 to the null device.
+    """Open the null device for each of the descriptors 0 to 2 that is closed.
 
-    Otherwise the next file that is opened becomes "stdout", and a library's message ends up in somebody's video. A
-    closed stdout is opened for reading: writing to it must fail, so that lost events are noticed.
+    Otherwise the next file that dh opens would get that number, and a library's message to stderr would go into a
+    video. In the place of stdout it is opened for reading only: writes must fail, so that lost events are noticed.
     """
     for number, flags in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
         try:
@@ -55,9 +54,9 @@ def open_standard_streams() -> None:
 
 
 def flush_stdout() -> OSError | None:
-    """Why stdout could not take what was written to it, or None; after a failure it is the null device.
+    """Flush stdout. Returns the error of a failure, after which stdout is the null device.
 
-    What failed stays in the buffer and would fail again, as exit code 120, when the interpreter ends.
+    Otherwise Python would flush the rest of the buffer at its end, fail again and exit with code 120.
     """
     try:
         sys.stdout.flush()
@@ -68,18 +67,18 @@ def flush_stdout() -> OSError | None:
 
 
 def discard_stdout() -> None:
-    """From now on stdout is the null device."""
+    """Make stdout the null device."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.close(null)
 
 
 class PatientStream:
-    """A stream whose reader may pause: `ready` tells it, and once `hurry` was called no write waits for long.
+    """A stream whose reader may pause. `ready`: a write would not block now; after `hurry`, no write blocks for long.
 
-    A terminal after Ctrl-S and a pipe that nobody reads block the writer for ever, deep in the kernel where nothing
-    reaches it. So nothing is written before there is room for it. A file has no reader: it is waited for as long as for
-    any disk, `stall_timeout_s`.
+    A write to a terminal after Ctrl-S, or to a pipe that nobody reads, blocks in the kernel without end, and no other
+    thread can interrupt it. Therefore text is written only after `poll` has found the stream writable. A stream that is
+    a file gets `stall_timeout_s`, as every file on a disk.
     """
 
     def __init__(self, stream: TextIO, stall_timeout_s: float | None = None) -> None:
@@ -88,35 +87,35 @@ class PatientStream:
         self._known = self._stalled = False
         self._until_s: float | None = None
         self._poll = select.poll()
-        self._lock = threading.Lock()  # one poll at a time, and no line of one thread inside a line of another
-        with contextlib.suppress(OSError, ValueError):  # no file of the system's: it takes everything at once
+        self._lock = threading.Lock()  # held for a whole line: lines of two threads must not mix
+        with contextlib.suppress(OSError, ValueError):  # not a file of the system, as in tests: never blocks
             self._poll.register(stream.fileno(), select.POLLOUT)
             self._known = True
 
     def ready(self) -> bool:
-        """A short write would not wait now."""
+        """Whether a short write would not block now."""
         if not self._lock.acquire(blocking=False):
             return False  # another thread waits for the reader
         try:
-            return self._room(0)
+            return self._writable(0)
         finally:
             self._lock.release()
 
     def hurry(self) -> None:
-        """From now on, give the reader `HURRY_S` in all."""
+        """From now on wait for the reader for `HURRY_S` at most, over all writes."""
         if self._until_s is None:
             self._until_s = time.monotonic() + HURRY_S
         if self._on_disk is not None:
             self._on_disk.hurry()
 
     def write(self, text: str) -> int:
-        """The whole text, when there is room for it. Raises OSError, and TimeoutError where nobody reads in time."""
+        """Write the whole text, waiting for the reader. Raises OSError; TimeoutError if he does not read in time."""
         with self._lock:
             if self._on_disk is not None:
                 self._write_file(self._on_disk, text)
                 return len(text)
             for start in range(0, len(text), CHUNK):
-                while not self._room(POLL_MS):
+                while not self._writable(POLL_MS):
                     if self._until_s is not None and time.monotonic() > self._until_s:
                         raise TimeoutError(errno.ETIMEDOUT, "nobody reads it")
                 self._stream.write(text[start : start + CHUNK])
@@ -124,10 +123,10 @@ class PatientStream:
         return len(text)
 
     def flush(self) -> None:
-        """Nothing is ever held back."""
+        """Do nothing, since `write` leaves nothing in a buffer."""
 
     def _write_file(self, on_disk: DiskCalls, text: str) -> None:
-        """By its descriptor: a call that is left behind would keep the stream's own lock, and Python waits for that."""
+        """Write to the descriptor. A hanging call of the stream object would keep a lock that Python needs to exit."""
         data, fd = text.encode(self._stream.encoding, self._stream.errors or "strict"), self._stream.fileno()
         if self._stalled:
             raise TimeoutError(errno.ETIMEDOUT, "its disk does not answer")
@@ -137,7 +136,7 @@ class PatientStream:
             self._stalled = True
             raise TimeoutError(errno.ETIMEDOUT, "its disk does not answer") from error
 
-    def _room(self, wait_ms: int) -> bool:
+    def _writable(self, wait_ms: int) -> bool:
         return not self._known or bool(self._poll.poll(wait_ms))
 
     def __getattr__(self, name: str) -> Any:
@@ -147,7 +146,7 @@ class PatientStream:
 def _is_file(stream: TextIO) -> bool:
     try:
         return stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
-    except (OSError, ValueError):  # no file of the system's
+    except (OSError, ValueError):  # no file of the system
         return False
 
 
@@ -157,7 +156,7 @@ def _write_all(fd: int, data: bytes) -> None:
 
 
 def tolerant(stream: TextIO) -> TextIO:
-    """The stream, set so that no file name and no locale can raise UnicodeEncodeError."""
+    """The stream, set to escape characters that its encoding lacks instead of raising UnicodeEncodeError."""
     reconfigure = getattr(stream, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors="backslashreplace")
@@ -165,7 +164,7 @@ def tolerant(stream: TextIO) -> TextIO:
 
 
 def say(lines: Iterable[str]) -> None:
-    """Lines for people, on stderr. Where nobody can be told, nobody is: the exit code says it, too."""
+    """Print lines for people to stderr. A failure is ignored, since the exit code says the same."""
     out = tolerant(sys.stderr)
     try:
         for line in lines:
@@ -176,7 +175,7 @@ def say(lines: Iterable[str]) -> None:
 
 
 def answer(lines: Iterable[str]) -> None:
-    """Lines that were asked for, on stdout. Raises StdoutLostError where it cannot take them."""
+    """Print lines that the user asked for to stdout. Raises StdoutLostError if that fails."""
     out = tolerant(sys.stdout)
     try:
         for line in lines:

@@ -1,12 +1,13 @@
-"""Events in words: the sentences of a log, the summary line, the refusal.
+"""The texts for events: log lines, the summary, the refusal.
 
-It owns what is said, not where: no stream, no colour, no state. Names and messages in it come from strangers; who shows
-them makes them harmless.
+The texts contain names and messages from outside. Whoever prints them passes them through `printable`.
 """
 
 from __future__ import annotations
 
-from dhcli.errors import DhError
+from collections.abc import Mapping
+
+from dhcli.errors import Code, DhError
 from dhcli.events import JobDeferred, JobFinished, JobPlanned, PlanSummary, Progress, Refused, Summary
 
 STAGES = {
@@ -20,7 +21,7 @@ MARKS = {"succeeded": "ok", "skipped": "up to date", "failed": "FAILED", "cancel
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them: 4.2s, 41m12s, 3h05m."""
+    """Seconds as text: 4.2s, 41m12s, 3h05m."""
     if seconds < 59.95:
         return f"{seconds:.1f}s"
     minutes, rest = divmod(round(seconds), 60)
@@ -28,18 +29,18 @@ def duration(seconds: float) -> str:
 
 
 def error_lines(error: DhError) -> list[str]:
-    """What is wrong, and what to do about it."""
+    """The message with its code, and the hint."""
     return [f"{error.message} [{error.code}]", *([f"    {error.hint}"] if error.hint else [])]
 
 
 def refusal(event: Refused) -> list[str]:
-    """Why nothing was started: every problem, what to do, and the code in the last line."""
+    """Why no job was started: every problem, the hint, and a last line with the code."""
     hint = [f"    {event.hint}"] if event.hint else []
     return [*event.problems, *hint, f"dh: nothing was done: {count(len(event.problems), 'problem')} [{event.code}]"]
 
 
 def failure_lines(event: JobFinished, position: str) -> list[str]:
-    """What failed, why, what to do, and where all of it stands."""
+    """The failed job with its message, the hint, and the path of its result."""
     lines = [f"{position}: {MARKS[event.status]}: {event.message} [{event.code}]"]
     if event.hint:
         lines.append(f"    {event.hint}")
@@ -49,12 +50,12 @@ def failure_lines(event: JobFinished, position: str) -> list[str]:
 
 
 def deferral(event: JobDeferred) -> str:
-    """Why a job was left for later."""
+    """Why a job was put off until the others are done."""
     return f"{event.message} [{event.code}]; again after the others"
 
 
 def repeated_failure(event: JobFinished) -> str:
-    """A failure once more, in one line, for who reads only the end of a log."""
+    """A failure in one line, for the list at the end of a log."""
     return f"{event.job_id}: {event.code}: {event.message} ({event.result_path or 'no result file'})"
 
 
@@ -84,14 +85,14 @@ def plan_text(event: PlanSummary) -> str:
 
 
 def planned_lines(event: JobPlanned) -> list[str]:
-    """A line of a log about what would be done with a job, and a second one where something must be done first."""
+    """A line about what a run would do with a job, and a second one with the hint if it would fail."""
     where = "" if event.code is not None else f" -> {event.save_path}"
     hint = [f"    {event.hint}"] if event.hint else []
     return [f"{event.job_id}: {planned_text(event)}{where}", *hint]
 
 
 def progress_text(event: Progress, spent_s: float) -> str:
-    """What a stage is at after `spent_s`; its rate and the time left where it counts frames."""
+    """The progress of a stage after `spent_s` seconds; with rate and time left if the stage counts frames."""
     text = STAGES.get(event.stage, event.stage)
     if event.total is None or not event.done or spent_s <= 0:
         return text
@@ -101,7 +102,7 @@ def progress_text(event: Progress, spent_s: float) -> str:
 
 
 def planned_text(event: JobPlanned) -> str:
-    """What would be done with a job, and why."""
+    """What a run would do with a job, and why."""
     if event.code is not None:
         return f"BAD: {event.message} [{event.code}]"
     if event.action == "skip":
@@ -111,7 +112,7 @@ def planned_text(event: JobPlanned) -> str:
     return f"render, {event.frames} frames, {event.width}x{event.height}, {fps:.6g} fps ({event.reason})"
 
 
-def _codes(codes: dict[str, int]) -> str:
+def _codes(codes: Mapping[Code, int]) -> str:
     return ", ".join(f"{n} x {code}" if n > 1 else code for code, n in codes.items())
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from dhcli.disk.part import FULL, part_path
 from dhcli.disk.regular import open_regular
-from dhcli.errors import TOO_MANY_FILES, DhError, as_dh_error
+from dhcli.errors import TOO_MANY_FILES, Code, DhError, as_dh_error
 
 POLL_S = 0.1
 """How often a waiting process tries again; flock itself cannot wait for a limited time."""
@@ -272,5 +272,5 @@ def _not_writable(save_path: Path, error: OSError) -> DhError:
     else:
         message = f"{save_path}: its folder cannot be written: {error.strerror}."
         hint = "Make room there." if error.errno in FULL else "Check the folder's permissions and the disk."
-    code = "output.disk_full" if error.errno in FULL else "output.not_writable"
+    code: Code = "output.disk_full" if error.errno in FULL else "output.not_writable"
     return DhError(code, message, hint=hint, stage="output")

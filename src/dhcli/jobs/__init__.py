@@ -1,1 +1,1 @@
-"""From YAML to checked jobs."""
+"""From the YAML of a manifest to checked jobs."""

@@ -1,8 +1,8 @@
-"""Whether a batch is in its own way: ids, and files that are written and are something else, too.
+"""Conflicts between jobs: an id used twice, or a file that two jobs write or that the run also reads.
 
-Every name that a job or a report writes or removes is its own. Paths are compared by where they lead, not by how they
-are spelled. It looks at the file system and changes nothing, and asks neither whether an input exists nor whether an
-output may be written.
+No two jobs or reports may write or remove the same file. Paths are compared by the file that they lead to, through
+links and `..`. The file system is read but not changed. Whether an input exists or an output can be written is checked
+later, when the job runs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dhcli.jobs.options import Job, parse_face
 from dhcli.runtime.disk_calls import Told, unheard
 
 STDIN = Path("/dev/stdin")
-"""A link to the file that standard input comes from, where it comes from one."""
+"""Leads to the file of standard input, if the shell redirected one."""
 
 Owner = TypeVar("Owner")
 Conflict: TypeAlias = tuple[Job, str, str]
@@ -35,9 +35,9 @@ def find_conflicts(
     results_dir: Path | None = None,
     told: Told = unheard,
 ) -> Iterator[Conflict]:
-    """Everything that stands in a job's way. All jobs need their ids. 10,000 of them take about a second.
+    """All conflicts. Every job must have its id. About a second for 10,000 jobs.
 
-    `told` takes whose files are looked at: each may take a while on a slow network disk.
+    `told` is called with the files of each job before they are looked at, which may take long on a network disk.
     """
     yield from _same_ids(jobs)
     written: _Written[Job] = _Written()
@@ -49,9 +49,9 @@ def find_conflicts(
             other = next(written.places.at(spots), None)
             if other is None:
                 written.add(_Claim(job, path, key), spots)
-            elif other.owner.id != job.id or key == "save_path":  # the same id twice is said already
+            elif other.owner.id != job.id or key == "save_path":  # the same id twice is reported above
                 yield job, key, f"{path} is already written by {_name(other.owner, path, other.path)}"
-                break  # the result file of the same output would only say it again
+                break  # the results of the same output collide as well: one line is enough
     yield from _overwritten(jobs, written, manifest, told)
     for folder in _with_parents(results_dir):
         if claim := written.owner(written.places.spots(folder)):
@@ -79,9 +79,10 @@ def find_overwritten(
     written: Iterable[tuple[str, Path]] = (),
     told: Told = unheard,
 ) -> Iterator[str]:
-    """Every one of the `reports`, each with its flag, that is another one or one of the files that a run uses.
+    """A line for each of the `reports` (flag, path) that is also another report or a file that the run reads or writes.
 
-    `told` takes which of these is looked at. Devices are nobody's: /dev/null and /dev/stderr may be named twice.
+    Devices such as /dev/null and /dev/stderr are left out: several reports may go there. `told` is called with each
+    file before it is looked at.
     """
     ours: _Written[str] = _Written()
     for flag, path in reports:
@@ -105,14 +106,14 @@ def find_overwritten(
 
 
 def inputs_of(job: Job) -> tuple[tuple[str, Path], ...]:
-    """What the job reads, and what it calls it."""
+    """The files that the job reads, each with its role: audio, video, photo."""
     photo = parse_face(job.options.face).photo
     inputs = (("audio", job.audio), ("video", job.video))
     return inputs if photo is None else (*inputs, ("photo", photo))
 
 
 def find_strays(jobs: Sequence[Job], root: Path, told: Told = unheard) -> Iterator[Conflict]:
-    """Every path that leads out of `root`, by `..`, by a symbolic link, or because it is absolute.
+    """Every path of the jobs that leads out of `root`: by `..`, by a symbolic link, or because it is absolute.
 
     `told`: as for `find_conflicts`.
     """
@@ -126,9 +127,9 @@ def find_strays(jobs: Sequence[Job], root: Path, told: Told = unheard) -> Iterat
 
 
 def with_ids(jobs: Sequence[Job]) -> tuple[Job, ...]:
-    """The jobs, each without an id named after its output: its stem, with folders in front where that is not unique.
+    """The jobs with an id each. A job without one gets the stem of its output, with folders in front if needed.
 
-    `a/hello.mp4` and `b/hello.mp4` are `a-hello` and `b-hello`, whatever their order.
+    `a/hello.mp4` and `b/hello.mp4` become `a-hello` and `b-hello`, in whichever order they stand.
     """
     taken = {job.id for job in jobs if job.id}
     named: dict[int, str] = {}
@@ -136,7 +137,7 @@ def with_ids(jobs: Sequence[Job]) -> tuple[Job, ...]:
     for job in jobs:
         if not job.id:
             same_stem[job.save_path.stem].append(job)
-    # Single stems first: the names with folders must avoid them, and not the other way round.
+    # Unique stems first: they need no folder in front, and the longer names must avoid them.
     for group in sorted(same_stem.values(), key=len):
         names = _unique_names(group, taken)
         taken.update(names)
@@ -150,7 +151,7 @@ def _unique_names(group: Sequence[Job], taken: set[str]) -> list[str]:
         names = ["-".join((*_last(job.save_path.parts[1:-1], folders), job.save_path.stem)) for job in group]
         if len(set(names)) == len(names) and taken.isdisjoint(names):
             return names
-    # Only `a-b/c` beside `a/b-c` and their like come here.
+    # Folders do not tell these apart: `a-b/c` and `a/b-c` both give `a-b-c`.
     names = [f"{job.save_path.stem}-{job.index}" for job in group]
     while not taken.isdisjoint(names):
         names = [name + "-" for name in names]
@@ -173,27 +174,27 @@ def _same_ids(jobs: Sequence[Job]) -> Iterator[Conflict]:
 
 
 def _name(job: Job, path: Path, beside: Path) -> str:
-    """A job and, where it is spelled in another way than `beside`, its path."""
+    """Index and line of a job for a message; also its path, if it is spelled differently from `beside`."""
     spelled = "" if path == beside else f", as {path}"
     return f"jobs[{job.index}] (line {job.line}{spelled})"
 
 
 class _Claim(NamedTuple, Generic[Owner]):
-    """A file that is written, and who does it."""
+    """A file that somebody writes: a job or a report."""
 
     owner: Owner
     path: Path
     key: str = ""
-    """Of the manifest: what has to be changed for another path."""
+    """The key of the manifest that the user has to change for another path."""
     beside: Path | None = None
-    """Set for a working file: the file while whose writing it is there."""
+    """Set for a working file, which exists only while this file is written."""
 
     def __str__(self) -> str:
         return str(self.path) if self.beside is None else f"{self.path}, a working file of {self.beside},"
 
 
 class _Written(Generic[Owner]):
-    """Every name that somebody writes or removes, and who."""
+    """All files that are written or removed, with their owners."""
 
     def __init__(self) -> None:
         self.places: Places[_Claim[Owner]] = Places()
@@ -206,7 +207,7 @@ class _Written(Generic[Owner]):
         self.named_like_working_files |= _like_a_working_file(spots)
 
     def owner(self, spots: Spots) -> _Claim[Owner] | None:
-        """Who writes or removes the file; the first, where several do."""
+        """The claim on the file, the first one if there are several; None if nobody writes or removes it."""
         found = next(self.places.at(spots), None)
         if found is None and _like_a_working_file(spots):
             found = next(self._working.at(spots), None)
@@ -214,7 +215,7 @@ class _Written(Generic[Owner]):
 
     @functools.cached_property
     def _working(self) -> Places[_Claim[Owner]]:
-        """The working files of all claims; seldom needed, since hardly any other file has such a name."""
+        """The working files of all claims. Made on demand: few files have names like theirs."""
         working: Places[_Claim[Owner]] = Places()
         for claim in self.claims:
             for path in working_paths(claim.path):

@@ -1,7 +1,6 @@
-"""What one job asks for: its three paths and its options, with their defaults, limits and exact meaning.
+"""A job: its three paths and its options, with the default, the limits and the meaning of each option.
 
-The fields of `JobOptions` are the one source of the schema, the documented table and the checks. Nothing here knows of
-files or YAML.
+The schema, the checks and the table in the docs are all made from the fields of `JobOptions`.
 """
 
 from __future__ import annotations
@@ -35,11 +34,11 @@ class FaceChoice:
 
     rule: Rule
     index: int = 0
-    """With the rule "index": 0 is the leftmost face."""
+    """For the rule "index": 0 is the leftmost face."""
     box: tuple[int, int, int, int] = (0, 0, 0, 0)
-    """With the rule "box": x, y, width, height in px of the upright video; the face that overlaps it most."""
+    """For the rule "box": x, y, width, height in px of the upright video; the face that overlaps the box most."""
     photo: Path | None = None
-    """With the rule "like": a picture of the person; the face that looks most like its largest one."""
+    """For the rule "like": a picture of the person; the face most similar to the largest face in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +54,7 @@ class Trim:
 
 
 def parse_face(text: str) -> FaceChoice:
-    """The choice that the option `face` means. Raises ValueError with the allowed forms."""
+    """The value of the option `face`. Raises ValueError with the allowed forms."""
     if not re.fullmatch(FACE_PATTERN, text, re.DOTALL):
         raise ValueError("largest, left, right, center, index:N, box:X,Y,W,H in whole pixels or like:PHOTO")
     if text.startswith(LIKE):
@@ -72,7 +71,7 @@ def parse_face(text: str) -> FaceChoice:
 
 
 def parse_fps(value: object) -> Fraction:
-    """An exact frame rate from "25", "30000/1001" or a rounded decimal ("29.97" is 30000/1001). Raises ValueError."""
+    """The exact frame rate of "25", "30000/1001" or a rounded decimal ("29.97" is 30000/1001). Raises ValueError."""
     text = str(value).strip()
     below = text.partition("/")[2]
     if re.fullmatch(FPS_PATTERN, text) and (not below or int(below)):
@@ -83,7 +82,7 @@ def parse_fps(value: object) -> Fraction:
 
 
 def parse_trim(value: object) -> Trim:
-    """The part of the audio that "START-END" means; either side may be empty. Raises ValueError."""
+    """The part of the audio from "START-END"; either side may be empty. Raises ValueError."""
     if isinstance(value, Trim):
         return value
     found = TRIM.fullmatch(str(value).strip())
@@ -104,7 +103,7 @@ def _seconds(text: str) -> Fraction:
 
 
 def _decimal(seconds: Fraction) -> str:
-    """Exact for what `parse_trim` gives: no more than nine decimals."""
+    """The seconds as a decimal number. Exact, since `parse_trim` takes nine decimals at most."""
     whole, part = divmod(int(seconds * 10**9), 10**9)
     return f"{whole}.{part:09d}".rstrip("0").rstrip(".")
 
@@ -133,7 +132,7 @@ DEFAULT_MODEL = "dh-base"
 
 
 class JobOptions(BaseModel):
-    """Everything about a job besides its paths. Each default suits most people."""
+    """The options of a job."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
 
@@ -186,9 +185,9 @@ class Job:
     """One video to render. The paths are absolute and lexically normalised; symbolic links stand as written."""
 
     index: int
-    """0-based place in the manifest."""
+    """Position in the manifest, from 0."""
     line: int | None
-    """1-based line of the manifest; None without one."""
+    """Line of the manifest, from 1; None for a job of the command line."""
     id: str
     """Unique in the manifest, and a valid file name."""
     audio: Path

@@ -1,7 +1,6 @@
-"""From the texts of a manifest, or of a command line, to checked jobs: keys, types, values, paths.
+"""From the texts of a manifest or of the command line to checked jobs: keys, types, values, paths.
 
-It collects every problem in plain sentences with its line. It does not look at the file system: what the paths lead to
-is judged elsewhere.
+All problems are collected, each as a sentence with its line. The file system is not read here.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from dhcli.jobs.strict_yaml import NULLS, MappingNode, Node, ScalarNode, Sequenc
 
 VERSION = "1"
 ID_PATTERN = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}"
-"""No leading dash or dot: the id is an argument of `--job` and the name of a result file."""
+"""No dash or dot in front: the id is an argument of `--job` and the name of a result file."""
 PATHS = MappingProxyType(
     {
         "audio": "the speech: a sound file, or a video with sound",
@@ -36,18 +35,18 @@ OPTIONS = MappingProxyType(option_schemas())
 TOP_KEYS = ("version", "defaults", "jobs")
 JOB_KEYS = ("id", *PATHS, *OPTIONS)
 MAX_PATH_BYTES = 4095
-"""Linux takes no longer path."""
+"""The longest path that Linux accepts."""
 MAX_NAME_BYTES = 250
-"""Of an output: file systems take 255, and the result's name has `.json` more."""
+"""Of an output. File systems allow 255 bytes, and the name of the result adds `.json`."""
 MAX_PROBLEMS = 100
-"""A key misspelled in 10 000 jobs is understood before."""
+"""Further problems are only counted: the same key misspelt in 10,000 jobs needs no 10,000 lines."""
 
 
 class Problems:
-    """What is wrong with one manifest, in the order of its lines."""
+    """The problems of one manifest, reported in the order of its lines."""
 
     def __init__(self, name: str) -> None:
-        """`name` is the manifest as the user called it."""
+        """`name` is the manifest's path as the user gave it."""
         self._name = name
         self._found: list[tuple[int, str]] = []
         self._left_out = 0
@@ -55,7 +54,7 @@ class Problems:
 
     @property
     def full(self) -> bool:
-        """Further problems are only counted."""
+        """Whether further problems are only counted."""
         return len(self._found) == MAX_PROBLEMS
 
     def add(self, line: int | None, where: str, text: str, *, conflict: bool = False) -> None:
@@ -67,7 +66,7 @@ class Problems:
         self._found.append((line or 0, f"{place}{where}: {text}"))
 
     def raise_any(self) -> None:
-        """Raise the ManifestError of all problems, where there are any."""
+        """Raise a ManifestError with all problems, if there are any."""
         if not self._found:
             return
         lines = [text for _, text in sorted(self._found, key=lambda found: found[0])]
@@ -77,10 +76,10 @@ class Problems:
 
 
 class JobReader:
-    """Reads the jobs of one manifest. A job without an `id` gets an empty one."""
+    """Reads the jobs of one manifest. The id of a job without `id` is empty."""
 
     def __init__(self, folder: Path, problems: Problems, overrides: Mapping[str, str]) -> None:
-        """`folder`, absolute, is where relative paths begin. `overrides` win over all that a manifest says."""
+        """`folder`, absolute, is the folder of relative paths. `overrides` win over the options of the manifest."""
         self.lines: dict[tuple[int, str], int] = {}
         """The line of each path and id, by the job's index and the key."""
         self._folder = folder
@@ -95,7 +94,7 @@ class JobReader:
         return ScalarNode(text, 0, 0, plain=text in NULLS and OPTIONS.get(name, {}).get("default", "") is None)
 
     def read(self, root: Node) -> list[Job]:
-        """The jobs that can be read; what cannot is among the problems."""
+        """The jobs without problems; the problems of the others are added to `problems`."""
         if not isinstance(root, MappingNode):
             found = "the file is empty" if isinstance(root, ScalarNode) and root.is_null else f"found {_kind(root)}"
             self._problems.add(root.line, "manifest", f"{found}, expected 'version: 1' and 'jobs:'")
@@ -114,7 +113,7 @@ class JobReader:
         return []
 
     def single(self, texts: Mapping[str, str]) -> list[Job]:
-        """The one job whose audio, video and save_path are given, or none."""
+        """The one job with these values of audio, video and save_path; an empty list if one is wrong."""
         nodes = {key: ScalarNode(text, 0, 0, plain=False) for key, text in texts.items()}
         paths = self._paths(nodes, {key: f"--{key.replace('_', '-')}" for key in PATHS})
         return [Job(0, None, "", *paths, self._base)] if paths else []
@@ -153,7 +152,7 @@ class JobReader:
         return Job(index, node.line, ident.text if ident else "", *paths, options) if paths else None
 
     def _texts(self, node: MappingNode, allowed: tuple[str, ...], place: str) -> dict[str, ScalarNode]:
-        """The values of known keys; a list or mapping is a problem, and so is no value where one is needed."""
+        """The values of known keys. A list, a mapping, or no value where one is needed is a problem."""
         texts: dict[str, ScalarNode] = {}
         for key, value in node.values.items():
             line = node.keys[key].line
@@ -170,12 +169,12 @@ class JobReader:
     def _known(self, key: str, allowed: tuple[str, ...], line: int | None, where: str) -> bool:
         if key in allowed:
             return True
-        # The search for a similar key takes 0.1 ms, too long for a million keys that are only counted.
+        # The search for a similar key takes 0.1 ms: too long for a million problems that are only counted.
         self._problems.add(line, where, "" if self._problems.full else _unknown(key, allowed))
         return False
 
     def _values(self, texts: Mapping[str, ScalarNode], place: str) -> dict[str, Any]:
-        """The options' values, typed; none at all where one is wrong."""
+        """The values of the options, typed; empty if one of them is wrong."""
         given = {key: None if node.is_null else node.text for key, node in texts.items()}
         if not given:
             return {}
@@ -193,7 +192,7 @@ class JobReader:
         return values
 
     def _paths(self, texts: Mapping[str, ScalarNode], where: Mapping[str, str]) -> tuple[Path, Path, Path] | None:
-        """Audio, video and save_path; None where one is missing or wrong."""
+        """Audio, video and save_path; None if one is missing or wrong."""
         found: list[Path] = []
         for key in PATHS:
             if node := texts.get(key):
@@ -236,7 +235,7 @@ def _unknown(key: str, allowed: tuple[str, ...]) -> str:
 
 
 def _expected(key: str, detail: ErrorDetails) -> str:
-    """What the option takes, in one phrase."""
+    """A phrase that says which values the option takes."""
     schema = OPTIONS[key]
     if "enum" in schema:
         near = difflib.get_close_matches(str(detail["input"])[:100], schema["enum"], n=1)

@@ -1,8 +1,8 @@
-"""The one reader of YAML: bytes in, a tree of texts with line numbers out, everything surprising refused.
+"""The one reader of YAML: from bytes to a tree of texts with line numbers.
 
-YAML guesses (`no` is False, `1:30` is 90), repeats (the last duplicate key wins) and explodes (aliases, 200 000 `[`).
-None of that happens here: every scalar stays the text that was written, and limits hold before a tree is built. What
-the keys and texts mean is the caller's business, and so is the error code.
+It refuses what makes YAML surprising. Ordinary readers turn `no` into False and `1:30` into 90, let the last of two
+equal keys win, and run out of memory or stack on aliases and on 200,000 `[`. Here every scalar stays the text that was
+written, duplicate keys and aliases are errors, and limits apply before the tree is built.
 """
 
 from __future__ import annotations
@@ -14,20 +14,22 @@ from typing import Literal, TypeAlias
 
 import yaml
 
+from dhcli.errors import ManifestCode
+
 MAX_BYTES = 16 * 2**20
 """About 80 000 jobs."""
 MAX_DEPTH = 32
-"""libyaml's own composer recurses and kills the process at 200 000 levels."""
+"""libyaml's own composer recurses; 200,000 levels crash the process."""
 TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
 MAX_NODES = 1_000_000
-"""About 200 MB of tree."""
+"""Their tree takes about 200 MB."""
 MAX_PROBLEMS = 100
-"""One wrong habit repeated through a file is understood before this many lines."""
+"""Reading ends after so many: one mistake repeated through a file needs no more lines."""
 
 NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 LOADER = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
-"""Only its events are used, never its composer; libyaml's are five times as fast."""
+"""Only its events are used, not its composer. libyaml is five times as fast as pure Python."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +38,14 @@ class ScalarNode:
 
     text: str
     line: int
-    """1-based, as is `column`."""
+    """From 1, as `column`."""
     column: int
     plain: bool
     """Written without quotes."""
 
     @property
     def is_null(self) -> bool:
-        """Nothing, `~` or `null` without quotes: the caller says what "no value" means."""
+        """No value: nothing, `~` or `null` without quotes."""
         return self.plain and self.text in NULLS
 
 
@@ -57,9 +59,9 @@ class SequenceNode:
 @dataclass(frozen=True, slots=True)
 class MappingNode:
     keys: Mapping[str, ScalarNode]
-    """Where each key stands."""
+    """The node of each key, for its line; in the order of the file."""
     values: Mapping[str, Node]
-    """In the order of the file, as `keys` are."""
+    """In the same order."""
     line: int
     column: int
 
@@ -69,21 +71,23 @@ Plain: TypeAlias = "str | list[Plain] | dict[str, Plain] | None"
 
 
 class StrictYamlError(Exception):
-    """The text is not YAML as dh reads it (`syntax`) or too large (`limit`); every problem names file and line."""
+    """The text is not YAML as dh reads it, or it is too large; every problem names file and line."""
 
-    def __init__(self, kind: Literal["syntax", "limit"], problems: list[str]) -> None:
+    def __init__(self, code: Literal["manifest.syntax", "manifest.limit"], problems: list[str]) -> None:
         super().__init__("\n".join(problems))
-        self.kind = kind
+        self.code: ManifestCode = code
         self.problems = tuple(problems)
 
 
 def load(data: bytes, name: str) -> Node:
-    """The tree of one YAML document; an empty file is a null scalar. `name` stands in the messages.
+    """The tree of one YAML document; an empty file gives a null scalar. Messages name the file `name`.
 
-    Raises StrictYamlError for anything else, with every duplicate key, anchor, alias and tag that the file has.
+    Raises StrictYamlError, with every duplicate key, anchor, alias and tag of the file.
     """
     if len(data) > MAX_BYTES:
-        raise StrictYamlError("limit", [f"{name}: larger than {MAX_BYTES // 2**20} MiB; split it into several files"])
+        raise StrictYamlError(
+            "manifest.limit", [f"{name}: larger than {MAX_BYTES // 2**20} MiB; split it into several files"]
+        )
     return _Composer(name).compose(_decode(data, name))
 
 
@@ -98,31 +102,33 @@ def plain(node: Node) -> Plain:
 
 def _decode(data: bytes, name: str) -> str:
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise StrictYamlError("syntax", [f"{name}:1:1: UTF-16 text; save the file as UTF-8"])
+        raise StrictYamlError("manifest.syntax", [f"{name}:1:1: UTF-16 text; save the file as UTF-8"])
     body = data.removeprefix(b"\xef\xbb\xbf")  # some editors write a byte order mark
     try:
         text = body.decode()
     except UnicodeDecodeError as error:
         where = _where(name, body[: error.start].decode())
         byte = body[error.start]
-        raise StrictYamlError("syntax", [f"{where}: byte 0x{byte:02x} is not UTF-8; save the file as UTF-8"]) from error
+        raise StrictYamlError(
+            "manifest.syntax", [f"{where}: byte 0x{byte:02x} is not UTF-8; save the file as UTF-8"]
+        ) from error
     if found := UNPRINTABLE.search(text):
         where = _where(name, text[: found.start()])
         raise StrictYamlError(
-            "syntax", [f"{where}: control character U+{ord(found[0]):04X}; is this a binary file, or UTF-16?"]
+            "manifest.syntax", [f"{where}: control character U+{ord(found[0]):04X}; is this a binary file, or UTF-16?"]
         )
     return text
 
 
 def _where(name: str, before: str) -> str:
-    """`name:line:column`, 1-based, of what follows the text `before`."""
+    """`name:line:column`, both from 1, of the character after the text `before`."""
     line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
     return f"{name}:{line}:{column}"
 
 
 @dataclass(slots=True)
 class _Open:
-    """A mapping or sequence whose end has not come yet."""
+    """A mapping or sequence that the parser has begun and not ended."""
 
     is_mapping: bool
     line: int
@@ -140,7 +146,7 @@ class _Open:
 
 
 class _Composer:
-    """Builds the tree from parser events with its own stack, so that no nesting exhausts Python's or C's."""
+    """Builds the tree from parser events. Its own stack instead of recursion: deep nesting cannot exhaust the stack."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -167,7 +173,7 @@ class _Composer:
                     self._add(line, "a second document starts here; one file holds one document")
                     break
         if self._problems:
-            raise StrictYamlError("syntax", self._problems)
+            raise StrictYamlError("manifest.syntax", self._problems)
         return self._root
 
     def _events(self, text: str) -> Iterator[yaml.Event]:
@@ -176,12 +182,12 @@ class _Composer:
             while len(self._problems) < MAX_PROBLEMS and (event := loader.get_event()):
                 yield event
         except yaml.MarkedYAMLError as error:
-            # The scanner runs ahead of the events; libyaml's ends at 1000 levels since PyYAML 6.0.4.
+            # The scanner reads ahead of the events, so its limit (1000 levels since PyYAML 6.0.4) may come first.
             if "nesting depth" in (error.problem or "") and (mark := error.problem_mark):
                 raise self._limit(mark.line + 1, TOO_DEEP) from error
             self._problems.append(_syntax(error, self._name, text))
         except (yaml.YAMLError, ValueError, OverflowError) as error:
-            # The pure Python scanner passes "\\UFFFFFFFF" on to chr(); no position is known.
+            # The pure Python scanner calls chr() with "\\UFFFFFFFF"; that error has no position.
             self._problems.append(f"{self._name}: not YAML: {error}")
         finally:
             loader.dispose()
@@ -229,14 +235,14 @@ class _Composer:
         self._problems.append(f"{self._name}:{line}: {text}")
 
     def _limit(self, line: int, text: str) -> StrictYamlError:
-        return StrictYamlError("limit", [*self._problems, f"{self._name}:{line}: {text}"])
+        return StrictYamlError("manifest.limit", [*self._problems, f"{self._name}:{line}: {text}"])
 
 
 def _syntax(error: yaml.MarkedYAMLError, name: str, text: str) -> str:
     mark, problem = error.problem_mark or error.context_mark, error.problem or error.context
     where = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
     if mark and problem and "cannot start any token" in problem:
-        # libyaml does not name the character; nearly always it is a tab, which nobody can see.
+        # libyaml's message does not name the character. It usually is a tab, which an editor shows as spaces.
         if text[mark.index : mark.index + 1] == "\t":
             return f"{where}: not YAML: a tab; indent with spaces"
         return f"{where}: not YAML: '{text[mark.index : mark.index + 1]}' cannot begin a value; put it in quotes"

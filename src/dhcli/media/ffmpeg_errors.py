@@ -11,7 +11,7 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 
-from dhcli.errors import DhError
+from dhcli.errors import Code, DhError
 from dhcli.media.containers.riff import open_ended_wav
 from dhcli.media.input_file import InputFile
 from dhcli.media.input_limits import MAX_PIXELS
@@ -233,7 +233,7 @@ def read_back_error(path: Path, child: Child, code: int | None) -> DhError:
     return DhError("output.mismatch", f"{what}: it cannot be read back ({ended}).", hint=RENDER_AGAIN, stderr_tail=tail)
 
 
-def _exit_error(kind: str, what: str, code: int | None, tail: Sequence[str]) -> DhError:
+def _exit_error(kind: Code, what: str, code: int | None, tail: Sequence[str]) -> DhError:
     ended, why = exit_text(code), _exit_reason(code, tail)
     hint = "The last lines of ffmpeg say why." if why else RENDER_AGAIN
     if code == -signal.SIGXCPU:

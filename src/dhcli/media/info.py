@@ -8,14 +8,14 @@ from fractions import Fraction
 
 import numpy as np
 
-from dhcli.errors import DhError
+from dhcli.errors import DhError, WarningCode
 from dhcli.jobs.options import Trim
 from dhcli.media import rate
 from dhcli.media.listing import Picture
 from dhcli.media.rate import I64
 from dhcli.types import HD_HEIGHT, Colour, FrameFormat
 
-Warnings = tuple[tuple[str, str], ...]
+Warnings = tuple[tuple[WarningCode, str], ...]
 """Codes and messages about unusual inputs that are rendered all the same."""
 
 HDR_TRANSFERS = ("smpte2084", "arib-std-b67")
@@ -153,7 +153,7 @@ def bit_depth(pix_fmt: str) -> int:
 
 def unusual(picture: Picture, fps: Fraction, *, vfr: bool, interlaced: bool, alpha: bool) -> Warnings:
     """Warnings about properties that the output does not keep."""
-    warnings: list[tuple[str, str]] = []
+    warnings: list[tuple[WarningCode, str]] = []
     if vfr:
         warnings.append(("input.vfr", f"The frame rate varies; it becomes {float(fps):.6g} fps."))
     if interlaced:

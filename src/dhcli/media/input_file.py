@@ -20,7 +20,7 @@ from dhcli.disk.descriptor import descriptor_path
 from dhcli.disk.hashes import is_settled
 from dhcli.disk.regular import FileStamp
 from dhcli.disk.writes import Writes
-from dhcli.errors import DhError
+from dhcli.errors import Code, DhError
 
 HASH_BLOCK_BYTES = 1 << 20
 CHEAP_BYTES = 4 << 20
@@ -100,7 +100,7 @@ class InputFile:
     def pass_fds(self) -> tuple[int, ...]:
         return (self.fd,)
 
-    def error(self, code: str, finding: str, *, hint: str, stderr_tail: Iterable[str] = ()) -> DhError:
+    def error(self, code: Code, finding: str, *, hint: str, stderr_tail: Iterable[str] = ()) -> DhError:
         """An error about this file: `finding` follows its role and path in the message."""
         return DhError(code, f"{self.label}: {finding}.", hint=hint, stderr_tail=stderr_tail)
 

@@ -17,7 +17,7 @@ import numpy as np
 from dhcli import __version__
 from dhcli.disk.scratch import Scratch
 from dhcli.disk.store import Store, key_of
-from dhcli.errors import DhError
+from dhcli.errors import DhError, WarningCode
 from dhcli.families.family import Family, Profiler
 from dhcli.jobs.options import LIKE, parse_face
 from dhcli.media.ffmpeg_program import ffmpeg_build, find_ffmpeg
@@ -37,7 +37,7 @@ from dhcli.types import FaceRow, Frame
 
 TRACK, PROFILE = "track", "profile"
 """Kinds of entries in the store."""
-CACHE_UNUSABLE = "cache.unusable"
+CACHE_UNUSABLE: WarningCode = "cache.unusable"
 RANGES_TOLD = 8
 
 Notify = Callable[[str, int, int | None], None]

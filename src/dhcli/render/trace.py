@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from dhcli.errors import WarningCode
 from dhcli.media.info import AudioInfo, VideoInfo
 
 
@@ -17,7 +18,7 @@ class Trace:
 
     video: VideoInfo | None = None
     audio: AudioInfo | None = None
-    warnings: list[tuple[str, str]] = field(default_factory=list)
+    warnings: list[tuple[WarningCode, str]] = field(default_factory=list)
     planned: int | None = None
     decoded: int = 0
     rendered: int = 0
@@ -51,6 +52,6 @@ class Trace:
             stages_s=dict(self.stages_s),
         )
 
-    def warn(self, code: str, message: str) -> None:
+    def warn(self, code: WarningCode, message: str) -> None:
         """Add a warning: something that the user should know and that does not stop the job."""
         self.warnings.append((code, message))

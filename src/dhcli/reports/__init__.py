@@ -1,7 +1,7 @@
-"""What a run tells the machines around it: a log, metrics, a test report, a command at the end.
+"""Reports of a run for other programs: a log, metrics, a JUnit file, and a command at the end.
 
-Each is a listener of events or a pure function of them. What a run does is not their business, and no trouble of
-theirs ends it: a file that cannot be written is a warning and exit code 74, a command that fails is a warning.
+All of them are made from the events of the run. A report that fails does not end the run: a file that cannot be written
+is a warning and exit code 74, a command that fails is a warning.
 """
 
 from dhcli.reports.on_finish import is_command

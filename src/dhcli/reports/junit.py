@@ -1,6 +1,6 @@
-"""`--junit`: the run as the XML that CI systems show, one test case per job.
+"""`--junit`: the run as JUnit XML, which CI systems show; one test case per job.
 
-What somebody must change in an input is a failure, what went wrong around it an error. Pure: events in, text out.
+An error in the user's input is a `failure`; an error of the machine or of dh is an `error`.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import quoteattr
 
-from dhcli.errors import CODES
+from dhcli.errors import CODES, Code
 from dhcli.events import JobFinished, Refused, Summary
 from dhcli.printable import printable
 
-OURS_TO_CHANGE = frozenset({"input", "audio", "face", "manifest"})
-"""The first words of the codes that blame what the user gave."""
+USER_INPUT = frozenset({"input", "audio", "face", "manifest"})
+"""First words of the codes for errors in what the user gave."""
 
 SUITE = "dh render"
 HEAD_BYTES = 4096
@@ -25,27 +25,27 @@ HEAD = re.compile(rb'\s*(?:<\?xml[^>]*>)?\s*<testsuites\b[^>]*>\s*<testsuite nam
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One job, or what kept all of them from starting."""
+    """A test case: one job, or the refusal of the whole run."""
 
     name: str
     place: str
     seconds: float = 0.0
-    code: str | None = None
+    code: Code | None = None
     message: str = ""
     details: str = ""
     skipped: bool = False
 
     @property
     def kind(self) -> str | None:
-        """The element: failure, error or skipped; None where all is well."""
+        """The XML element: failure, error or skipped; None for success."""
         if self.code is None:
             return "skipped" if self.skipped else None
-        ours = self.code.partition(".")[0] in OURS_TO_CHANGE and not CODES[self.code].transient
-        return "failure" if ours else "error"
+        from_input = self.code.partition(".")[0] in USER_INPUT and not CODES[self.code].transient
+        return "failure" if from_input else "error"
 
 
 def case_of(event: JobFinished) -> Case:
-    """A job that ended."""
+    """The test case of a finished job."""
     where = f"result: {event.result_path}" if event.result_path else ""
     return Case(
         name=event.job_id,
@@ -59,13 +59,13 @@ def case_of(event: JobFinished) -> Case:
 
 
 def case_of_refusal(event: Refused) -> Case:
-    """What kept the run from starting."""
+    """The test case of a run that could not start."""
     details = _details(*event.problems, event.hint)
     return Case("dh", "dh", code=event.code, message=event.problems[0], details=details)
 
 
 def junit_xml(cases: Sequence[Case], summary: Summary) -> str:
-    """The whole document."""
+    """The XML document."""
     cases = list(cases)
     if summary.not_started:
         message = f"{summary.not_started} jobs were not started"
@@ -101,12 +101,12 @@ def _lines(case: Case) -> Iterator[str]:
 
 
 def _details(*lines: str) -> str:
-    """Lines of text; nobody's text makes a line of its own."""
+    """The texts as lines, one each: line breaks inside of a text are escaped."""
     return "\n".join(printable(line) for line in lines if line)
 
 
 def _quoted(text: str) -> str:
-    return quoteattr(printable(text))  # which leaves nothing that XML 1.0 cannot hold
+    return quoteattr(printable(text))  # printable() escapes all characters that XML 1.0 forbids
 
 
 def _text(text: str) -> str:

@@ -1,7 +1,7 @@
-"""`--log-file`: what happened in a run as JSON lines, complete enough to answer the questions of the next morning.
+"""`--log-file`: the events of a run as JSON lines, appended to a file.
 
-One write per line to a file opened for appending, so that several runs may share it, and so that a killed run leaves
-one torn line at most. Stages are told apart here: the batch only reports progress.
+Each line is one write to a file opened for appending: several runs can share the file, and a killed run leaves one
+incomplete line at most. The lines for the start and the end of a stage are made here, from the progress events.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from dhcli.events import (
 from dhcli.printable import printable_json
 
 PROGRESS_EVERY_S = 10.0
-"""A log is read by people, too: without a line per frame a job makes about 3 kB of it."""
+"""At most one progress line in this time. A job makes about 3 kB of log."""
 RENAMED = {"queued_s": "wait_s", "wall_s": "duration_s"}
 PATHS = ("manifest", "audio", "video", "save_path", "result_path")
 
 
 class LogFile:
-    """An open log. Raises OSError where it cannot be opened; later troubles are kept in `broken`."""
+    """An open log. Opening it raises OSError; later failures are kept in `broken`."""
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
-        # Non-blocking: the open of a named pipe without a reader, or a full one, must not stop the night.
+        # Non-blocking: a named pipe that is full or has no reader must not block the run.
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
         self._fd = os.open(path, flags, 0o666)
         self._clock = clock
@@ -46,7 +46,7 @@ class LogFile:
         self._context: dict[str, Any] = {"run_id": None, "job_id": None, "attempt": None, "stage": None}
         self._stage_began_s = self._progress_s = 0.0
         self.broken: OSError | None = None
-        """Why lines are missing. Each line is tried: a disk may get room again."""
+        """The last failure. Later lines are still tried, since the disk may get free space again."""
 
     def __call__(self, event: Event) -> None:
         match event:
@@ -64,7 +64,7 @@ class LogFile:
         self._write(event.name, _level(event), {"stage": None} | _fields(event))
 
     def close(self) -> None:
-        """Close the file; nothing is buffered."""
+        """Close the file. Nothing is buffered."""
         os.close(self._fd)
 
     def _progress(self, event: Progress) -> None:
@@ -93,12 +93,12 @@ class LogFile:
             self.broken = error
             return
         self._torn = written < len(line)
-        if self._torn:  # the disk is full; the system says so at the next write only
+        if self._torn:  # the disk is full; the error would come with the next write only
             self.broken = OSError(f"only {written} of {len(line)} bytes were written")
 
 
 def _ends_in_a_torn_line(path: Path, fd: int) -> bool:
-    """Whether the last line of an earlier run has no end: the first line of this one must not be glued to it."""
+    """Whether the file ends inside of a line of an earlier run; this run's first line must not continue that."""
     status = os.fstat(fd)
     if not stat.S_ISREG(status.st_mode) or not status.st_size:
         return False
@@ -106,7 +106,7 @@ def _ends_in_a_torn_line(path: Path, fd: int) -> bool:
         with path.open("rb") as file:
             file.seek(-1, os.SEEK_END)
             return file.read(1) != b"\n"
-    except PermissionError:  # to be written, not to be read
+    except PermissionError:  # the user may write the file but not read it
         return False
 
 
@@ -122,7 +122,7 @@ def _level(event: Event) -> str:
 
 
 def _fields(event: Event) -> dict[str, Any]:
-    """The event's own fields, with one name for a thing in all events."""
+    """The fields of the event, renamed where other lines of the log have another name for the same."""
     fields = as_json(event)
     del fields["event"]
     paths = {name: fields.pop(name) for name in PATHS if name in fields}
@@ -132,5 +132,5 @@ def _fields(event: Event) -> dict[str, Any]:
 
 
 def _short(value: Any) -> Any:
-    """Seconds to the millisecond: the digits after it are noise."""
+    """Floats, which are seconds, rounded to milliseconds."""
     return round(value, 3) if isinstance(value, float) else value

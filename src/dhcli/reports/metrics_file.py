@@ -1,7 +1,7 @@
 """`--metrics-file`: how the last run ended, for Prometheus' textfile collector.
 
-The file is written at the start and at the end. What only an earlier run knows (when one last succeeded, how many
-frames there were in all) is taken over from it, so that one file tells a night from a week.
+The file is written at the start and at the end of a run. The time of the last success and the count of all frames are
+carried over from the file of the earlier run.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dhcli.disk.regular import read_regular
 from dhcli.events import Summary
 
 MAX_BYTES = 1 << 20
-"""A metrics file has some 2 kB."""
+"""A metrics file has about 2 kB."""
 STATUSES = ("succeeded", "skipped", "failed", "cancelled", "not_started")
 START, END, SUCCESS = "dh_run_start", "dh_run_last_end", "dh_run_last_success"
 STAMP = "_timestamp_seconds"
@@ -38,11 +38,11 @@ OURS = (b"# HELP dh_", b"# TYPE dh_", b"dh_")
 """How a line of dh's begins."""
 
 Samples = dict[str, float]
-"""Values by series, like `dh_jobs{status="failed"}`."""
+"""Values by series, such as `dh_jobs{status="failed"}`."""
 
 
 def read_metrics(path: Path) -> Samples:
-    """The samples of an earlier run; none where there is no file. Raises OSError."""
+    """The samples of an earlier run; empty if there is no file. Raises OSError."""
     try:
         text = read_regular(path, MAX_BYTES, "metrics file").decode(errors="replace")
     except FileNotFoundError:
@@ -56,18 +56,18 @@ def is_ours(content: bytes) -> bool:
 
 
 def started(earlier: Mapping[str, float], now_s: float) -> Samples:
-    """The samples while a run goes on."""
+    """The samples of a run that has started."""
     return dict(earlier) | {f"{START}{STAMP}": now_s}
 
 
 def ended(
     earlier: Mapping[str, float], now_s: float, summary: Summary, *, exit_code: int, frames: int, peak_rss: int | None
 ) -> Samples:
-    """The samples after a run."""
+    """The samples of a run that has ended."""
     samples = {
         f"{START}{STAMP}": now_s - summary.wall_s,
         f"{END}{STAMP}": now_s,
-        # 0 instead of nothing: an alert on the age of a metric that is not there never fires.
+        # 0 instead of no sample: an alert on the age of a missing metric never fires.
         f"{SUCCESS}{STAMP}": now_s if exit_code == 0 else earlier.get(f"{SUCCESS}{STAMP}", 0.0),
         "dh_run_exit_code": exit_code,
         "dh_run_duration_seconds": summary.wall_s,
@@ -82,7 +82,7 @@ def ended(
 
 
 def metrics_text(samples: Mapping[str, float]) -> str:
-    """The file: every metric with its help, its type and its samples."""
+    """The text of the file: each metric with its help, its type and its samples."""
     lines: list[str] = []
     for name, (kind, meaning) in KINDS.items():
         of_it = [(series, value) for series, value in samples.items() if series.partition("{")[0] == name]

@@ -1,6 +1,6 @@
-"""`--on-finish`: one command after the run, for a dead man's switch or a message to somebody.
+"""`--on-finish`: a command of the user that dh starts after the run, to send a message for example.
 
-It is the user's: it runs without a shell, may fail without a consequence, and may not keep the run from ending.
+It runs without a shell. If it fails, that is a warning; if it does not end in time, it is killed.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from dhcli.runtime.environment import given_environment
 
 LIMIT_S = 60.0
 AFTER_SIGNAL_S = 10.0
-"""Whoever sent the signal waits: systemd and Kubernetes kill after 90 and 30 s."""
+"""Limit after a signal: systemd kills 90 s after it, Kubernetes 30 s."""
 STDERR = 2
 TICK_S = 0.02
-"""How often it is looked for the command's end."""
+"""Interval between two looks whether the command has ended."""
 
 
 def is_command(text: str) -> bool:
-    """Whether there is something to start, with every quote closed."""
+    """Whether the text names a program and closes every quote."""
     try:
         return bool(shlex.split(text))
     except ValueError:
@@ -36,7 +36,7 @@ def is_command(text: str) -> bool:
 
 
 class OnFinish:
-    """The command of a run; `end` may come from another thread at any moment."""
+    """The command of a run. `end` may be called from another thread at any time."""
 
     def __init__(self, command: str) -> None:
         self._command = command
@@ -45,7 +45,7 @@ class OnFinish:
         self._ended = threading.Event()
 
     def run(self, summary: Summary, manifest: str | None, limit_s: float | None = None) -> str | None:
-        """Run the command and wait for its end: None where it succeeded, else what went wrong."""
+        """Run the command and wait for its end. Returns None for success, otherwise what went wrong."""
         if limit_s is None:
             limit_s = AFTER_SIGNAL_S if summary.exit_code > 128 else LIMIT_S
         try:
@@ -70,8 +70,8 @@ class OnFinish:
         return None if code == 0 else f"it ended with {exit_text(code)}"
 
     def end(self) -> None:
-        """Kill the command where it runs, with all that it started."""
-        with self._lock:  # it may run already while it is still being started here
+        """Kill the command and all its children, if it runs."""
+        with self._lock:  # waits while `run` is starting the command
             runs = self._process is not None
         if runs:
             self._ended.set()
@@ -87,12 +87,14 @@ class OnFinish:
         return process.returncode
 
     def _kill(self) -> None:
-        with self._lock:  # once it is reaped, the group's number may be another one's
+        with self._lock:  # only before it is reaped: after that, its group id may belong to another process
             process = self._process
             if process is not None and process.poll() is None:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
-                with contextlib.suppress(subprocess.TimeoutExpired):  # it waits for a dead disk: nobody can end it
+                with contextlib.suppress(
+                    subprocess.TimeoutExpired
+                ):  # blocked by a disk that does not respond; no signal ends it
                     process.wait(REAP_S)
             self._process = None
 

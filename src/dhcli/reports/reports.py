@@ -1,4 +1,4 @@
-"""All reports of one run: which are wanted, in which order they are made, and what is said where one fails."""
+"""All reports of one run: which are wanted, the order in which they are made, and the warning if one fails."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Self
 
 from dhcli.disk.lock import output_lock
 from dhcli.disk.part import PartFile
-from dhcli.errors import BUG, FAILED, OK, RESULTS_LOST, TRY_LATER, DhError, describe
+from dhcli.errors import BUG, FAILED, OK, RESULTS_LOST, TRY_LATER, DhError, WarningCode, describe
 from dhcli.events import BatchStarted, Event, JobFinished, Listener, Refused, Summary, Warned
 from dhcli.reports import metrics_file
 from dhcli.reports.junit import Case, case_of, case_of_refusal, junit_xml
@@ -24,17 +24,17 @@ from dhcli.reports.replaceable import JUNIT, METRICS, Kind, replaceable
 from dhcli.runtime.disk_calls import DiskCalls, Told
 
 LESS_THAN_LOST = frozenset({OK, FAILED, TRY_LATER})
-"""Exit codes that 74 replaces: a signal, a bug or an unfit machine says more than a lost report."""
+"""Exit codes that 74, for a lost report, replaces. The codes of a signal, a bug or an unfit machine matter more."""
 
 LESS_THAN_BUG = LESS_THAN_LOST | {RESULTS_LOST}
 
 LOCK_WAIT_S = 10.0
-"""For another run that writes the same report, which takes milliseconds."""
+"""Time to wait for another run that is writing the same report; that takes milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the user asked for; None stands for nothing."""
+    """The reports that the user asked for; None for each other one."""
 
     log_file: Path | None = None
     metrics_file: Path | None = None
@@ -43,7 +43,10 @@ class Wanted:
 
 
 class Reports:
-    """The listener of a run; it passes every event on to `show`, the summary with the exit code that holds."""
+    """The listener of a run: it makes the reports, and passes every event on to `show`.
+
+    The summary is passed on with the exit code that takes lost reports into account.
+    """
 
     def __init__(
         self,
@@ -53,18 +56,18 @@ class Reports:
         stall_timeout_s: float | None = None,
         dead: Mapping[Path, DhError] = MappingProxyType({}),
     ) -> None:
-        """A report whose disk gives no answer for `stall_timeout_s` is lost, and the run goes on without it.
+        """A report whose disk does not respond for `stall_timeout_s` is lost, and the run goes on without it.
 
-        Of those in `dead` that is known already.
+        `dead`: reports for which this has happened before, each with its error.
         """
         self._wanted, self._show, self._stdout_lost = wanted, show, stdout_lost
         self._on_disk = DiskCalls(stall_timeout_s)
         self._began_s = time.monotonic()
         self._log: LogFile | None = None
         self._dead = dict(dead)
-        """Reports whose disk gave no answer: a call for them still waits there, and may come back at any moment."""
+        """Reports whose disk did not respond. A call may still be pending for each: the file is not touched again."""
         self._broken: set[str] = set()
-        """Reports in which a bug was found."""
+        """Reports that failed by a bug."""
         self._said_log_lost = self._lost = self._opened = self._ended = False
         self._on_finish = OnFinish(wanted.on_finish) if wanted.on_finish is not None else None
         self._signal: int | None = None
@@ -80,15 +83,15 @@ class Reports:
     def __exit__(self, *exc: object) -> None:
         log, self._log = self._log, None
         if log is not None:
-            with contextlib.suppress(DhError):  # each line was one write: nothing is left to lose
+            with contextlib.suppress(DhError):  # every line has been written: nothing is lost if closing fails
                 self._on_disk(f"the log {self._wanted.log_file}", log.close)
         self._on_disk.__exit__()
 
     def __call__(self, event: Event) -> None:
-        """Report it. A bug in one report costs neither the others nor the run: it is told, and the exit code is 70."""
+        """Report the event. A bug in one report stops neither the others nor the run; the exit code is 70 then."""
         match event:
             case BatchStarted():
-                self._told(event)
+                self._display(event)
                 self._manifest = event.manifest
                 self._open()
                 self._write_log(event)
@@ -99,14 +102,14 @@ class Reports:
             case Refused():
                 self._refused(event)
             case Summary():
-                self._told(self._end(event))
+                self._display(self._end(event))
                 return
             case _:
                 self._write_log(event)
-        self._told(event)
+        self._display(event)
 
     def exit_code(self, code: int) -> int:
-        """The exit code where `code` is the run's own: a signal's, or 74 where something that was asked for is lost."""
+        """The exit code of a run that ends with `code`: 128+N after a signal, 70 or 74 if a report failed."""
         if self._signal is not None:
             return 128 + self._signal
         if self._broken and code in LESS_THAN_BUG:
@@ -115,19 +118,19 @@ class Reports:
         return RESULTS_LOST if lost and code in LESS_THAN_LOST else code
 
     def signalled(self, number: int) -> None:
-        """A signal came: whatever is made at the end, it is not to keep the run from ending. From another thread."""
+        """Note a signal: from now on no report may delay the end of the run. Called from another thread."""
         self._signal = self._signal or number
         self._on_disk.hurry()
         if self._on_finish is not None:
             self._on_finish.end()
 
     def hurry(self) -> None:
-        """The process is about to end: wait for no disk any more. From another thread."""
+        """Stop waiting for disks, since the process is about to end. Called from another thread."""
         self._on_disk.hurry()
 
     @property
     def began(self) -> bool:
-        """The run has started: from now on something may have been done."""
+        """Whether the run has started, so that something may have been rendered."""
         return self._opened
 
     def _open(self) -> None:
@@ -157,7 +160,7 @@ class Reports:
             self._cases.append(case_of(event))
 
     def _end(self, summary: Summary) -> Summary:
-        """Everything that is made at the end; the summary with the exit code that holds."""
+        """Make the reports of the end. Returns the summary with the exit code that takes lost reports into account."""
         self._ended = True
         wanted = self._wanted
         if wanted.junit is not None:
@@ -175,11 +178,11 @@ class Reports:
         return dataclasses.replace(summary, exit_code=self.exit_code(summary.exit_code))
 
     def _refused(self, event: Refused) -> None:
-        """The run that was not to be: health must see it, too."""
+        """Make the reports of a run that could not start: whoever monitors runs must see it."""
         if not self._opened:
             self._open()
         self._write_log(event)
-        if self._ended:  # a bug after the last word
+        if self._ended:  # a bug after the summary; the reports are made
             return
         self._cases.append(case_of_refusal(event))
         spent_s = time.monotonic() - self._began_s
@@ -215,7 +218,7 @@ class Reports:
                 self._lose(f"The metrics file {path} cannot be read: {_reason(error)}.")
 
     def _write(self, path: Path, kind: Kind, text: Callable[[], str]) -> None:
-        """The whole file or none: its reader may come at any moment, and so may another run that writes it.
+        """Write the file whole or not at all, under its lock: others may read or write it at any time.
 
         What is no report of dh stays, also where it came during the run.
         """
@@ -257,19 +260,19 @@ class Reports:
         self._lost = True
         self._warn("report.lost", message)
 
-    def _warn(self, code: str, message: str) -> None:
+    def _warn(self, code: WarningCode, message: str) -> None:
         warning = Warned(None, code, message)
-        self._told(warning)
+        self._display(warning)
         self._write_log(warning)
 
-    def _told(self, event: Event) -> None:
-        """Show it to people and programs."""
+    def _display(self, event: Event) -> None:
+        """Show the event on the terminal and on stdout."""
         with self._guarded("terminal or stdout"):
             self._show(event)
 
     @contextlib.contextmanager
     def _guarded(self, what: str) -> Iterator[None]:
-        """Go on where something unforeseen is raised in a report. Said once: every event would say it again."""
+        """Go on after a bug in a report, with one warning for each report: the next event may hit the same bug."""
         try:
             yield
         except Exception as error:  # noqa: BLE001 - the last place that can keep a bug in a report from the run

@@ -1,6 +1,6 @@
 """The parts of a result: every field that other programs read, with its unit and its meaning.
 
-Fields are only ever added. When parts belong together, and how a result reaches the disk, is the business of `result`.
+Fields are added and never removed. `result.py` joins the parts to a result, and reads and writes it.
 """
 
 from __future__ import annotations
@@ -11,15 +11,18 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 
-from dhcli.errors import DhError, causes, describe
+from dhcli.errors import Code, DhError, WarningCode, causes, checked_code, checked_warning, describe
 from dhcli.types import Numbers
 
 READING = "read"
-"""Validation context in which unknown fields are left out: a newer dh wrote them. Elsewhere they are an error."""
+"""Validation context for reading files: unknown fields are dropped, since a newer dh may have written them.
+
+Without it an unknown field is an error.
+"""
 
 
 class Part(BaseModel):
-    # Readers of the JSON must take fields that a newer dh added; only dh itself may not invent any.
+    # The schema allows further fields, since a newer dh may add some; dh itself may only write those of the class.
     model_config = ConfigDict(
         extra="forbid", frozen=True, allow_inf_nan=False, json_schema_extra={"additionalProperties": True}
     )
@@ -47,6 +50,11 @@ class ErrorInfo(Part):
     notes: tuple[str, ...] = Field(default=(), description="What went wrong afterwards, as a consequence.")
     stderr_tail: tuple[str, ...] = Field(default=(), description="The last lines that ffmpeg wrote.")
     traceback: str | None = Field(default=None, description="Only for `internal.bug`: please report it.")
+
+    @property
+    def known_code(self) -> Code:
+        """`code` as this version of dh knows it. Raises KeyError where a newer dh wrote the result."""
+        return checked_code(self.code)
 
     @classmethod
     def from_error(cls, error: DhError, *, notes: Iterable[str] = ()) -> ErrorInfo:
@@ -78,6 +86,11 @@ class EarlierAttempt(Part):
 class WarningInfo(Part):
     code: str = Field(description="Like an error code, but the job went on.")
     message: str = Field(min_length=1, description="What was found, and what dh did about it.")
+
+    @property
+    def known_code(self) -> WarningCode:
+        """`code` as this version of dh knows it. Raises KeyError where a newer dh wrote the result."""
+        return checked_warning(self.code)
 
 
 class VideoInput(Part):
@@ -222,7 +235,10 @@ class Environment(Part):
 
 
 def without_surrogates(value: Any) -> Any:
-    """Texts without the lone surrogates that stand for invalid UTF-8 in file names: many JSON readers refuse them."""
+    """The value with lone surrogates in its texts escaped.
+
+    Python reads bytes of a file name that are not UTF-8 as lone surrogates, and many JSON readers refuse those.
+    """
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, dict):

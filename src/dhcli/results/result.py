@@ -1,6 +1,6 @@
-"""The result of one job: its fields, which of them belong together, and its way to the disk and back.
+"""The result of one job: its fields, the rules between them, and reading and writing its file.
 
-What a job does to earn one, and whether an earlier one still holds, is the business of `attempt` and `uptodate`.
+`uptodate.py` compares an earlier result with a job of today.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ from dhcli.results.parts import (
 
 SCHEMA_VERSION = 1
 MAX_BYTES = 16 << 20
-"""A result has some 5 kB, and 100 for each gap in which the face is missing."""
+"""A result has about 5 kB, and 100 bytes more for each run of frames without the face."""
 HEAD_BYTES = 4096
 HEAD = re.compile(rb'\s*\{\s*"schema_version":\s*([0-9]{1,9}),\s*"job_id":\s*"')
-"""How a result of dh begins, so that one is recognised that was cut in two."""
+"""The beginning of a result of dh: it identifies a result whose end is missing."""
 STAGE = "result"
-"""Of the error where a file that is not dh's, or is a newer one's or another output's, has the result's name."""
+"""Stage of the error for a file at the result's path that dh must not replace."""
 MOVE_IT = "Move that file away, or name another save_path (with --results-dir, another id)."
 RENDER_VERSION = 4
-"""Counted up when the same inputs and options render to other pixels or sound; every output is then out of date."""
+"""Goes up by 1 when dh renders the same inputs and options to other pixels or sound; old outputs are then stale."""
 
 Status = Literal["running", "succeeded", "failed", "skipped", "cancelled"]
 
@@ -115,11 +115,11 @@ class JobResult(Part):
 
 
 class UnreadableResultError(Exception):
-    """A result file is there but says nothing: damaged, or written by a newer dh. The text says which."""
+    """A result file of dh is damaged. The text says where."""
 
 
 def result_schema() -> dict[str, Any]:
-    """JSON Schema of a result file as dh writes it: every field is there."""
+    """JSON Schema of a result file as dh writes it, with every field required."""
     schema = JobResult.model_json_schema(mode="serialization")
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
@@ -132,11 +132,11 @@ def write_result(
     known: FileStamp | None = None,
     only_of: Path | None = None,
 ) -> FileStamp:
-    """Put the result at `path`, whole or not at all, nowhere out of `root`; only under the lock of the job's output.
+    """Write the result to `path`, whole or not at all. The caller must hold the lock of the job's output.
 
-    A result of dh is replaced, and nothing else: the return value is `known` at the next call, which need not read what
-    this one has written. `only_of`: as for `read_result`. Raises DhError output.not_writable, output.disk_full and, as
-    `read_result`, output.exists.
+    Only a result of dh is replaced, and nothing outside of `root` is written. Returns the stamp of the new file; as
+    `known` of the next call it saves reading the file again. `only_of`: as for `read_result`.
+    Raises DhError output.not_writable, output.disk_full and, as `read_result`, output.exists.
     """
     text = printable_json(result.model_dump(mode="json"), indent=2)
     before = _replaceable(path, known, only_of)
@@ -147,9 +147,9 @@ def write_result(
 
 
 def result_bytes(path: Path) -> bytes:
-    """What is written at `path`; of a file that is too large for a result, the beginning.
+    """The content of the file at `path`; only its beginning if it is too large for a result.
 
-    Raises OSError, also for what is no file: opening a pipe would wait for its writer.
+    Raises OSError, also for a pipe or device, since opening a pipe would wait for its writer.
     """
     with os.fdopen(open_regular(path), "rb") as file:
         size = os.fstat(file.fileno()).st_size
@@ -157,10 +157,10 @@ def result_bytes(path: Path) -> bytes:
 
 
 def read_result(path: Path, *, only_of: Path | None = None) -> JobResult | None:
-    """The result at `path`, or where a link there leads to; None where nothing is.
+    """The result at `path`, links followed; None if there is no file.
 
-    Raises UnreadableResultError where it is a damaged result of dh, and DhError output.exists where it is another file,
-    the result of a newer dh, or that of another output than `only_of` (None: of any) that is still there.
+    Raises UnreadableResultError for a damaged result of dh, and DhError output.exists for a file that is not a result
+    of dh, that a newer dh wrote, or that belongs to another output than `only_of` (None: any) which still exists.
     """
     if not os.path.lexists(path):
         return None
@@ -173,7 +173,7 @@ def read_result(path: Path, *, only_of: Path | None = None) -> JobResult | None:
     try:
         data = json.loads(content.decode())
         if b"\\u" in content:
-            data = without_surrogates(data)  # no other program could read what is made of them
+            data = without_surrogates(data)  # an escaped lone surrogate; many JSON readers refuse it
     except (ValueError, RecursionError) as error:
         head = HEAD.match(content)
         _refuse_foreign(path, int(head[1]) if head is not None else None)
@@ -210,7 +210,7 @@ def _refuse_another_outputs(path: Path, result: JobResult, save_path: Path) -> N
 
 
 def _format_of(data: Any) -> int | None:
-    """The version of the format that a whole JSON has; None where it is not a result of dh."""
+    """Version of the format of parsed JSON; None if it is not a result of dh."""
     if not isinstance(data, dict) or not all(isinstance(data.get(key), str) for key in ("job_id", "status", "run_id")):
         return None
     version = data.get("schema_version")
@@ -225,15 +225,15 @@ def _refuse_foreign(path: Path, version: int | None) -> None:
 
 
 def _replaceable(path: Path, known: FileStamp | None, only_of: Path | None) -> FileStamp | None:
-    """The stamp of what is at `path`, None where nothing is. Raises DhError output.exists where it has to stay."""
+    """The stamp of the file at `path`, or None. Raises DhError output.exists if dh must not replace the file."""
     try:
         found = path.lstat()
-    except OSError:  # nothing there, or no way to it: writing says which
+    except OSError:  # no file, or no way to it; in the second case the write fails and gives the reason
         return None
     stamp = FileStamp.of_stat(found)
     if stamp.same_content(known):
         return stamp
-    if stat.S_ISLNK(found.st_mode):  # a rename would replace the link, and not what it leads to
+    if stat.S_ISLNK(found.st_mode):  # a rename would replace the link instead of the file that it leads to
         raise _kept(path, "is a symbolic link")
     with contextlib.suppress(UnreadableResultError):
         read_result(path, only_of=only_of)

@@ -1,4 +1,4 @@
-"""What earlier runs left of a batch: which jobs are chosen because of it, and in which order they run."""
+"""The choice and order of the jobs of a run, by the results of earlier runs."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from dhcli.jobs.options import Job
 from dhcli.results.result import result_bytes
 
 UNFINISHED = frozenset({"failed", "cancelled", "running"})
-"""Tried, and without an output; `running` was killed, or is another run's work right now."""
+"""Statuses of jobs that were tried and have no output. `running`: killed, or at work in another run right now."""
 LAST = frozenset({"failed", "running"})
-"""What failed or killed its process may do so again: the others come first. What was cancelled did nothing wrong."""
+"""Jobs of these statuses come last: they may fail or kill the process again. A cancelled job keeps its place."""
 
 
 def in_order(jobs: Sequence[Job], result_path: Callable[[Job], Path], *, only_failed: bool = False) -> tuple[Job, ...]:
-    """The jobs to run, those that failed before last, otherwise as they stand in the manifest.
+    """The jobs to run, in the order of the manifest, except that jobs which failed before come last.
 
-    With `only_failed` jobs that were tried and not finished, no others.
+    With `only_failed`, only jobs that were tried and not finished.
     """
     statuses = {job.id: _last_status(result_path(job)) for job in jobs}
     chosen = [job for job in jobs if not only_failed or statuses[job.id] in UNFINISHED]
@@ -26,7 +26,7 @@ def in_order(jobs: Sequence[Job], result_path: Callable[[Job], Path], *, only_fa
 
 
 def _last_status(path: Path) -> str | None:
-    """What the result says, without a look at the rest of it: whether it is sound is seen when the job runs."""
+    """The status in the result file; None without one. The rest of the file is checked when the job runs."""
     try:
         result = json.loads(result_bytes(path))
     except (OSError, ValueError, RecursionError):

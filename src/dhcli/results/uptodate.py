@@ -1,6 +1,6 @@
-"""Whether an earlier result still holds; where it does not, why; and what else it tells the next attempt.
+"""Whether an earlier output is up to date, the reason if it is not, and what the next attempt needs of its result.
 
-Decided by contents and options alone. `result` brings results to the disk, `sources` finds the hashes.
+Only contents (hashes) and options decide, never times or paths. `result.py` reads and writes the files.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from dhcli.results.result import RENDER_VERSION, JobResult, same_place
 from dhcli.types import Numbers
 
 NOT_RENDERED = frozenset({"label", "model"})
-"""Options without an effect on pixels or sound; a model counts by its hash, whatever it is called."""
+"""Options without an effect on pixels or sound. A model is compared by its hash instead of its name."""
 SHORT_HASH = 12
-"""Digits that tell two models apart in a message."""
+"""Digits of a model's hash in messages."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ingredients:
-    """All that decides pixels and sound: contents and options, never paths, times or places."""
+    """All that decides pixels and sound: contents and options. Paths and times do not."""
 
     audio_sha256: str
     video_sha256: str
@@ -35,13 +35,13 @@ class Ingredients:
     face_finder: ModelInfo
     options: Mapping[str, JsonValue]
     photo_sha256: str | None = None
-    """Of the photo that the option `face` names: its content stands for its path."""
+    """Hash of the photo that the option `face` names; it replaces the path in the fingerprint."""
     precision: Numbers | None = None
-    """Of the face network, where somebody insists on one; all are near enough to each other to be up to date."""
+    """Of the face network, if the user asks for one. Without that, an output of any precision is up to date."""
 
     @property
     def fingerprint(self) -> str:
-        """One hash for all of them, and for the version of dh's way to render."""
+        """One hash over all of them and `RENDER_VERSION`."""
         options = {name: value for name, value in self.options.items() if name not in NOT_RENDERED}
         if self.photo_sha256 is not None:
             options["face"] = LIKE + self.photo_sha256
@@ -58,9 +58,9 @@ class Ingredients:
 
 
 def why_render(previous: JobResult, ingredients: Ingredients, save_path: Path) -> str | None:
-    """Why the job has to be rendered again, or None where the earlier output is up to date."""
+    """The reason to render the job again; None if the earlier output is up to date."""
     output = previous.output
-    if output is None:  # an attempt that put nothing in place leaves an earlier output up to date
+    if output is None:  # a failed attempt that replaced no file leaves the output of an earlier success up to date
         success = previous.last_success
         replaced = previous.status == "running" or previous.put_in_place is not None
         if replaced or success is None or success.fingerprint != ingredients.fingerprint:
@@ -113,9 +113,9 @@ def _changes(previous: JobResult, now: Ingredients) -> Iterator[str]:
 
 
 def killed_in_a_row(previous: JobResult | None, fingerprint: str) -> int:
-    """How often in a row the process died while it rendered just this; changed inputs or options begin anew.
+    """How many attempts in a row, with the same inputs and options, ended because the process was killed.
 
-    Only under the output's lock: there, whoever wrote `running` is dead.
+    The caller must hold the lock of the output: only then does `running` mean that its writer is dead.
     """
     if previous is None or previous.fingerprint not in {None, fingerprint}:
         return 0
@@ -124,28 +124,28 @@ def killed_in_a_row(previous: JobResult | None, fingerprint: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Legacy:
-    """What an earlier attempt's result tells the next attempt about the output's path."""
+    """What the result of an earlier attempt says about the file at the output's path."""
 
     last_success: LastSuccess | None = None
     put_in_place: PutInPlace | None = None
-    """Set where an attempt died, or failed, around the rename of its output."""
+    """Set if an attempt died or failed close to the rename of its output."""
     written: tuple[FileContent, ...] = ()
-    """Every file that dh may have left at the path."""
+    """Size and hash of every file that dh may have left at the path."""
 
     def may_own(self, size: int) -> bool:
-        """Whether a file of `size` bytes at the path can be dh's; only its hash proves it."""
+        """Whether dh may have written a file of `size` bytes; only its hash proves it."""
         return any(file.bytes == size for file in self.written)
 
     def owns(self, size: int, sha256: str) -> bool:
-        """Whether dh wrote the file of this size and hash: then it may be replaced."""
+        """Whether dh wrote the file of this size and hash. If so, it may be replaced."""
         return FileContent(bytes=size, sha256=sha256) in self.written
 
 
 def legacy(previous: JobResult | None, save_path: Path, *, beside: bool) -> Legacy:
-    """What `previous` tells about the file at `save_path`.
+    """What the result `previous` says about the file at `save_path`.
 
-    `beside`: the result lies beside the output. Both may have been moved together, so only the file's name has to be
-    the recorded one, not its folder.
+    `beside`: the result lies beside the output. Then only the name of the file must be the recorded one, not its
+    folder, since both files may have been moved together.
     """
     if previous is None:
         return Legacy()
@@ -172,7 +172,7 @@ def _same_place(recorded: str, save_path: Path, beside: bool) -> bool:
 
 
 def made_by_another_ffmpeg(previous: JobResult, now: str | None) -> str | None:
-    """The version of ffmpeg that made the earlier output, where its major number is not that of the version `now`."""
+    """The version of ffmpeg that made the earlier output; None if its major number is that of the version `now`."""
     before = previous.environment.ffmpeg
     return before if before is not None and now is not None and _major(before) != _major(now) else None
 

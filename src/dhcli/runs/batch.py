@@ -21,7 +21,7 @@ from pathlib import Path
 
 from dhcli.disk.descriptor import check_descriptors
 from dhcli.disk.lock import run_lock
-from dhcli.errors import DhError, as_dh_error
+from dhcli.errors import DhError, WarningCode, as_dh_error
 from dhcli.events import BatchStarted, Event, JobDeferred, JobFinished, JobStarted, Listener, Retrying, Summary, Warned
 from dhcli.jobs.options import Job
 from dhcli.networks.batch_size import BATCH
@@ -39,7 +39,8 @@ from dhcli.runtime.scope import Scope
 from dhcli.runtime.signals import StopSignals
 from dhcli.runtime.threads import start_thread
 
-DEVICE_FALLBACK, RUN_STOPPED = "device.fallback", "run.stopped"
+DEVICE_FALLBACK: WarningCode = "device.fallback"
+RUN_STOPPED: WarningCode = "run.stopped"
 KEPT_OF_ERROR = {"code", "stage", "message", "stderr_tail"}
 """What a result keeps of the attempts before the last one."""
 HALVED = frozenset({"device.out_of_memory", "job.out_of_memory"})
@@ -161,7 +162,7 @@ class Batch:
             outcome, record = self._attempt(job, index, jobs, number, earlier, wait_s)
             error = outcome.result.error
             if error is not None and error.code == "env.locked" and may_defer:
-                self._emit(JobDeferred(job.id, error.code, error.message))
+                self._emit(JobDeferred(job.id, error.known_code, error.message))
                 return False
             if error is None or not self._tried_again(job, number, error, record):
                 self._finished(job, outcome, record)
@@ -173,17 +174,18 @@ class Batch:
         """Whether to try again, after the wait before the next attempt, which a signal ends."""
         if self._signals.number is not None:
             return False
+        code = error.known_code
         made_from, probes = record.ingredients, self._settings.probes
-        if made_from is not None and probes.doubt(error.code, made_from.video_sha256, made_from.audio_sha256):
-            self._emit(Retrying(job.id, number, error.code, error.message, 0.0))
+        if made_from is not None and probes.doubt(code, made_from.video_sha256, made_from.audio_sha256):
+            self._emit(Retrying(job.id, number, code, error.message, 0.0))
             return True
-        if not self._policy.retry.allows(error.code, number):
+        if not self._policy.retry.allows(code, number):
             return False
         if error.code in HALVED:  # for the rest of the run, since the next job needs as much memory
             used = record.trace.batch or self._settings.batch or BATCH
             self._settings = dataclasses.replace(self._settings, batch=max(1, used // 2))
         wait_s = self._policy.retry.wait_s(number)
-        self._emit(Retrying(job.id, number, error.code, error.message, wait_s))
+        self._emit(Retrying(job.id, number, error.known_code, error.message, wait_s))
         with self._watch.waiting(WATCHED):
             (self._policy.retry.pause or self._signals.wait)(wait_s)
         return self._signals.number is None
@@ -230,7 +232,7 @@ class Batch:
                 if self._said_device:
                     continue
                 self._said_device = True
-            self._emit(Warned(job.id, warning.code, warning.message))
+            self._emit(Warned(job.id, warning.known_code, warning.message))
         if outcome.lost is not None:
             self._tally.has_lost_results = True
             self._tally.note_bug(outcome.lost.code)
@@ -246,7 +248,7 @@ class Batch:
                 wall_s=record.wall_s,
                 frames=frames,
                 fps=frames / record.wall_s if frames else None,
-                code=error.code if error else None,
+                code=error.known_code if error else None,
                 message=error.message if error else None,
                 hint=error.hint if error else None,
                 attempt=result.attempt,
@@ -273,7 +275,7 @@ class Batch:
                 wall_s=0.0,
                 frames=0,
                 fps=None,
-                code=info.code,
+                code=error.code,
                 message=info.message,
                 hint=info.hint,
             )

@@ -7,11 +7,11 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dhcli.errors import CODES
+from dhcli.errors import CODES, Code
 
 FIRST_WAIT_S, MAX_WAIT_S = 5.0, 60.0
 RETRIED = frozenset(
-    code.name for code in CODES.values() if code.transient and code.stops == "job" and not code.name.startswith("env.")
+    code for code, info in CODES.items() if info.transient and info.stops == "job" and not code.startswith("env.")
 )
 """Codes after which another attempt can succeed. Not env.*: --lock-wait is there for locked outputs."""
 
@@ -27,7 +27,7 @@ class Retry:
     pause: Callable[[float], object] | None = None
     """Waits so many seconds; None: the run's own wait, which a signal ends."""
 
-    def allows(self, code: str, attempt: int) -> bool:
+    def allows(self, code: Code, attempt: int) -> bool:
         """Whether to try again after attempt number `attempt`, from 1, ended with `code`."""
         return attempt <= self.limit and code in RETRIED
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 
-from dhcli.errors import BUG, CODES, FAILED, OK, RESULTS_LOST, TRY_LATER, DhError
+from dhcli.errors import BUG, CODES, FAILED, OK, RESULTS_LOST, TRY_LATER, Code, DhError
 from dhcli.events import Summary
 from dhcli.results.parts import ErrorInfo
 from dhcli.results.result import Status
@@ -15,7 +15,7 @@ class Tally:
 
     def __init__(self) -> None:
         self._statuses: collections.Counter[str] = collections.Counter()
-        self._codes: collections.Counter[str] = collections.Counter()
+        self._codes: collections.Counter[Code] = collections.Counter()
         self._has_bug = False
         self.has_lost_results = False
         """A result could not be written."""
@@ -43,11 +43,12 @@ class Tally:
         """Add a job that has ended."""
         self._statuses[status] += 1
         if error is not None:
-            self._codes[error.code] += 1
-            if CODES[error.code].stops == "run":
-                self.stopped_by = self.stopped_by or DhError(error.code, error.message)
+            code = error.known_code
+            self._codes[code] += 1
+            if CODES[code].stops == "run":
+                self.stopped_by = self.stopped_by or DhError(code, error.message)
 
-    def note_bug(self, code: str) -> None:
+    def note_bug(self, code: Code) -> None:
         """Remember an error outside of any job's result, if it is a bug."""
         self._has_bug |= code == "internal.bug"
 

@@ -16,7 +16,7 @@ from typing import Self
 
 import psutil
 
-from dhcli.errors import DhError, describe
+from dhcli.errors import Code, DhError, WarningCode, describe
 from dhcli.runtime.cgroup import MemoryLimit, memory_limit
 from dhcli.runtime.scope import Scope
 from dhcli.runtime.threads import start_thread
@@ -63,7 +63,7 @@ class Monitor:
         scope: Scope,
         folder: Path,
         usage: Usage,
-        warn: Callable[[str, str], None],
+        warn: Callable[[WarningCode, str], None],
         *,
         min_disk_bytes: int = 0,
         memory: Callable[[], MemoryLimit | None] | None = None,
@@ -151,6 +151,6 @@ class Monitor:
                 "Raise the memory limit of the service or container, or render fewer jobs at a time on this machine.",
             )
 
-    def _fail(self, code: str, message: str, hint: str) -> None:
+    def _fail(self, code: Code, message: str, hint: str) -> None:
         if not self._scope.stopped and not self._done.is_set():
             self._scope.fail(DhError(code, message, hint=hint, stage="monitor"), "monitor")

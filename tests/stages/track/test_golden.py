@@ -49,6 +49,7 @@ def code_of(row: FaceRow, person: Person, geometry: Geometry) -> F64:
     return geometry.mouth_code(pose_free(row.points[geometry.mouth], row.pose), person.rest)
 
 
+@pytest.mark.slow
 def test_sample_video_agrees_with_the_reference(
     profiled: Any, avatar: list[Frame], golden: dict[str, Any], geometry: Geometry
 ) -> None:
@@ -69,6 +70,7 @@ def test_sample_video_agrees_with_the_reference(
     assert np.abs(persons[0].rest - golden["rest"]).max() < 0.01
 
 
+@pytest.mark.slow
 def test_reference_picture_is_the_widest_open_mouth(profiled: Any, avatar: list[Frame], golden: dict[str, Any]) -> None:
     _, persons = profiled(avatar)
     error = (persons[0].reference.astype(float) - golden["reference"]) ** 2
@@ -98,6 +100,7 @@ def test_streaming_equals_the_whole_clip_at_once(
         assert np.allclose(code_of(row, persons[0], geometry), codes[index], atol=0.03)
 
 
+@pytest.mark.slow
 def test_what_is_not_looked_at_lies_where_a_look_would_have_found_it(
     profiled: Any, avatar: list[Frame], geometry: Geometry, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -69,6 +69,7 @@ def test_short_gap_is_bridged(follow: Any, pair: list[Frame], paint: Any) -> Non
     assert weights(track, 0, 27) == [1.0] * 28
 
 
+@pytest.mark.slow
 def test_long_gap_is_missing_and_the_other_person_is_left_alone(follow: Any, pair: list[Frame], paint: Any) -> None:
     frames = [paint(f, until=400) if 12 <= i < 62 else f for i, f in enumerate(pair[:75])]
     track = follow(frames, "left")
@@ -100,6 +101,7 @@ def test_three_shots_of_two_persons(follow: Any, avatar: list[Frame], portrait: 
     )  # no smoothing across the cut: the faces are 70 px apart
 
 
+@pytest.mark.slow
 def test_dissolve_ends_at_the_next_person(
     follow: Any, avatar: list[Frame], portrait: Frame, geometry: Geometry
 ) -> None:
@@ -275,6 +277,7 @@ def test_a_frame_that_nobody_looked_at_is_not_shown_to_the_profiler(
     assert shown == looked
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [11, 12, 13])
 def test_a_cut_to_another_person_in_the_same_place(
     follow: Any, avatar: list[Frame], portrait: Frame, beside: Any, at: int
@@ -289,6 +292,7 @@ def test_a_cut_to_another_person_in_the_same_place(
     assert (track.totals.missing_ranges, track.totals.persons) == ((), 2)
 
 
+@pytest.mark.slow
 def test_face_that_leaves_for_good(follow: Any, avatar: list[Frame], scenery: list[Frame], paint: Any) -> None:
     track = follow([*avatar[:60], paint(avatar[60]), *scenery])
     assert track.totals.cuts == (61,)  # frame 60 is black
@@ -296,6 +300,7 @@ def test_face_that_leaves_for_good(follow: Any, avatar: list[Frame], scenery: li
     assert weights(track, 50, 60) == [1.0] * 6 + [0.8, 0.6, 0.4, 0.2, 0.0]
 
 
+@pytest.mark.slow
 def test_face_that_comes_late(follow: Any, avatar: list[Frame], scenery: list[Frame]) -> None:
     track = follow([*scenery, *avatar[:20]])
     assert track.totals.cuts == (50,)
@@ -303,6 +308,7 @@ def test_face_that_comes_late(follow: Any, avatar: list[Frame], scenery: list[Fr
     assert (track.frames, track.totals.persons) == (70, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("text", "size", "turns"), [("8X", 26, 0), ("ME\nTOO", 4, 3)], ids=["upright", "turned"])
 def test_title_letters_are_no_face(
     follow: Any, finder: FaceFinder, title: Any, text: str, size: int, turns: int

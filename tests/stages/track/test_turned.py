@@ -16,6 +16,7 @@ from dhcli.stages.align import roll
 from dhcli.types import Frame, FrameFormat
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("turn", "size", "degrees"),
     [

@@ -1,0 +1,90 @@
+"""From the values of flags to the objects that a run takes: models, caches, the limit of failures, the refusal."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from dhcli.command.choices import FacePrecision
+from dhcli.command.entry import as_bug, refused
+from dhcli.command.streams import say
+from dhcli.errors import DhError
+from dhcli.events import Listener
+
+if TYPE_CHECKING:
+    from dhcli.disk.hashes import HashCache
+    from dhcli.render.models import Models
+    from dhcli.render.probes import Probes
+    from dhcli.runs.retry import FailureLimit
+
+
+@contextlib.contextmanager
+def refusal_event(listener: Listener, began: Callable[[], bool] = lambda: False) -> Iterator[None]:
+    """Emit a `refused` event for an error that leaves the block, then let the error go on.
+
+    So programs that read --json, and the reports, learn of a run that cannot start or that a bug ends. Ctrl-C is one
+    line on stderr instead; `began` says whether the run had started by then. Wrong usage and the ordinary end of a
+    call (typer.Exit) are no refusals.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        say(["dh: interrupted" if began() else "dh: interrupted; nothing was done"])
+        raise
+    except DhError as error:
+        listener(refused(error))
+        raise
+    except (typer.Exit, typer.TyperException):
+        raise
+    except Exception as error:
+        listener(refused(as_bug(error)))
+        raise
+
+
+def failure_limit(text: str | None, *, fail_fast: bool) -> FailureLimit | None:
+    """The limit that --max-failures or --fail-fast sets; None without one. Ends with usage where both are given."""
+    from dhcli.command.selection import usage
+    from dhcli.runs.retry import FailureLimit, parse_failure_limit
+
+    if fail_fast and text is not None:
+        usage("give --fail-fast or --max-failures, not both")
+    if fail_fast:
+        return FailureLimit(1)
+    try:
+        return parse_failure_limit(text) if text is not None else None
+    except ValueError as error:
+        usage(f"--max-failures {text}: expected {error}")
+
+
+def chosen_models(
+    folders: Sequence[Path] | None, device: str, threads: int = 0, precision: FacePrecision = FacePrecision.auto
+) -> Models:
+    """The models that a run may open, on the device of --device; `threads` 0 leaves their number to dh."""
+    from dhcli.command.selection import chosen_device
+    from dhcli.render.models import Models
+
+    return Models(folders or (), chosen_device(device, precision.value), threads, precision.value)
+
+
+def open_caches(
+    folder: Path | None, limit_bytes: int, stall_timeout_s: float = 60.0, *, wanted: bool = True
+) -> tuple[HashCache, Probes]:
+    """The cached hashes and probes of `folder`, by default of the user's cache folder; empty ones unless `wanted`.
+
+    With a `limit_bytes` of 0, cached probes are read and no new ones are written.
+    """
+    from dhcli.disk.folder import CacheFolder
+    from dhcli.disk.hashes import HashCache, cache_folder
+    from dhcli.disk.patience import PATIENCE_S
+    from dhcli.disk.store import Store
+    from dhcli.render.probes import Probes
+
+    if not wanted:
+        return HashCache(), Probes()
+    # A cache whose disk does not answer must be given up long before the job that asks it counts as stalled.
+    place = CacheFolder(cache_folder(folder), min(PATIENCE_S, stall_timeout_s / 4))
+    return HashCache(place), Probes(Store(place, limit_bytes))
