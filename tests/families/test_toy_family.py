@@ -88,6 +88,12 @@ def test_without_the_package_the_families_that_there_are_are_named(dh: Dh, tmp_p
     assert DhBase.name in ended.stderr
 
 
+def test_a_check_finds_a_model_that_cannot_be_rendered_with(dh: Dh, tmp_path: Path) -> None:
+    ended = dh("toy", "--set", "model=face-finder", "--dry-run", site=tmp_path)
+    assert ended.returncode == 69
+    assert "'face-finder' is of the family 'face_finder'" in ended.stdout + ended.stderr
+
+
 def test_a_package_that_cannot_be_loaded_is_named(dh: Dh, installed: Path, tmp_path: Path) -> None:
     site = tmp_path / "site"
     shutil.copytree(installed, site)

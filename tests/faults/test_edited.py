@@ -114,8 +114,8 @@ def refused(result: JobResult, name: Path, content: Callable[[], list[str]]) -> 
     [
         pytest.param("scan", 1, (), id="probe"),
         pytest.param("decode", 1, ("probe",), id="analysis"),
-        pytest.param("decode", 2, ("probe", "track"), id="render"),
-        pytest.param("verify", 1, ("probe", "track"), id="after the last frame"),
+        pytest.param("decode", 2, ("probe", "profile", "track"), id="render"),
+        pytest.param("verify", 1, ("probe", "profile", "track"), id="after the last frame"),
     ],
 )
 def test_a_video_is_edited(

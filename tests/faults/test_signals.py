@@ -80,7 +80,7 @@ def stuck(*args, **options):
     ("module", "name", "method"),
     [
         ("networks.network", "Network", "run"),
-        ("families.dh_base", "DhBase", "__init__"),
+        ("families.dh_base.family", "DhBase", "__init__"),
         ("disk.part", "PartFile", "flush"),
     ],
     ids=["network", "loading the model", "flush to a slow disk"],
@@ -142,7 +142,7 @@ def pressed_until_the_end(process: subprocess.Popen[str], until: Until) -> None:
 
 def test_a_second_signal_ends_it_at_once(dh: Start, until: Until, stored: Any, content: Any, tmp_path: Path) -> None:
     """A process that would otherwise wait an hour for its stuck network: impatience is no crash, and no poison."""
-    program = STUCK.format(module="inference", name="Network", method="run")
+    program = STUCK.format(module="networks.network", name="Network", method="run")
     process = dh(program=f"import dhcli.runtime.scope\ndhcli.runtime.scope.STUCK_S = 3600\n{program}")
     assert until((tmp_path / "stuck.now").exists)
     pressed_until_the_end(process, until)
@@ -154,7 +154,7 @@ def test_a_second_signal_does_not_wait_for_a_dead_disk(dh: Start, until: Until, 
     program = "import dhcli.runtime.scope as scope, os\nscope.STUCK_S = 3600\nfsync = os.fsync\nhere = os.getcwd()\n"
     program += "def dead(fd):\n    if os.path.exists(here + '/stuck.now'):\n        while True: time.sleep(60)\n"
     program += "    fsync(fd)\nos.fsync = dead\n"
-    process = dh(program=program + STUCK.format(module="inference", name="Network", method="run"))
+    process = dh(program=program + STUCK.format(module="networks.network", name="Network", method="run"))
     assert until((tmp_path / "stuck.now").exists)
     pressed_until_the_end(process, until)
     assert stored()["status"] == "running"

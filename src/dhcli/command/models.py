@@ -22,7 +22,7 @@ models_app = typer.Typer(help="The models that are installed.")
 
 @models_app.command("list")
 def models_list(models_dir: ModelsDirs = None) -> None:
-    """The models that can be named in a manifest."""
+    """The models that are installed. A manifest can name all of them but face-finder, which the others use."""
 
     def one(bundle: Bundle, _: Told) -> list[str]:
         return [f"{bundle.name}  {bundle.version}  {bundle.licence}  {bundle.description}"]

@@ -166,7 +166,8 @@ def _read(
     try:
         argv = _read_argv(file, thumbnails, skipped, to_first_fault)
         limits = ChildLimits(CPU_BASE_S + CPU_PER_FRAME_S * frames)
-        with running(scope, stage, Command(argv, (*file.pass_fds, thumbnails)), limits) as child:
+        command = Command(argv, (*file.pass_fds, thumbnails), flood="output.mismatch")
+        with running(scope, stage, command, limits) as child:
             video, decoded, shown, audio = read_timelines(beating(scope, stage, lines_of(child)), 4)
             code = child.wait()
             scope.check()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dhcli.families.family import Family
-from dhcli.families.registry import open_family
+from dhcli.families.registry import family_of, open_family
 from dhcli.networks.bundle import Bundle, load_bundle
 from dhcli.networks.model import Model, Precision
 from dhcli.networks.network import Device
@@ -28,9 +28,11 @@ class Models:
         self._families: dict[str, Family] = {}
 
     def bundle(self, name: str) -> Bundle:
-        """The model's description. Raises DhError model.*."""
+        """The model's description; its family is there. Raises DhError model.*."""
         if name not in self._bundles:
-            self._bundles[name] = load_bundle(name, self._folders)
+            bundle = load_bundle(name, self._folders)
+            family_of(bundle)
+            self._bundles[name] = bundle
         return self._bundles[name]
 
     def family(self, name: str) -> Family:
@@ -41,6 +43,11 @@ class Models:
         return self._families[name]
 
     @functools.cached_property
+    def finder_bundle(self) -> Bundle:
+        """The description of what finds faces. Raises DhError model.*."""
+        return load_bundle(face_finder.NAME, self._folders)
+
+    @functools.cached_property
     def finder(self) -> FaceFinder:
         """What finds faces. Raises DhError model.*."""
-        return FaceFinder(self.bundle(face_finder.NAME), self.device)
+        return FaceFinder(self.finder_bundle, self.device)

@@ -11,7 +11,6 @@ from dhcli.disk.writes import Writes
 from dhcli.jobs.options import Job, parse_face
 from dhcli.media.input_file import InputFile
 from dhcli.networks.bundle import Bundle
-from dhcli.render.face_finder import NAME as FACE_FINDER
 from dhcli.render.plan import Contents
 from dhcli.results.parts import ModelInfo
 from dhcli.results.uptodate import Ingredients
@@ -94,7 +93,7 @@ class JobInputs:
             audio_sha256=audio_sha256,
             video_sha256=video_sha256,
             model=_model_info(models.bundle(self._job.options.model)),
-            face_finder=_model_info(models.bundle(FACE_FINDER)),
+            face_finder=_model_info(models.finder_bundle),
             options=self._record.options,
             photo_sha256=photo_sha256,
             precision=None if wanted == "auto" else wanted,

@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import IO
 
-from dhcli.errors import DhError
+from dhcli.errors import Code, DhError
 from dhcli.runtime.environment import child_environment
 from dhcli.runtime.threads import start_thread
 
@@ -54,6 +54,8 @@ class Command:
     """Its stdin is a pipe that we write to; else its stdout is a pipe that we read."""
     keep_lines: int = STDERR_LINES
     """How many of its last stderr lines are kept."""
+    flood: Code = "decode.failed"
+    """What it means where the program writes messages without end."""
 
 
 class RateLimit:
@@ -80,7 +82,7 @@ class Child:
         """
         self.name = name
         self.argv = tuple(command.argv)
-        self._on_flood = on_flood
+        self._on_flood, self._flood_code = on_flood, command.flood
         environment = child_environment()
         self._guard = subprocess.Popen(
             GUARD, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, process_group=0, env=environment
@@ -144,9 +146,9 @@ class Child:
 
     def _flood(self) -> DhError:
         return DhError(
-            "decode.failed" if self._process.stdin is None else "encode.failed",
+            self._flood_code,
             f"{self.name} wrote more than {STDERR_RATE >> 20} MiB of messages a second; it was stopped.",
-            hint="The input is probably damaged; convert it with another program and try again.",
+            hint="Render again; if it comes back, convert the input with another program.",
             stderr_tail=self.tail(),
         )
 
