@@ -115,7 +115,8 @@ class Probes:
         A forged entry can be plausible and wrong. The next attempt probes the inputs again, and replaces the entry.
         Doubted entries are not used any more in this run, so that this is True once for each.
         """
-        doubted = {key for key in self._used if code.startswith(PROBED) and key[1] in contents}
+        may_be_wrong = code.startswith(PROBED) and code != "input.changed"
+        doubted = {key for key in self._used if may_be_wrong and key[1] in contents}
         self._used -= doubted
         self._doubted |= doubted
         return bool(doubted)
