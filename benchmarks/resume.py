@@ -20,6 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from dhcli.families.dh_base.family import DhBase
 from dhcli.jobs.options import JobOptions
 from dhcli.results.result import JobResult, read_result, write_result
 from dhcli.results.uptodate import Ingredients
@@ -69,7 +70,7 @@ def _result(done: JobResult, name: str, audio: str, video: str) -> JobResult:
     assert model is not None
     assert face_finder is not None
     options = JobOptions().model_dump(mode="json")
-    fingerprint = Ingredients(audio, video, model, face_finder, options).fingerprint
+    fingerprint = Ingredients(audio, video, model, face_finder, options, DhBase.version).fingerprint
     return done.model_copy(update={"job_id": name, "options": options, "fingerprint": fingerprint})
 
 

@@ -160,7 +160,7 @@ CODES: dict[Code, CodeInfo] = {
     "input.no_audio": CodeInfo("an audio has no audio stream", "job", FAILED),
     "input.no_frames": CodeInfo("a video stream has no frame", "job", FAILED),
     "input.corrupt": CodeInfo("an input has damaged data", "job", FAILED),
-    "input.truncated": CodeInfo("an input ends before its own promise", "job", FAILED),
+    "input.truncated": CodeInfo("an input is shorter than its header says", "job", FAILED),
     "input.unsupported": CodeInfo("an input is of a kind that dh does not render", "job", FAILED),
     "input.too_large": CodeInfo("a picture has more pixels than the limit", "job", FAILED),
     "input.too_short": CodeInfo("a video is shorter than the speech, and the job says not to loop it", "job", FAILED),

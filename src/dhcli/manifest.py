@@ -23,7 +23,7 @@ from dhcli.jobs import strict_yaml
 from dhcli.jobs.conflicts import STDIN, Conflict, find_conflicts, find_strays, with_ids
 from dhcli.jobs.options import Job
 from dhcli.jobs.reader import ID_PATTERN, OPTIONS, PATHS, VERSION, JobReader, Problems
-from dhcli.runtime.disk_calls import DiskCalls, Told
+from dhcli.runtime.disk_calls import DiskCalls, OnStep
 
 NO_OVERRIDES: Mapping[str, str] = MappingProxyType({})
 
@@ -143,9 +143,9 @@ def _in_the_way(
 ) -> tuple[list[Conflict], list[Conflict]]:
     """The conflicts of the jobs, and the paths that lead out of `root`. Raises DhError stalled."""
 
-    def look(told: Told) -> tuple[list[Conflict], list[Conflict]]:
-        conflicts = list(find_conflicts(jobs, _result_in(results_dir), manifest, results_dir, told))
-        return conflicts, list(find_strays(jobs, root, told)) if root is not None else []
+    def look(on_step: OnStep) -> tuple[list[Conflict], list[Conflict]]:
+        conflicts = list(find_conflicts(jobs, _result_in(results_dir), manifest, results_dir, on_step))
+        return conflicts, list(find_strays(jobs, root, on_step)) if root is not None else []
 
     return on_disk.in_steps("the files of the jobs", look)
 

@@ -51,6 +51,16 @@ def test_doctor_where_the_current_folder_is_gone(dh: Any, tmp_path: Path, monkey
     assert "The check of disk could not be made: FileNotFoundError" in said.err
 
 
+def test_doctor_asks_for_all_files_of_the_face_finder(dh: Any, repository: Path, tmp_path: Path) -> None:
+    shutil.copytree(repository / "models/face-finder", tmp_path / "face-finder")
+    descriptor = tmp_path / "face-finder/model.yaml"
+    descriptor.write_text(descriptor.read_text().replace("  mesh:\n", "  net:\n"))
+    said = dh("doctor", "--device", "cpu", "--models-dir", str(tmp_path))
+    assert said.code == 69
+    assert "FAIL model face-finder: model.incompatible" in said.out
+    assert "no file 'mesh'" in said.err
+
+
 def test_models(dh: Any) -> None:
     assert [line.split()[0] for line in dh("models", "list").out.splitlines()] == ["dh-base", "face-finder"]
     assert "face_int8  face_int8.onnx" in dh("models", "info", "dh-base").out

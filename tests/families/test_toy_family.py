@@ -80,6 +80,19 @@ def test_a_louder_speech_opens_the_toys_mouth(
     assert greens[1] > 1.5 * greens[0] > 0
 
 
+def test_another_version_of_a_family_makes_its_outputs_stale(dh: Dh, installed: Path, tmp_path: Path) -> None:
+    newer = tmp_path / "site"
+    shutil.copytree(installed, newer, ignore=shutil.ignore_patterns("__pycache__"))
+    code = newer / "toy_family.py"
+    code.write_text(code.read_text().replace('"toy", 1,', '"toy", 2,'))
+    runs = []
+    for site in (installed, installed, newer, newer):
+        ended = dh("toy", "--set", "model=toy", "--models-dir", str(MODELS), site=site)
+        assert ended.returncode == 0, ended.stderr
+        runs.append(json.loads((tmp_path / "toy.mp4.json").read_text())["run_id"])
+    assert runs[0] == runs[1] != runs[2] == runs[3]
+
+
 def test_without_the_package_the_families_that_there_are_are_named(dh: Dh, tmp_path: Path) -> None:
     ended = dh("toy", "--set", "model=toy", "--models-dir", str(MODELS), site=tmp_path)
     assert ended.returncode == 69

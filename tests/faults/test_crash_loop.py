@@ -18,7 +18,7 @@ from dhcli.results.result import read_result
 
 pytestmark = pytest.mark.slow
 
-KILLS = int(os.environ.get("DH_TEST_KILLS", "20"))
+KILLS = int(os.environ.get("DH_TEST_KILLS", "8"))
 """A longer loop is asked for by the variable: DH_TEST_KILLS=100 takes about 3 minutes."""
 SEED = 20
 EVENTS = 9

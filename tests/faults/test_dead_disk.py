@@ -29,7 +29,7 @@ from dhcli.manifest import load_manifest
 from dhcli.reports import Reports, Wanted
 from dhcli.reports.log_file import LogFile
 from dhcli.runtime import disk_calls
-from dhcli.runtime.disk_calls import DiskCalls, Told
+from dhcli.runtime.disk_calls import DiskCalls, OnStep
 
 pytestmark = pytest.mark.slow
 
@@ -370,10 +370,10 @@ def test_a_signal_waits_for_no_disk(stuck: Callable[..., Any]) -> None:
 def test_a_slow_disk_is_no_dead_one() -> None:
     """All together takes longer than the limit, no step of it does."""
 
-    def work(told: Told, what: str) -> str:
+    def work(on_step: OnStep, what: str) -> str:
         for block in range(8):
             time.sleep(0.1)
-            told(what.format(block))
+            on_step(what.format(block))
         return "done"
 
     for what in ("block {}", "a file"):
@@ -381,8 +381,8 @@ def test_a_slow_disk_is_no_dead_one() -> None:
 
 
 def test_of_a_long_call_its_last_step_is_named(stuck: Callable[..., Any]) -> None:
-    def work(told: Told) -> None:
-        told("the second block")
+    def work(on_step: OnStep) -> None:
+        on_step("the second block")
         stuck()
 
     with pytest.raises(DhError, match=r"No answer from the disk for 0\.1 s: the second block"):

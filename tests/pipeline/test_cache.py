@@ -30,14 +30,15 @@ from dhcli.jobs.options import Job
 from dhcli.manifest import single_job
 from dhcli.media.input_file import InputFile
 from dhcli.media.reader import read_frames
+from dhcli.networks.model import Model
 from dhcli.render import face_track
 from dhcli.render.face_finder import FaceFinder
-from dhcli.render.face_track import PROFILE, TRACK, Analysis, track_key
+from dhcli.render.face_track import PROFILE, TRACK, Analysis, profile_key, track_key
 from dhcli.render.models import Models
 from dhcli.render.plan import Contents, Plan, PlanInputs, analysed_frames, plan_job
 from dhcli.render.probes import Probes
 from dhcli.render.trace import Trace
-from dhcli.render.track_file import RECORD, FaceTrack, unpack
+from dhcli.render.track_file import HIDDEN, RECORD, FaceTrack, unpack
 from dhcli.results.result import JobResult, read_result
 from dhcli.runs.batch import Batch
 from dhcli.runs.settings import Settings
@@ -239,6 +240,22 @@ def test_all_that_decides_a_track_is_in_its_key(
     assert track_key(plan, finder) != before
 
 
+@pytest.mark.parametrize("what", ["track", "name", "version", "bundle", "provider", "precision"])
+def test_all_that_decides_a_profile_is_in_its_key(what: str, dh_base: DhBase, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = profile_key("t", dh_base)
+    match what:
+        case "name" | "version":
+            monkeypatch.setattr(DhBase, what, "9")
+        case "bundle":
+            changed = dataclasses.replace(dh_base.model.bundle, family="other")
+            monkeypatch.setattr(dh_base.model, "bundle", changed)
+        case "provider":
+            monkeypatch.setattr(Model, "provider", "CUDAExecutionProvider")
+        case "precision":
+            monkeypatch.setattr(dh_base.model, "precision", "fp16")
+    assert profile_key("u" if what == "track" else "t", dh_base) != before
+
+
 def test_what_does_not_decide_a_track_is_not_in_its_key(plan: Plan, finder: FaceFinder, tmp_path: Path) -> None:
     key = track_key(plan, finder)
     assert key is not None
@@ -403,6 +420,17 @@ def test_only_what_the_analysis_can_have_written_is_a_track(
     assert unpack(forged, finder.mesh, plan.format, FRAMES, Scratch(cache / "out.mp4"), lambda: None) is None
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(forged.fd)
+
+
+def test_a_person_who_is_never_seen_is_none(kept: Path, cache: Path, plan: Plan, finder: FaceFinder) -> None:
+    """A profiler has nothing to say of such a person."""
+    key = the_track(kept).name
+    head, body = content_of(kept)
+    records_of(body)["state"][:15] = HIDDEN
+    Store(cache).put(TRACK, key, json.dumps(head).encode(), lambda: [bytes(body)])
+    forged = Store(cache).get(TRACK, key)
+    assert forged is not None
+    assert unpack(forged, finder.mesh, plan.format, FRAMES, Scratch(cache / "out.mp4"), lambda: None) is None
 
 
 def content_of(cache: Path) -> tuple[dict[str, Any], bytearray]:

@@ -21,8 +21,8 @@ from dhcli.families.dh_base.listen import (
     SAMPLES,
     SPEECH_RMS,
     WINDOW,
-    ConditionTrack,
     Loudness,
+    MouthCodes,
     listen,
     measure_loudness,
     rest_in_silence,
@@ -150,6 +150,6 @@ def test_speaking_is_one_wherever_there_is_sound(values: list[float]) -> None:
 @given(st.integers(0, 500), st.sampled_from([Fraction(25), Fraction(30000, 1001), Fraction(50), Fraction(24)]))
 @settings(max_examples=60)
 def test_codes_are_read_at_the_frames_times(index: int, fps: Fraction) -> None:
-    track = ConditionTrack(np.arange(400, dtype=np.float32)[:, None].repeat(12, 1))
+    track = MouthCodes(np.arange(400, dtype=np.float32)[:, None].repeat(12, 1), silent=False)
     expected = min(float(index / fps * CODE_RATE), 399.0)
-    assert track.at(index / fps) == pytest.approx(np.full(12, expected))
+    assert track.at(index / fps, 0.5) == pytest.approx(np.full(12, 0.5 * expected))

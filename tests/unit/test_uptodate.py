@@ -38,14 +38,14 @@ OUTPUT = OutputInfo(
 )
 OPTIONS: dict[str, JsonValue] = {"crf": 18, "gain": 1.0, "label": "x", "model": "dh-base", "trim": None}
 MODEL, FACE_FINDER = ModelInfo(name="dh-base", sha256="m" * 64), ModelInfo(name="face-finder", sha256="f" * 64)
-SAME = Ingredients("a", "v", MODEL, FACE_FINDER, OPTIONS)
+SAME = Ingredients("a", "v", MODEL, FACE_FINDER, OPTIONS, 1)
 
 
 def ingredients(**changes: Any) -> Ingredients:
     options = {**OPTIONS, **changes.pop("options", {})}
     model = ModelInfo(name="dh-base", sha256=changes.pop("model", "m") * 64)
     finder = ModelInfo(name="face-finder", sha256=changes.pop("face_finder", "f") * 64)
-    contents = {"audio_sha256": "a", "video_sha256": "v", **changes}
+    contents = {"audio_sha256": "a", "video_sha256": "v", "family_version": 1, **changes}
     return Ingredients(**contents, model=model, face_finder=finder, options=options)
 
 
@@ -79,12 +79,13 @@ def test_fingerprint_follows_what_changes_pixels_or_sound_only() -> None:
     same = of().fingerprint
     assert same.startswith("sha256:")
     assert same == of(options={"label": "y"}).fingerprint == of(options={"model": "my-copy"}).fingerprint
-    assert Ingredients("a", "v", MODEL, FACE_FINDER, dict(reversed(list(OPTIONS.items())))).fingerprint == same
+    assert Ingredients("a", "v", MODEL, FACE_FINDER, dict(reversed(list(OPTIONS.items()))), 1).fingerprint == same
     different: list[dict[str, Any]] = [
         {"audio_sha256": "b"},
         {"video_sha256": "b"},
         {"model": "n"},
         {"face_finder": "n"},
+        {"family_version": 2},
         {"model": "f", "face_finder": "m"},
         {"audio_sha256": "v", "video_sha256": "a"},
         {"options": {"crf": 19}},
@@ -246,7 +247,7 @@ def test_attempt_that_rendered_nothing_leaves_the_output_up_to_date(output: Path
 
 def test_photo_counts_by_its_content(output: Path) -> None:
     def with_photo(path: str, sha256: str) -> Ingredients:
-        return Ingredients("a", "v", MODEL, FACE_FINDER, {**OPTIONS, "face": f"like:{path}"}, sha256)
+        return Ingredients("a", "v", MODEL, FACE_FINDER, {**OPTIONS, "face": f"like:{path}"}, 1, sha256)
 
     now = with_photo("/a.png", "p")
     assert now.fingerprint == with_photo("/moved.png", "p").fingerprint != with_photo("/a.png", "q").fingerprint

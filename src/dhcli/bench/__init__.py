@@ -1,1 +1,1 @@
-"""How fast this machine renders: an ordinary run over one clip, cold and warm, told by its own result files."""
+"""How fast this machine renders: an ordinary run renders one clip, cold and warm; its result files hold the times."""

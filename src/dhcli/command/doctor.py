@@ -17,8 +17,9 @@ from dhcli.media.ffmpeg_program import ffmpeg_encoders, ffmpeg_version, find_ffm
 from dhcli.networks.bundle import available_models, load_bundle, search_path
 from dhcli.networks.network import parse_device, runtime_version
 from dhcli.render.face_finder import NAME as FACE_FINDER
+from dhcli.render.face_finder import ROLES
 from dhcli.render.models import Models
-from dhcli.runtime.disk_calls import DiskCalls, Told
+from dhcli.runtime.disk_calls import DiskCalls, OnStep
 from dhcli.runtime.monitor import open_files_allowed
 from dhcli.runtime.threads import check_threads
 
@@ -38,14 +39,14 @@ def examine(device: str, models_dirs: tuple[Path, ...]) -> Iterator[Finding]:
     """Run the checks in turn. One that fails does not stop the others."""
     on_disk, places = DiskCalls(), ", ".join(map(str, search_path(models_dirs)))
 
-    def tried(what: str, look: Callable[[Told], str], place: str) -> Finding:
+    def tried(what: str, look: Callable[[OnStep], str], place: str) -> Finding:
         return _try(what, lambda: on_disk.in_steps(place, look))
 
     yield tried("ffmpeg", lambda _: _ffmpeg(), "ffmpeg")
     yield tried("encoders", lambda _: _encoders(), "ffmpeg")
     names: list[str] = []
 
-    def list_models(_: Told) -> str:
+    def list_models(_: OnStep) -> str:
         names.extend(available_models(models_dirs))
         return ", ".join(names)
 
@@ -53,7 +54,7 @@ def examine(device: str, models_dirs: tuple[Path, ...]) -> Iterator[Finding]:
     if listed.error is not None:
         yield listed
     for name in names:
-        yield tried(f"model {name}", lambda told, name=name: _model(name, models_dirs, told), places)  # type: ignore[misc]
+        yield tried(f"model {name}", lambda on_step, name=name: _model(name, models_dirs, on_step), places)  # type: ignore[misc]
     yield tried(f"device {device}", lambda _: _device(device, models_dirs), f"the models in {places}")
     yield tried("disk", lambda _: _disk(), "the current folder")
     yield tried("cache", lambda _: _cache(), f"the cache in {cache_folder()}")
@@ -110,11 +111,13 @@ def _encoders() -> str:
     return ", ".join(ENCODERS)
 
 
-def _model(name: str, models_dirs: tuple[Path, ...], told: Told) -> str:
+def _model(name: str, models_dirs: tuple[Path, ...], on_step: OnStep) -> str:
     bundle = load_bundle(name, models_dirs)
-    if name != FACE_FINDER:
+    if name == FACE_FINDER:
+        bundle.require(*ROLES)
+    else:
         family_of(bundle)
-    bundle.check_all(told)
+    bundle.check_all(on_step)
     return f"version {bundle.version}, {len(bundle.files)} files as they should be, in {bundle.folder}"
 
 

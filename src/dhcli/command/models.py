@@ -15,7 +15,7 @@ from dhcli.errors import OK, DhError
 
 if TYPE_CHECKING:
     from dhcli.networks.bundle import Bundle
-    from dhcli.runtime.disk_calls import Told
+    from dhcli.runtime.disk_calls import OnStep
 
 models_app = typer.Typer(help="The models that are installed.")
 
@@ -24,7 +24,7 @@ models_app = typer.Typer(help="The models that are installed.")
 def models_list(models_dir: ModelsDirs = None) -> None:
     """The models that are installed. A manifest can name all of them but face-finder, which the others use."""
 
-    def one(bundle: Bundle, _: Told) -> list[str]:
+    def one(bundle: Bundle, _: OnStep) -> list[str]:
         return [f"{bundle.name}  {bundle.version}  {bundle.licence}  {bundle.description}"]
 
     _each_model((), models_dir, one)
@@ -34,7 +34,7 @@ def models_list(models_dir: ModelsDirs = None) -> None:
 def models_info(name: ModelName, models_dir: ModelsDirs = None) -> None:
     """Where a model lies, its files and its networks."""
 
-    def one(bundle: Bundle, _: Told) -> list[str]:
+    def one(bundle: Bundle, _: OnStep) -> list[str]:
         lines = [f"{bundle.name} {bundle.version}, family {bundle.family}, {bundle.licence}", bundle.description]
         lines += [f"folder  {bundle.folder}", f"sha256  {bundle.sha256}"]
         lines += [
@@ -53,15 +53,15 @@ def models_info(name: ModelName, models_dir: ModelsDirs = None) -> None:
 def models_verify(names: ModelNames = None, models_dir: ModelsDirs = None) -> None:
     """Read every file of the models and compare it with its hash."""
 
-    def one(bundle: Bundle, told: Told) -> list[str]:
-        bundle.check_all(told)
+    def one(bundle: Bundle, on_step: OnStep) -> list[str]:
+        bundle.check_all(on_step)
         return [f"{bundle.name}: {len(bundle.files)} files are as they should be"]
 
     _each_model(tuple(names or ()), models_dir, one)
 
 
 def _each_model(
-    names: Sequence[str], models_dirs: Sequence[Path] | None, look: Callable[[Bundle, Told], list[str]]
+    names: Sequence[str], models_dirs: Sequence[Path] | None, look: Callable[[Bundle, OnStep], list[str]]
 ) -> None:
     """Print the lines of `look` for each named model, or for all models.
 
@@ -76,7 +76,7 @@ def _each_model(
     for name in names or on_disk(places, lambda: available_models(folders)):
         what = f"the model {name} in one of {places}"
         try:
-            answer(on_disk.in_steps(what, lambda told, name=name: look(load_bundle(name, folders), told)))  # type: ignore[misc]
+            answer(on_disk.in_steps(what, lambda on_step, name=name: look(load_bundle(name, folders), on_step)))  # type: ignore[misc]
         except DhError as error:
             if error.code == "stalled":
                 raise

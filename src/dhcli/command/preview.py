@@ -20,7 +20,7 @@ from dhcli.render.probes import Probes
 from dhcli.runs.attempt import Attempt, Preview
 from dhcli.runs.attempt_record import AttemptRecord
 from dhcli.runs.settings import Settings
-from dhcli.runtime.disk_calls import DiskCalls, Told
+from dhcli.runtime.disk_calls import DiskCalls, OnStep
 from dhcli.timing import rate_text
 
 GRACE_S = 5.0
@@ -88,10 +88,10 @@ def preview(settings: Settings, jobs: Sequence[Job], emit: Listener, order: Orde
 
 
 def _ordered(order: Order, jobs: Sequence[Job], settings: Settings, on_disk: DiskCalls) -> Sequence[Job]:
-    def in_order(told: Told) -> Sequence[Job]:
+    def in_order(on_step: OnStep) -> Sequence[Job]:
         def result_path(job: Job) -> Path:
             path = settings.result_path(job)
-            told(str(path))
+            on_step(str(path))
             return path
 
         return order(jobs, result_path)
@@ -105,7 +105,7 @@ def _looked_at(job: Job, settings: Settings, on_disk: DiskCalls) -> tuple[Previe
     attempt = Attempt(job, settings, record, lambda *_: None)
     what = f"one of {job.video}, {job.audio}, {job.save_path}"
     try:
-        return on_disk.in_steps(what, lambda told: attempt.preview(lambda: told(what))), True
+        return on_disk.in_steps(what, lambda on_step: attempt.preview(lambda: on_step(what))), True
     except DhError as error:
         return Preview(job, "fail", error.message, error=error), False
 

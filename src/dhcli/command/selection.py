@@ -23,7 +23,7 @@ from dhcli.jobs.conflicts import STDIN, find_overwritten, inputs_of
 from dhcli.jobs.options import Job
 from dhcli.manifest import check_overrides, load_manifest, single_job
 from dhcli.reports import Kind, replaceable
-from dhcli.runtime.disk_calls import DiskCalls, Told
+from dhcli.runtime.disk_calls import DiskCalls, OnStep
 
 if TYPE_CHECKING:
     from dhcli.networks.model import Precision
@@ -115,16 +115,16 @@ def unanswered(paths: Iterable[Path | None], stall_timeout_s: float) -> dict[Pat
 def refuse_reports_over_manifest(
     reports: Mapping[str, Path | None], manifest: str | None, stall_timeout_s: float | None = None
 ) -> None:
-    """Usage, where two reports have one file, or one of them that of the manifest.
+    """End with usage if two reports name the same file, or one of them names the manifest.
 
-    Raises DhError stalled where one of their disks gives no answer for `stall_timeout_s`.
+    Raises DhError stalled if one of their disks does not respond for `stall_timeout_s`.
     """
     path = STDIN if manifest == "-" else Path(manifest) if manifest is not None else None
     _refuse(reports, [("the manifest", path)] if path is not None else [], (), stall_timeout_s)
 
 
 def refuse_foreign_reports(reports: Mapping[Kind, Path | None], stall_timeout_s: float | None = None) -> None:
-    """Usage, where a report would replace a file that dh did not write. Raises as the above."""
+    """End with usage if a report would replace a file that dh did not write. Raises DhError stalled as above."""
     on_disk = DiskCalls(stall_timeout_s)
     for kind, path in reports.items():
         if path is None:
@@ -144,7 +144,7 @@ def refuse_reports_over_jobs(
     results_dir: Path | None,
     stall_timeout_s: float | None = None,
 ) -> None:
-    """Usage, where a report has the file of a job, or the name of the folder for results. Raises as the above."""
+    """End with usage if a report names a file of a job, or the folder for results. Raises DhError stalled as above."""
     folders = (results_dir, *results_dir.absolute().parents) if results_dir is not None else ()
     read = (*_read(jobs), *(("the folder for results", at) for at in folders))
     _refuse(reports, read, _written(jobs, result_path), stall_timeout_s)
@@ -159,8 +159,8 @@ def _refuse(
     named = [(flag, path) for flag, path in reports.items() if path is not None]
     flags = ", ".join(f"{flag} {path}" for flag, path in named)
 
-    def look(told: Told) -> list[str]:
-        return list(itertools.islice(find_overwritten(named, read, written, told), MOST_TOLD))
+    def look(on_step: OnStep) -> list[str]:
+        return list(itertools.islice(find_overwritten(named, read, written, on_step), MOST_TOLD))
 
     if named and (found := DiskCalls(stall_timeout_s).in_steps(flags, look)):
         usage("; ".join(found))

@@ -27,7 +27,7 @@ from dhcli.disk.patience import Ask, at_once
 from dhcli.disk.sections import ENTRY_BEGIN, Section, entries_of, taken
 
 LIMIT_BYTES = 2 << 30
-"""Tracks of 17 hours of video at 25 fps, or half a million probes."""
+"""Tracks of 9 hours of video at 25 fps, or half a million probes."""
 RESERVE_BYTES = 512 << 20
 """No entry is put on a disk with less free space: a run stops below 256 MiB, the default of --min-disk."""
 CHECKSUM_AT, CHECKED_FROM = 40, 72
@@ -42,7 +42,7 @@ RECOUNT_S = 60.0
 RECOUNT_SHARE = 1 / 16
 """or after this share of the limit was added: by so much can each of several processes exceed the limit."""
 LAST_BYTES = 16 << 20
-"""Largest entry that is kept in memory because the disk refuses it: the track of 8 minutes at 25 fps."""
+"""Largest entry that is kept in memory because the disk refuses it: the track of 4 minutes at 25 fps."""
 
 
 Body: TypeAlias = Callable[[], Iterable[bytes]]

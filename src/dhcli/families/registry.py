@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import Any, cast
 
 from dhcli.errors import DhError, describe
 from dhcli.families.dh_base.family import DhBase
@@ -13,6 +14,8 @@ from dhcli.networks.model import Model
 
 ENTRY_POINTS = "dhcli.families"
 """Each entry point is named like its family and leads to the class."""
+MEMBERS = ("name", "version", "roles", "sample_rate")
+"""What the rest of dh asks of a family before it is opened."""
 OURS: Mapping[str, type[Family]] = {DhBase.name: DhBase}
 
 
@@ -36,13 +39,21 @@ def open_family(model: Model) -> Family:
     return family_of(model.bundle)(model)
 
 
+def _checked(family: Any, name: str) -> type[Family]:
+    """What an entry point gave, as a family of this name. Raises TypeError where it is none."""
+    if missing := [member for member in MEMBERS if not hasattr(family, member)]:
+        raise TypeError(f"{family!r} is no family: it has no {', '.join(missing)}")
+    if family.name != name:
+        raise TypeError(f"{family!r} is the family '{family.name}'")
+    return cast("type[Family]", family)
+
+
 def _named(bundle: Bundle) -> type[Family]:
     if bundle.family in OURS:
         return OURS[bundle.family]
     for entry in importlib.metadata.entry_points(group=ENTRY_POINTS, name=bundle.family):
-        load: Callable[[], type[Family]] = entry.load
         try:
-            return load()
+            return _checked(entry.load(), bundle.family)
         except Exception as error:
             package = entry.dist.name if entry.dist is not None else entry.value
             raise DhError(

@@ -18,7 +18,7 @@ from dhcli.disk.boundary import strays
 from dhcli.disk.names import WORKING_SUFFIXES, working_paths
 from dhcli.disk.places import Places, Spots
 from dhcli.jobs.options import Job, parse_face
-from dhcli.runtime.disk_calls import Told, unheard
+from dhcli.runtime.disk_calls import OnStep, ignore_step
 
 STDIN = Path("/dev/stdin")
 """Leads to the file of standard input, if the shell redirected one."""
@@ -33,17 +33,17 @@ def find_conflicts(
     result_path: Callable[[Job], Path],
     manifest: Path | None = None,
     results_dir: Path | None = None,
-    told: Told = unheard,
+    on_step: OnStep = ignore_step,
 ) -> Iterator[Conflict]:
     """All conflicts. Every job must have its id. About a second for 10,000 jobs.
 
-    `told` is called with the files of each job before they are looked at, which may take long on a network disk.
+    `on_step` is called with the files of each job before they are looked at, which may take long on a network disk.
     """
     yield from _same_ids(jobs)
     written: _Written[Job] = _Written()
     of_result = "save_path" if results_dir is None else "id"
     for job in jobs:
-        told(_files_of(job))
+        on_step(_files_of(job))
         for key, path in (("save_path", job.save_path), (of_result, result_path(job))):
             spots = written.places.spots(path)
             other = next(written.places.at(spots), None)
@@ -52,18 +52,20 @@ def find_conflicts(
             elif other.owner.id != job.id or key == "save_path":  # the same id twice is reported above
                 yield job, key, f"{path} is already written by {_name(other.owner, path, other.path)}"
                 break  # the results of the same output collide as well: one line is enough
-    yield from _overwritten(jobs, written, manifest, told)
+    yield from _overwritten(jobs, written, manifest, on_step)
     for folder in _with_parents(results_dir):
         if claim := written.owner(written.places.spots(folder)):
             yield claim.owner, claim.key, f"{claim} has the name of a folder that is made for results, {folder}"
 
 
-def _overwritten(jobs: Sequence[Job], written: _Written[Job], manifest: Path | None, told: Told) -> Iterator[Conflict]:
+def _overwritten(
+    jobs: Sequence[Job], written: _Written[Job], manifest: Path | None, on_step: OnStep
+) -> Iterator[Conflict]:
     if manifest is not None and (claim := written.owner(written.places.spots(manifest))):
         yield claim.owner, claim.key, f"{claim} would overwrite the manifest"
     read: set[Path] = set()
     for job in jobs:
-        told(_files_of(job))
+        on_step(_files_of(job))
         for what, path in inputs_of(job):
             if path in read:
                 continue
@@ -77,11 +79,11 @@ def find_overwritten(
     reports: Sequence[tuple[str, Path]],
     read: Iterable[tuple[str, Path]],
     written: Iterable[tuple[str, Path]] = (),
-    told: Told = unheard,
+    on_step: OnStep = ignore_step,
 ) -> Iterator[str]:
     """A line for each of the `reports` (flag, path) that is also another report or a file that the run reads or writes.
 
-    Devices such as /dev/null and /dev/stderr are left out: several reports may go there. `told` is called with each
+    Devices such as /dev/null and /dev/stderr are left out: several reports may go there. `on_step` is called with each
     file before it is looked at.
     """
     ours: _Written[str] = _Written()
@@ -96,7 +98,7 @@ def find_overwritten(
         return
     used = list(written)
     for what, path in (*read, *used):
-        told(f"{what} {path}")
+        on_step(f"{what} {path}")
         if claim := ours.owner(ours.places.spots(path)):
             yield f"{claim.owner} would overwrite {what} {path}"
     for what, path in used if ours.named_like_working_files else ():
@@ -112,13 +114,13 @@ def inputs_of(job: Job) -> tuple[tuple[str, Path], ...]:
     return inputs if photo is None else (*inputs, ("photo", photo))
 
 
-def find_strays(jobs: Sequence[Job], root: Path, told: Told = unheard) -> Iterator[Conflict]:
+def find_strays(jobs: Sequence[Job], root: Path, on_step: OnStep = ignore_step) -> Iterator[Conflict]:
     """Every path of the jobs that leads out of `root`: by `..`, by a symbolic link, or because it is absolute.
 
-    `told`: as for `find_conflicts`.
+    `on_step`: as for `find_conflicts`.
     """
     for job in jobs:
-        told(_files_of(job))
+        on_step(_files_of(job))
         inputs = (("face" if what == "photo" else what, path) for what, path in inputs_of(job))
         for key, path in (*inputs, ("save_path", job.save_path)):
             if real := strays(path, root):

@@ -151,7 +151,7 @@ class _Decoder:
         self, scope: Scope, file: InputFile, info: VideoInfo, fmt: FrameFormat, child: Child, begin: int
     ) -> None:
         self._scope, self._file, self._info, self._fmt, self._child = scope, file, info, fmt, child
-        self._begin = self._got = begin
+        self._got = begin
         self._stream: BinaryIO = os.fdopen(child.stdout.fileno(), "rb", buffering=1 << 16, closefd=False)
         self._opened = False
 

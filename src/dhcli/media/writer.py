@@ -215,9 +215,7 @@ class VideoWriter:
         audio = audio_argv(sound) if sound is not None else ([], [])
         argv = encode_argv(fmt, fd_url(part_fd, part), encoding or Encoding(), audio)
         fds = (part_fd, *(sound.file.pass_fds if sound is not None else ()))
-        self._child: Child = start(
-            scope, stage, Command(argv, fds, takes_input=True, flood="encode.failed"), self._limits
-        )
+        self._child: Child = start(scope, stage, Command(argv, fds, takes_input=True), self._limits)
         try:
             self._send(y4m.header(fmt))
         except BaseException:

@@ -46,7 +46,7 @@ def unfit(name: str, found: str) -> DhError:
 
 
 def _array(archive: zipfile.ZipFile, key: str, shape: tuple[int, ...]) -> Array:
-    """An array, unpacked only where its header promises what is expected: 1.5 MB may unpack to 1.5 GB.
+    """An array, unpacked only where its header says what is expected: 1.5 MB may unpack to 1.5 GB.
 
     Raises _UnfitError with what was found instead, and what zipfile and numpy raise.
     """

@@ -1,7 +1,7 @@
-"""Model bundles: where `models/<name>/model.yaml` is found, what it promises, and whether the files keep the promise.
+"""Model bundles: where `models/<name>/model.yaml` is found, what it says, and whether the files agree.
 
-Every file is used only as bytes whose SHA-256 was just compared. What the networks mean is the business of the bundle's
-family.
+Every file is used only as bytes whose SHA-256 was just compared. The family of the bundle says what its networks
+mean.
 """
 
 from __future__ import annotations
@@ -75,20 +75,20 @@ class Bundle:
         _compare(file, hashlib.sha256(data).hexdigest(), data)
         return data
 
-    def check_all(self, told: Callable[[str], None] = lambda _: None) -> None:
-        """Compare every file with its hash, block by block; `told` takes which one is read, and how much is left.
+    def check_all(self, on_step: Callable[[str], None] = lambda _: None) -> None:
+        """Compare every file with its hash, block by block; `on_step` takes which one is read, and how much is left.
 
         Raises DhError model.missing or .corrupt.
         """
         for file in self.files.values():
             digest, head, left = hashlib.sha256(), b"", file.bytes
-            told(f"{file.path}, {left} bytes to read")
+            on_step(f"{file.path}, {left} bytes to read")
             with _opened(file) as stream:
                 while left and (block := stream.read(min(left, HASH_BLOCK_BYTES))):
                     head = head or block
                     left -= len(block)
                     digest.update(block)
-                    told(f"{file.path}, {left} bytes to read")
+                    on_step(f"{file.path}, {left} bytes to read")
             _compare(file, digest.hexdigest(), head)
 
     def require(self, *roles: str) -> None:
@@ -107,7 +107,7 @@ class Bundle:
         return self.files[role]
 
     def open_network(self, role: str, *, device: Device, threads: int = 0) -> Network:
-        """The role's network, compared with the descriptor. Raises as `read` and `inference.open_network` do."""
+        """The role's network, compared with the descriptor. Raises as `read` and `network.open_network` do."""
         network = open_network(self.read(role), role, device=device, threads=threads)
         if spec := self.networks.get(role):
             check_network(network, spec)
@@ -157,7 +157,9 @@ def load_bundle(name: str, models_dirs: Sequence[Path] = ()) -> Bundle:
 
 def check_network(network: Network, spec: NetworkSpec) -> None:
     """Compare a network with what the family counts on. Raises DhError model.incompatible with all differences."""
-    problems = [f"input {info} is not known" for info in network.inputs if info.name not in _names(spec.inputs)]
+    problems = [
+        f"input {info} is not in the descriptor" for info in network.inputs if info.name not in _names(spec.inputs)
+    ]
     for kind, wanted, found in (("input", spec.inputs, network.inputs), ("output", spec.outputs, network.outputs)):
         by_name = {info.name: info for info in found}
         for want in wanted:

@@ -63,7 +63,7 @@ class Descriptor(_Strict):
 
     schema_version: Annotated[Literal[1], BeforeValidator(_number)] = Field(description="Version of this format.")
     name: Name = Field(description="Name of the model, the same as its folder's.")
-    family: str = Field(pattern="^[a-z][a-z0-9_]*$", description="Which code in dh knows what the networks mean.")
+    family: str = Field(pattern="^[a-z][a-z0-9_]*$", description="Name of the family: the code that runs the networks.")
     version: str = Field(min_length=1, description="Version of the model.")
     licence: str = Field(min_length=1, description="SPDX expression of the licence of all files together.")
     description: str = Field(description="One sentence for people who choose a model.")

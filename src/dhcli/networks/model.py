@@ -6,13 +6,10 @@ import functools
 from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
-import cv2
-
 from dhcli.errors import DhError
 from dhcli.networks.batch_size import BATCH, fastest_batch
 from dhcli.networks.bundle import Bundle
-from dhcli.networks.network import CPU_PROVIDER, MOST_THREADS, Device, Network, means_cpu
-from dhcli.runtime.threads import cores
+from dhcli.networks.network import CPU_PROVIDER, Device, Network, means_cpu
 from dhcli.types import Numbers
 
 Precision: TypeAlias = Literal["auto"] | Numbers
@@ -27,10 +24,9 @@ class Model:
     """
 
     def __init__(self, bundle: Bundle, device: Device, threads: int = 0, precision: Precision = "auto") -> None:
-        """`threads` 0: one a core for networks; for pictures, beside which ffmpeg works, one for two cores."""
+        """`threads` are those of each network; 0: see `open_network`."""
         self.bundle = bundle
         self._device, self._threads, self._wanted = device, threads, precision
-        cv2.setNumThreads(threads or max(1, min(MOST_THREADS, cores() // 2)))
         self._warnings: dict[str, None] = {}
         """Of all networks, also of those that were given up for another one."""
         self._main: Network | None = None

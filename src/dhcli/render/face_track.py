@@ -1,7 +1,7 @@
 """The face track of a planned job, and what its family keeps of the persons: from the store, or made and put there.
 
 A track is kept under a key of everything that decides one bit of it; the family is not part of that. A profile is kept
-beside it under a key of the track's key and the model.
+beside it under a key of the track's key, the model, and where and how that runs.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ class Analysis:
         return profile
 
     def _kept_profile(self, key: str | None, track: FaceTrack) -> Any:
-        entry = None if key is None else self.store.get(PROFILE, self._profile_key(key), self._alive)
+        entry = None if key is None else self.store.get(PROFILE, profile_key(key, self.family), self._alive)
         if entry is None:
             return None
         with entry:
@@ -149,12 +149,8 @@ class Analysis:
         kept = profiler.finish(lambda: self._rows(track))
         if key is not None:
             self.plan.check_unchanged(self._alive)
-            self.store.put(PROFILE, self._profile_key(key), b"", lambda: [kept])
+            self.store.put(PROFILE, profile_key(key, self.family), b"", lambda: [kept])
         return self.family.profile(kept, track.totals.persons)
-
-    def _profile_key(self, track_key: str) -> str:
-        family, bundle = self.family, self.family.model.bundle
-        return key_of({"track": track_key, "family": family.name, "version": family.version, "model": bundle.sha256})
 
     def _rows(self, track: FaceTrack) -> Iterator[FaceRow]:
         for row in track.rows():
@@ -196,7 +192,7 @@ class Analysis:
 
 
 def track_key(plan: Plan, finder: FaceFinder) -> str | None:
-    """The key of the job's track; None where a content is not known."""
+    """The key of the job's track; None where the hash of an input is unknown until it is read."""
     contents, fmt, face = plan.contents, plan.format, plan.job.options.face
     if parse_face(face).photo is not None:
         if contents.photo is None:
@@ -219,6 +215,21 @@ def track_key(plan: Plan, finder: FaceFinder) -> str | None:
             "onnxruntime": runtime_version(),
             "opencv": cv2.__version__,
             "numpy": np.__version__,
+        }
+    )
+
+
+def profile_key(track: str, family: Family) -> str:
+    """The key of what the family keeps of the persons in the track with the key `track`."""
+    model = family.model
+    return key_of(
+        {
+            "track": track,
+            "family": family.name,
+            "version": family.version,
+            "model": model.bundle.sha256,
+            "provider": model.provider,  # a profiler may have a network, and that rounds in another way elsewhere
+            "precision": model.precision,
         }
     )
 

@@ -6,13 +6,16 @@ import functools
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
+
 from dhcli.families.family import Family
 from dhcli.families.registry import family_of, open_family
 from dhcli.networks.bundle import Bundle, load_bundle
 from dhcli.networks.model import Model, Precision
-from dhcli.networks.network import Device
+from dhcli.networks.network import MOST_THREADS, Device
 from dhcli.render import face_finder
 from dhcli.render.face_finder import FaceFinder
+from dhcli.runtime.threads import cores
 
 
 class Models:
@@ -21,19 +24,31 @@ class Models:
     def __init__(
         self, folders: Sequence[Path], device: Device, threads: int = 0, precision: Precision = "auto"
     ) -> None:
+        """`threads` 0: one a core for networks; for pictures, beside which ffmpeg works, one for two cores.
+
+        OpenCV has one number of threads for the whole process.
+        """
+        cv2.setNumThreads(threads or max(1, min(MOST_THREADS, cores() // 2)))
         self.device = device
         self.precision = precision
         self._folders, self._threads = tuple(folders), threads
         self._bundles: dict[str, Bundle] = {}
+        self._versions: dict[str, int] = {}
+        """Of the bundles' families."""
         self._families: dict[str, Family] = {}
 
     def bundle(self, name: str) -> Bundle:
         """The model's description; its family is there. Raises DhError model.*."""
         if name not in self._bundles:
             bundle = load_bundle(name, self._folders)
-            family_of(bundle)
+            self._versions[name] = family_of(bundle).version
             self._bundles[name] = bundle
         return self._bundles[name]
+
+    def family_version(self, name: str) -> int:
+        """Version of the model's family; another one gives other pixels. Raises DhError model.*."""
+        self.bundle(name)
+        return self._versions[name]
 
     def family(self, name: str) -> Family:
         """The model, ready to run. Raises DhError model.*, env.device_unavailable."""

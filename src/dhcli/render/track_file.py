@@ -299,7 +299,7 @@ def _unpacked(
                 return None
             if not _sound(records[~lacking], head.persons, fmt, mesh):
                 return None
-            persons.update(records["person"][~lacking].tolist())
+            persons.update(records["person"][~lacking & (records["state"] != HIDDEN)].tolist())
             file.copy(records)
         return file.finish(totals) if len(persons) == head.persons else None
     finally:

@@ -82,7 +82,7 @@ def junit_xml(cases: Sequence[Case], summary: Summary) -> str:
 
 
 def is_ours(content: bytes) -> bool:
-    """Whether a file that begins so is one of `junit_xml`."""
+    """Whether a file that begins with these bytes was made by `junit_xml`."""
     return HEAD.match(content) is not None
 
 

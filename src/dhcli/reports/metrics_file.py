@@ -51,7 +51,7 @@ def read_metrics(path: Path) -> Samples:
 
 
 def is_ours(content: bytes) -> bool:
-    """Whether a file with this content, or with this and more, has nothing but metrics of dh."""
+    """Whether a file that begins with these bytes holds only metrics of dh; False beyond `MAX_BYTES`."""
     return len(content) <= MAX_BYTES and all(not line or line.startswith(OURS) for line in content.split(b"\n"))
 
 

@@ -1,4 +1,4 @@
-"""Which file a report may replace: an empty one or an earlier report of its kind. Any other file is somebody's."""
+"""Which file a report may replace: an empty one or an earlier report of its kind. Every other file is kept."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from dhcli.reports import junit, metrics_file
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A report that is written whole, over the one of the run before."""
+    """A report that replaces the one of the earlier run."""
 
     name: str
     flag: str
     most_bytes: int
-    """What is looked at."""
+    """How much of a file `is_ours` needs."""
     is_ours: Callable[[bytes], bool]
     """Whether a file that begins with these bytes was written by dh."""
 
@@ -30,15 +30,15 @@ METRICS = Kind("metrics file", "--metrics-file", metrics_file.MAX_BYTES + 1, met
 
 
 def replaceable(path: Path, kind: Kind) -> FileStamp | None:
-    """The stamp of the file at `path`, which a report may replace; None where there is no regular file.
+    """The stamp of the file at `path`; None if there is no regular file.
 
-    Raises DhError output.exists where the file has to stay.
+    Raises DhError output.exists if dh did not write the file, so that a report must not replace it.
     """
     try:
         found = path.lstat()
-    except OSError:  # nothing there, or no way to it: writing says which
+    except OSError:  # no file, or no way to it; in the second case the write fails and gives the reason
         return None
-    if not stat.S_ISREG(found.st_mode):  # writing refuses these
+    if not stat.S_ISREG(found.st_mode):  # a folder, pipe or link, which the write refuses
         return None
     if found.st_size:
         _refuse_foreign(path, kind)

@@ -21,7 +21,7 @@ from dhcli.reports.junit import Case, case_of, case_of_refusal, junit_xml
 from dhcli.reports.log_file import LogFile
 from dhcli.reports.on_finish import OnFinish
 from dhcli.reports.replaceable import JUNIT, METRICS, Kind, replaceable
-from dhcli.runtime.disk_calls import DiskCalls, Told
+from dhcli.runtime.disk_calls import DiskCalls, OnStep
 
 LESS_THAN_LOST = frozenset({OK, FAILED, TRY_LATER})
 """Exit codes that 74, for a lost report, replaces. The codes of a signal, a bug or an unfit machine matter more."""
@@ -220,14 +220,14 @@ class Reports:
     def _write(self, path: Path, kind: Kind, text: Callable[[], str]) -> None:
         """Write the file whole or not at all, under its lock: others may read or write it at any time.
 
-        What is no report of dh stays, also where it came during the run.
+        A file that dh did not write is kept, even one that appeared during the run.
         """
         what = f"the {kind.name} {path}"
 
-        def write(told: Told) -> None:
+        def write(on_step: OnStep) -> None:
             wait_s = LOCK_WAIT_S if self._signal is None else 0.0
-            # Who waits for the lock of another run waits for no disk.
-            with output_lock(path, wait_s=wait_s, check=lambda: told(what)), PartFile(path) as part:
+            # Each try to get the lock counts as a step: to wait for another run is no stall of the disk.
+            with output_lock(path, wait_s=wait_s, check=lambda: on_step(what)), PartFile(path) as part:
                 before = replaceable(path, kind)
                 part.write(text().encode())
                 part.commit(over=before)

@@ -191,13 +191,13 @@ def read_result(path: Path, *, only_of: Path | None = None) -> JobResult | None:
 
 
 def same_place(recorded: str, save_path: Path) -> bool:
-    """Whether the path that a result tells leads to where `save_path` does."""
+    """Whether the path that a result recorded leads to the same file as `save_path`."""
     now: str = without_surrogates(os.fspath(save_path))
     return any(lead(recorded) == lead(now) for lead in (os.path.normpath, os.path.realpath))
 
 
 def _refuse_another_outputs(path: Path, result: JobResult, save_path: Path) -> None:
-    """Without its result, nothing would say any more that dh made the other output."""
+    """Raise output.exists if the result is of another output that exists: only it proves that dh made that file."""
     success = result.last_success
     parts = (result.output, success.output if success is not None else None, result.put_in_place)
     for recorded in dict.fromkeys(part.path for part in parts if part is not None):

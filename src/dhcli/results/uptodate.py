@@ -34,6 +34,8 @@ class Ingredients:
     model: ModelInfo
     face_finder: ModelInfo
     options: Mapping[str, JsonValue]
+    family_version: int
+    """Version of the code of the model's family, which may come with another package."""
     photo_sha256: str | None = None
     """Hash of the photo that the option `face` names; it replaces the path in the fingerprint."""
     precision: Numbers | None = None
@@ -49,6 +51,7 @@ class Ingredients:
             "audio": self.audio_sha256,
             "video": self.video_sha256,
             "model": self.model.sha256,
+            "family_version": self.family_version,
             "face_finder": self.face_finder.sha256,
             "options": options,
             "render_version": RENDER_VERSION,

@@ -87,14 +87,15 @@ class JobInputs:
         return sha256
 
     def _made_from(self, video_sha256: str, audio_sha256: str, photo_sha256: str | None) -> Ingredients:
-        models = self._settings.models
+        models, model = self._settings.models, self._job.options.model
         wanted = models.precision
         self._record.ingredients = Ingredients(
             audio_sha256=audio_sha256,
             video_sha256=video_sha256,
-            model=_model_info(models.bundle(self._job.options.model)),
+            model=_model_info(models.bundle(model)),
             face_finder=_model_info(models.finder_bundle),
             options=self._record.options,
+            family_version=models.family_version(model),
             photo_sha256=photo_sha256,
             precision=None if wanted == "auto" else wanted,
         )

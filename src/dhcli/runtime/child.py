@@ -54,8 +54,8 @@ class Command:
     """Its stdin is a pipe that we write to; else its stdout is a pipe that we read."""
     keep_lines: int = STDERR_LINES
     """How many of its last stderr lines are kept."""
-    flood: Code = "decode.failed"
-    """What it means where the program writes messages without end."""
+    flood: Code | None = None
+    """The error where the program writes messages without end; None: it could not decode, or encode."""
 
 
 class RateLimit:
@@ -82,7 +82,8 @@ class Child:
         """
         self.name = name
         self.argv = tuple(command.argv)
-        self._on_flood, self._flood_code = on_flood, command.flood
+        self._on_flood = on_flood
+        self._flood_code: Code = command.flood or ("encode.failed" if command.takes_input else "decode.failed")
         environment = child_environment()
         self._guard = subprocess.Popen(
             GUARD, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, process_group=0, env=environment

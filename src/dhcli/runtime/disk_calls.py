@@ -28,12 +28,12 @@ LEAST_S = 0.1
 TICK_S = 0.05
 
 T = TypeVar("T")
-Told: TypeAlias = Callable[[str], None]
+OnStep: TypeAlias = Callable[[str], None]
 """To be called at each step of a long call, with what it does now; the text may be the same as before."""
 
 
-def unheard(_: str) -> None:
-    """A `Told` that does nothing."""
+def ignore_step(_: str) -> None:
+    """An `OnStep` that does nothing."""
 
 
 class DiskCalls:
@@ -64,7 +64,7 @@ class DiskCalls:
         """
         return self.in_steps(what, lambda _: call())
 
-    def in_steps(self, what: str, call: Callable[[Told], T]) -> T:
+    def in_steps(self, what: str, call: Callable[[OnStep], T]) -> T:
         """The same for a call of many steps, each of which may take the whole time.
 
         `call` gets a function to call at each step with what it does then; `what` describes the first step.
@@ -73,8 +73,8 @@ class DiskCalls:
         try:
             caller = self._free_caller()
         except DhError:
-            return call(steps.tell)
-        made = _Call(lambda: call(steps.tell))
+            return call(steps.note)
+        made = _Call(lambda: call(steps.note))
         caller.take(made)
         try:
             self._wait(made, steps)
@@ -119,7 +119,7 @@ class _Steps:
     def __init__(self, now: str) -> None:
         self.now, self.count = now, 0
 
-    def tell(self, what: str) -> None:
+    def note(self, what: str) -> None:
         self.now = what
         self.count += 1
 

@@ -15,9 +15,9 @@ PATCHES = ((24, 3.2), (32, 5.0))
 CHROMA_SIDE, CHROMA_UNITS = 8, 4.0
 PATCH_CENTRE = np.array([0.0, 0.4, 0.0])
 CHROMA_WEIGHT = 0.02
-"""Likeness lost by a unit of mean colour difference. Two men of trial videos are 0.8 alike in luma alone."""
+"""Similarity lost by a unit of mean colour difference. Two men of trial videos are 0.8 alike in luma alone."""
 SAME = 0.62
-"""Likeness of one person. Twelve people in trial videos had 0.76 to 1 with themselves, at most 0.5 with others."""
+"""Similarity of one person. Twelve people in trial videos had 0.76 to 1 with themselves, at most 0.5 with others."""
 OTHER = 0.4
 """Below this it is certainly somebody else; between the two the head may just have turned."""
 ALIKE = 0.3

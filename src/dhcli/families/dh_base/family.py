@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from fractions import Fraction
 from typing import ClassVar, cast
-
-import numpy as np
 
 from dhcli.families.dh_base.blend import Blender, FlowPatch
 from dhcli.families.dh_base.geometry import Geometry, load_geometry
 from dhcli.families.dh_base.listen import (
     SAMPLE_RATE,
-    ConditionTrack,
-    Loudness,
+    MouthCodes,
     listen,
     measure_loudness,
     rest_in_silence,
@@ -24,7 +19,7 @@ from dhcli.families.dh_base.speak import Speaker
 from dhcli.families.family import Shot, Speech
 from dhcli.networks.model import Model
 from dhcli.stages.align import YuvMatrix, yuv_matrix
-from dhcli.types import F32, F64, FrameFormat, Numbers
+from dhcli.types import F32, FrameFormat, Numbers
 
 FACES: Mapping[Numbers, str] = {"fp32": "face", "fp16": "face_fp16", "int8": "face_int8"}
 """The face network's roles in a bundle; a bundle need not have more than the first one."""
@@ -33,23 +28,6 @@ AUDIO_THREADS = 1
 and on which of them has a core first; the face network in 8 bits makes 8 levels of a pixel of that. It takes 6 ms for a
 second of sound, 4 with two.
 """
-
-
-@dataclass(frozen=True, slots=True)
-class MouthCodes:
-    """Mouth codes of a whole speech."""
-
-    track: ConditionTrack
-    loudness: Loudness
-
-    @property
-    def silent(self) -> bool:
-        """Nobody speaks in it."""
-        return self.loudness.silent
-
-    def at(self, time_s: Fraction, gain: float) -> F64:  # (12,)
-        """The code at a time; 0 is a mouth at rest."""
-        return np.asarray(self.track.at(time_s) * gain, np.float64)
 
 
 class DhBase:
@@ -73,7 +51,7 @@ class DhBase:
         """Codes for a whole speech of 16 kHz, which is read twice."""
         loudness = measure_loudness(speech())
         codes, levels = listen(speech(), loudness, self._hear)
-        return MouthCodes(ConditionTrack(rest_in_silence(codes, levels, loudness)), loudness)
+        return MouthCodes(rest_in_silence(codes, levels, loudness), loudness.silent)
 
     def profiler(self, fmt: FrameFormat) -> PersonProfiler:
         """Of each person the mouth at rest and wide open."""

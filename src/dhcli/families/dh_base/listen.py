@@ -57,18 +57,24 @@ class Loudness:
 
 
 @dataclass(frozen=True, slots=True)
-class ConditionTrack:
-    """Mouth codes of a whole speech."""
+class MouthCodes:
+    """Mouth codes of a whole speech; see `families.family.Conditions`."""
 
     codes: F32  # (n, 12)
+    silent: bool
+    """Nobody speaks in it."""
 
-    def at(self, time_s: Fraction) -> F64:  # (12,)
-        """The code at a time, interpolated between its neighbours; the last one holds beyond the end."""
+    def at(self, time_s: Fraction, gain: float) -> F64:  # (12,)
+        """The code at a time, interpolated between its neighbours; the last one holds beyond the end.
+
+        0 is a mouth at rest.
+        """
         position = time_s * CODE_RATE
         before = min(int(position), len(self.codes) - 1)
         after = min(before + 1, len(self.codes) - 1)
         part = float(position - int(position))
-        return np.asarray((1 - part) * self.codes[before] + part * self.codes[after], np.float64)
+        code = np.asarray((1 - part) * self.codes[before] + part * self.codes[after], np.float64)
+        return code * gain
 
 
 def measure_loudness(chunks: Iterator[F32]) -> Loudness:

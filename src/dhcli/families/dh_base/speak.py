@@ -60,7 +60,7 @@ class Speaker:
 
     def speak(self, shots: Sequence[Shot], yuv: align.YuvMatrix) -> list[Mouth]:
         """The new mouth of every shot, all in one call of the network; good until the next call."""
-        if len(shots) > self._question.room:
+        if len(shots) > self._question.capacity:
             self._question = _Question(len(shots))
         matrices = [face_crop_matrix(shot.face.pose) for shot in shots]
         for i, (shot, matrix) in enumerate(zip(shots, matrices, strict=True)):
@@ -73,18 +73,18 @@ class Speaker:
 
 
 class _Question:
-    """What the face network is asked about up to `room` shots."""
+    """What the face network is asked about up to `capacity` shots."""
 
-    def __init__(self, room: int) -> None:
-        self.room = room
-        pictures, points = (room, 3, CROP_SIDE, CROP_SIDE), (room, MOUTH_POINTS, 2)
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        pictures, points = (capacity, 3, CROP_SIDE, CROP_SIDE), (capacity, MOUTH_POINTS, 2)
         self._feeds: dict[str, F32] = {
             "source": np.empty(pictures, np.float32),
             "reference": np.empty(pictures, np.float32),
             "source_points": np.empty(points, np.float32),
             "target_points": np.empty(points, np.float32),
         }
-        self._references: list[U8 | None] = [None] * room
+        self._references: list[U8 | None] = [None] * capacity
 
     def of(self, count: int) -> dict[str, F32]:
         """The network's inputs for the first `count` shots."""
