@@ -13,7 +13,7 @@ U8: TypeAlias = npt.NDArray[np.uint8]
 F32: TypeAlias = npt.NDArray[np.float32]
 F64: TypeAlias = npt.NDArray[np.float64]
 Numbers: TypeAlias = Literal["fp32", "fp16", "int8"]
-"""What a face network computes with."""
+"""Types of the main network's numbers."""
 
 HD_HEIGHT = 720
 """Untagged video from this height on means BT.709, below BT.601, as players guess."""

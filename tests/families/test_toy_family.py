@@ -117,6 +117,50 @@ def test_a_package_that_cannot_be_loaded_is_named(dh: Dh, installed: Path, tmp_p
     assert "made for another dh" in ended.stderr
 
 
+FAULTS = {
+    "__init__": ("self.model = model", "raise RuntimeError('broken')"),
+    "listen": ("return Levels(speech)", "raise RuntimeError('broken')"),
+    "at": ("return gain * self.levels", "raise RuntimeError('broken')  #"),
+    "profiler": (
+        "def profiler(self, _: FrameFormat) -> None:\n        return None",
+        "def profiler(self, _: FrameFormat) -> None:\n        1 / 0",
+    ),
+    "speak": ("return [self.ellipse(shot) for shot in shots]", "raise RuntimeError('broken')"),
+    "too few patches": ("return [self.ellipse(shot) for shot in shots]", "return []"),
+    "no patches": ("return [self.ellipse(shot) for shot in shots]", "return [None] * len(shots)"),
+}
+
+
+@pytest.mark.parametrize("where", FAULTS)
+def test_what_a_foreign_family_raises_is_its_packages_fault(
+    where: str, dh: Dh, installed: Path, tmp_path: Path
+) -> None:
+    site = tmp_path / "site"
+    shutil.copytree(installed, site)
+    code = (site / "toy_family.py").read_text()
+    assert FAULTS[where][0] in code
+    (site / "toy_family.py").write_text(code.replace(*FAULTS[where]))
+    ended = dh("toy", "--set", "model=toy", "--models-dir", str(MODELS), site=site)
+    assert ended.returncode == 75, ended.stderr
+    error = json.loads((tmp_path / "toy.mp4.json").read_text())["error"]
+    assert error["code"] == "model.failed", error
+    assert "toy_family.ToyFamily raised: " in error["message"]
+    assert error["traceback"] is None
+
+
+def test_two_packages_with_one_family_are_refused(dh: Dh, installed: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    shutil.copytree(installed, site)
+    (info,) = site.glob("*.dist-info")
+    shutil.copytree(info, site / "other_toy-1.0.dist-info")
+    metadata = site / "other_toy-1.0.dist-info" / "METADATA"
+    metadata.write_text(metadata.read_text().replace("Name: toy-family", "Name: other-toy"))
+    ended = dh("toy", "--set", "model=toy", "--models-dir", str(MODELS), site=site)
+    assert ended.returncode == 69
+    assert "in several packages: " in ended.stderr
+    assert "other-toy" in ended.stderr
+
+
 def test_a_bundle_without_what_its_family_needs_is_no_bug(dh: Dh, installed: Path, tmp_path: Path) -> None:
     models = tmp_path / "models"
     shutil.copytree(MODELS, models)

@@ -67,7 +67,7 @@ PrecisionName = Annotated[
     typer.Option(
         "--precision",
         metavar="NAME",
-        help="Numbers of the face network: auto, int8 (for CPUs, auto there), fp32 (auto on a GPU) or fp16 (for GPUs).",
+        help="Numbers of the main network: auto, int8 (for CPUs, auto there), fp32 (auto on a GPU) or fp16 (for GPUs).",
         rich_help_panel=HOW,
     ),
 ]
@@ -78,7 +78,7 @@ Threads = Annotated[
         metavar="N",
         min=0,
         max=64,
-        help="Threads of the face network and of OpenCV; 0: one a core, half of that for OpenCV, at most 4.",
+        help="Threads of the main network and of OpenCV; 0: one a core, half of that for OpenCV, at most 4.",
         rich_help_panel=HOW,
     ),
 ]

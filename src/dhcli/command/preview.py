@@ -100,7 +100,7 @@ def _ordered(order: Order, jobs: Sequence[Job], settings: Settings, on_disk: Dis
 
 
 def _looked_at(job: Job, settings: Settings, on_disk: DiskCalls) -> tuple[Preview, bool]:
-    """What a run would do with the job; False: a disk gave no answer, and nobody knows."""
+    """What a run would do with the job; False: a disk gave no answer, so it is not certain."""
     record = AttemptRecord(job, "preview", settings.manifest, 1, 0.0, settings.limit_frames)
     attempt = Attempt(job, settings, record, lambda *_: None)
     what = f"one of {job.video}, {job.audio}, {job.save_path}"

@@ -55,7 +55,11 @@ class Profiler(Protocol):
     """Sees the analysed frames of a video once, in order, and makes of them what its family keeps of each person."""
 
     def area(self, face: FaceRow) -> Area:
-        """The part of the frame, px, that `see` needs."""
+        """The part of the frame, px, that `see` needs.
+
+        Asked before the face's landmarks are smoothed, when it has no person and weight yet; a margin of some px makes
+        sure that the part has all that `see` reads.
+        """
 
     def see(self, face: FaceRow, picture: Cutout) -> None:
         """Look at a frame that shows the face. Not called where the landmark network was not asked (`looked`)."""

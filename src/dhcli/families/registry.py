@@ -9,6 +9,7 @@ from typing import Any, cast
 from dhcli.errors import DhError, describe
 from dhcli.families.dh_base.family import DhBase
 from dhcli.families.family import Family
+from dhcli.families.guard import faults_of
 from dhcli.networks.bundle import Bundle
 from dhcli.networks.model import Model
 
@@ -36,7 +37,9 @@ def family_of(bundle: Bundle) -> type[Family]:
 
 def open_family(model: Model) -> Family:
     """The model as its family, ready to run. Raises DhError model.*, env.device_unavailable, device.*."""
-    return family_of(model.bundle)(model)
+    family = family_of(model.bundle)
+    with faults_of(family):
+        return family(model)
 
 
 def _checked(family: Any, name: str) -> type[Family]:
@@ -51,14 +54,20 @@ def _checked(family: Any, name: str) -> type[Family]:
 def _named(bundle: Bundle) -> type[Family]:
     if bundle.family in OURS:
         return OURS[bundle.family]
-    for entry in importlib.metadata.entry_points(group=ENTRY_POINTS, name=bundle.family):
+    entries = sorted(importlib.metadata.entry_points(group=ENTRY_POINTS, name=bundle.family))
+    if len(entries) > 1:
+        raise DhError(
+            "model.incompatible",
+            f"The family '{bundle.family}' is in several packages: {', '.join(map(_package, entries))}.",
+            hint="Uninstall all of them but one.",
+        )
+    for entry in entries:
         try:
             return _checked(entry.load(), bundle.family)
         except Exception as error:
-            package = entry.dist.name if entry.dist is not None else entry.value
             raise DhError(
                 "model.incompatible",
-                f"The family '{bundle.family}' of the package {package} cannot be loaded: {describe(error)}.",
+                f"The family '{bundle.family}' of the package {_package(entry)} cannot be loaded: {describe(error)}.",
                 hint="Install the package again, in a version for this dh.",
             ) from error
     raise DhError(
@@ -66,3 +75,7 @@ def _named(bundle: Bundle) -> type[Family]:
         f"The model '{bundle.name}' is of the family '{bundle.family}'; there is none of that name.",
         hint=f"Families are: {', '.join(family_names())}. A package can add others.",
     )
+
+
+def _package(entry: importlib.metadata.EntryPoint) -> str:
+    return entry.dist.name if entry.dist is not None else entry.value

@@ -155,7 +155,7 @@ def _unmixed(file: InputFile, tail: Sequence[str]) -> DhError | None:
     layout = next((match for line in complaints(tail) if (match := UNMIXED.search(line))), None)
     if layout is None:
         return None
-    finding = f"has {layout[1] or layout[2]}, of which nobody says how they are to be mixed"
+    finding = f"has {layout[1] or layout[2]}, for which no mix to mono is defined"
     return file.error("input.unsupported", finding, hint="Mix it down to mono or stereo.", stderr_tail=shortened(tail))
 
 

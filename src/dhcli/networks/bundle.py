@@ -177,14 +177,14 @@ def check_network(network: Network, spec: NetworkSpec) -> None:
 
 
 def _shapes_agree(want: tuple[int | str, ...], have: tuple[int | str, ...]) -> bool:
-    """A free size may be fixed by nobody but the caller: a network with a fixed batch cannot take "n"."""
+    """A size that the descriptor leaves free has to be free in the network: one with a fixed batch cannot take "n"."""
     return len(want) == len(have) and all(
         isinstance(there, str) or here == there for here, there in zip(want, have, strict=True)
     )
 
 
 def _is_there(folder: Path) -> bool:
-    """Whether anything has this name, also a broken link. Raises DhError model.missing where nobody may look."""
+    """Whether anything has this name, also a broken link. Raises DhError model.missing where reading is denied."""
     try:
         os.lstat(folder)
     except OSError as error:

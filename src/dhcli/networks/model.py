@@ -14,7 +14,7 @@ from dhcli.types import Numbers
 
 Precision: TypeAlias = Literal["auto"] | Numbers
 """Of the main network. auto: 8 bits on a CPU, where they take two fifths of the time, if the model has them."""
-NO_GPU = "No GPU is used for the face network: numbers of 8 bits are for CPUs."
+NO_GPU = "No GPU is used for the main network: numbers of 8 bits are for CPUs."
 
 
 class Model:
@@ -50,7 +50,7 @@ class Model:
         return self._main
 
     def _chosen(self, roles: Mapping[Numbers, str]) -> tuple[Network, Numbers]:
-        has_int8 = roles.get("int8") in self.bundle.files
+        single, has_int8 = self._role(roles, "fp32"), roles.get("int8") in self.bundle.files
         # A GPU has no convolutions in 8 bits: they would run on the CPU, and the provider in use would be CUDA.
         if self._wanted == "int8":
             if not means_cpu(self._device):
@@ -59,9 +59,9 @@ class Model:
         if self._wanted != "auto":
             return self.open(self._role(roles, self._wanted)), self._wanted
         if not has_int8:
-            return self.open(roles["fp32"]), "fp32"
+            return self.open(single), "fp32"
         if not means_cpu(self._device):
-            network = self.open(roles["fp32"])
+            network = self.open(single)
             if network.provider != CPU_PROVIDER:
                 return network, "fp32"
             del network  # its weights leave before the other one's come

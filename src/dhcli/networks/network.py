@@ -1,7 +1,6 @@
 """Networks on a device: the only importer of ONNX Runtime.
 
-It opens a network from bytes, says which provider really runs it, runs it and refuses answers that are no numbers. It
-knows nothing of bundles, of faces or of speech.
+A network is opened from bytes. It names the provider that runs it, and rejects outputs that are not finite numbers.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from dhcli.disk.scratch import Scratch
 from dhcli.disk.store import Store, key_of
 from dhcli.errors import DhError, WarningCode
 from dhcli.families.family import Family, Profiler
+from dhcli.families.guard import faults_of, profiler_of
 from dhcli.jobs.options import LIKE, parse_face
 from dhcli.media.ffmpeg_program import ffmpeg_build, find_ffmpeg
 from dhcli.media.info import frame_format
@@ -37,6 +38,8 @@ from dhcli.types import FaceRow, Frame
 
 TRACK, PROFILE = "track", "profile"
 """Kinds of entries in the store."""
+PROFILE_BYTES = 64 << 20
+"""A larger profile is not kept: it is read into memory as a whole. One person takes 79 kB with `dh_base`."""
 CACHE_UNUSABLE: WarningCode = "cache.unusable"
 RANGES_TOLD = 8
 
@@ -64,8 +67,14 @@ class Analysis:
 
         Raises DhError face.*, model.*, input.*, output.*; Stopped.
         """
+        try:
+            return self._run()
+        finally:
+            self.finder.close()
+
+    def _run(self) -> tuple[FaceTrack, Any]:
         key = track_key(self.plan, self.finder)
-        profiler = self.family.profiler(self.plan.format)
+        profiler = profiler_of(self.family, self.plan.format)
         track = self._kept_track(key)
         self.trace.analysis = "made" if track is None else "cached"
         if track is None:
@@ -117,8 +126,6 @@ class Analysis:
             if error.code.startswith("face."):  # the analysis has pictures, not the file's name
                 raise error.about(self.plan.video_file.label) from None
             raise
-        finally:
-            self.finder.close()
 
     def _profile_beside(self, key: str | None, track: FaceTrack, profiler: Profiler | None) -> Any:
         """The profile that belongs to a track out of the store."""
@@ -140,16 +147,20 @@ class Analysis:
             return None
         with entry:
             try:
-                return self.family.profile(entry.body(), track.totals.persons)
+                return None if entry.size > PROFILE_BYTES else self._profile_in(entry.body(), track)
             except (ValueError, EOFError, OSError):  # it is as good as absent
                 return None
 
     def _made_profile(self, key: str | None, track: FaceTrack, profiler: Profiler) -> Any:
         """What a profiler made that has seen the whole video."""
         kept = profiler.finish(lambda: self._rows(track))
-        if key is not None:
+        if key is not None and len(kept) <= PROFILE_BYTES:
             self.plan.check_unchanged(self._alive)
             self.store.put(PROFILE, profile_key(key, self.family), b"", lambda: [kept])
+        with faults_of(self.family):
+            return self._profile_in(kept, track)
+
+    def _profile_in(self, kept: bytes, track: FaceTrack) -> Any:
         return self.family.profile(kept, track.totals.persons)
 
     def _rows(self, track: FaceTrack) -> Iterator[FaceRow]:

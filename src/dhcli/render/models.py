@@ -60,7 +60,9 @@ class Models:
     @functools.cached_property
     def finder_bundle(self) -> Bundle:
         """The description of what finds faces. Raises DhError model.*."""
-        return load_bundle(face_finder.NAME, self._folders)
+        bundle = load_bundle(face_finder.NAME, self._folders)
+        bundle.require(*face_finder.ROLES)
+        return bundle
 
     @functools.cached_property
     def finder(self) -> FaceFinder:

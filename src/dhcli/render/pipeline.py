@@ -11,7 +11,7 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, assert_never
 
@@ -19,7 +19,8 @@ from dhcli.disk.part import PartFile
 from dhcli.disk.scratch import Scratch
 from dhcli.disk.store import Store
 from dhcli.errors import DhError
-from dhcli.families.family import Conditions, Family, Shot
+from dhcli.families.family import Conditions, Family, Patch, Shot
+from dhcli.families.guard import faults_of
 from dhcli.media.audio import Repeatable, read_waveform
 from dhcli.media.playback import play
 from dhcli.media.verify import VerifiedOutput, verify_output
@@ -66,7 +67,7 @@ class Rendering:
     store: Store = field(default_factory=lambda: Store(None, 0))
     """Earlier analyses."""
     batch: int | None = None
-    """Most frames that go through the face network at once; None: as many as the model is fastest with."""
+    """Most frames that go through the main network at once; None: as many as the model is fastest with."""
 
 
 def render_job(rendering: Rendering) -> VerifiedOutput:
@@ -105,8 +106,10 @@ def _listen(rendering: Rendering) -> Conditions:
     waveform = Repeatable(
         lambda: read_waveform(rendering.scope, plan.audio_file, plan.audio, rate=family.sample_rate, trim=trim)
     )
-    conditions = family.listen(waveform)
-    if conditions.silent:
+    with faults_of(family):
+        conditions = family.listen(waveform)
+        silent = conditions.silent
+    if silent:
         message = f"audio {plan.job.audio}: nobody speaks in it; the mouth stays closed."
         rendering.trace.warn("audio.silent", message)
     return conditions
@@ -218,22 +221,39 @@ class _Render:
         row = self._track.row(frame.index)
         if row is None:
             return None
-        condition = self._conditions.at(index / self._plan.format.fps, self._plan.job.options.gain)
+        with faults_of(self._family):
+            condition = self._conditions.at(index / self._plan.format.fps, self._plan.job.options.gain)
         return Shot(frame, row, condition, self._profile)
 
     def _flush(self, pending: list[tuple[Frame, Shot | None]]) -> None:
         shots = [shot for _, shot in pending if shot is not None]
         self._trace.batch = max(self._trace.batch or 0, len(shots)) or None
         began = time.monotonic()
-        patches = iter(self._family.speak(shots, self._yuv) if shots else [])
+        patches = iter(self._patches(shots) if shots else [])
         self._spent("speak", began)
         for frame, shot in pending:
             began = time.monotonic()
-            new = next(patches).paste(frame, shot.face.weight, self._yuv) if shot is not None else frame
+            new = frame if shot is None else self._pasted(next(patches), shot)
             self._spent("blend", began)
             self._rendered.put(new, "speak")
             self._trace.rendered += 1
         pending.clear()
+
+    def _patches(self, shots: Sequence[Shot]) -> Sequence[Patch]:
+        with faults_of(self._family):
+            patches = self._family.speak(shots, self._yuv)
+            if len(patches) != len(shots):
+                raise ValueError(f"{len(patches)} patches for {len(shots)} shots")
+            return patches
+
+    def _pasted(self, patch: Patch, shot: Shot) -> Frame:
+        """The frame with the new mouth in it."""
+        frame = shot.frame
+        with faults_of(self._family):
+            new: Frame = patch.paste(frame, shot.face.weight, self._yuv)
+            if (new.index, new.data.shape, new.data.dtype) != (frame.index, frame.data.shape, frame.data.dtype):
+                raise ValueError(f"a frame of shape {new.data.shape} and type {new.data.dtype}, not {frame.data.shape}")
+            return new
 
     def _spent(self, stage: str, began: float) -> None:
         stages = self._trace.stages_s

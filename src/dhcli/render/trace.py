@@ -24,7 +24,7 @@ class Trace:
     rendered: int = 0
     encoded: int = 0
     batch: int | None = None
-    """Most frames that went through the face network at once; None before the first."""
+    """Most frames that went through the main network at once; None before the first."""
     analysis: Literal["made", "cached"] | None = None
     face_missing: int = 0
     face_missing_ranges: list[tuple[int, int]] = field(default_factory=list)

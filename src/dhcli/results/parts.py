@@ -229,7 +229,7 @@ class Environment(Part):
     onnxruntime: str | None = Field(default=None, description="Version of ONNX Runtime.")
     provider: str | None = Field(default=None, description="ONNX Runtime's execution provider that really ran.")
     device: str | None = Field(default=None, description="cpu, or the GPU.")
-    precision: Numbers | None = Field(default=None, description="Numbers of the face network.")
+    precision: Numbers | None = Field(default=None, description="Numbers of the main network.")
     model: ModelInfo | None = Field(default=None, description="The model.")
     face_finder: ModelInfo | None = Field(default=None, description="The bundle that found the faces.")
 

@@ -39,7 +39,7 @@ class Ingredients:
     photo_sha256: str | None = None
     """Hash of the photo that the option `face` names; it replaces the path in the fingerprint."""
     precision: Numbers | None = None
-    """Of the face network, if the user asks for one. Without that, an output of any precision is up to date."""
+    """Of the main network, if the user asks for one. Without that, an output of any precision is up to date."""
 
     @property
     def fingerprint(self) -> str:

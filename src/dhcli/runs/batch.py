@@ -44,7 +44,7 @@ RUN_STOPPED: WarningCode = "run.stopped"
 KEPT_OF_ERROR = {"code", "stage", "message", "stderr_tail"}
 """What a result keeps of the attempts before the last one."""
 HALVED = frozenset({"device.out_of_memory", "job.out_of_memory"})
-"""Codes after which half as many frames go through the face network at once."""
+"""Codes after which half as many frames go through the main network at once."""
 WATCHED = "run"
 """The stage of everything outside of the jobs' own scopes: locks, earlier results, the cache of hashes."""
 LAST_WORDS_S = 1.0

@@ -41,7 +41,7 @@ class Settings:
     min_disk_bytes: int = 0
     """Free space beside the output below which the run stops."""
     batch: int | None = None
-    """Most frames that go through the face network at once; None: as many as the model is fastest with."""
+    """Most frames that go through the main network at once; None: as many as the model is fastest with."""
     hashes: HashCache = field(default_factory=HashCache)
     probes: Probes = field(default_factory=Probes)
     """Probes of inputs. Its store has the analyses of videos, too."""
