@@ -146,7 +146,9 @@ CODES: dict[Code, CodeInfo] = {
     "env.limits": CodeInfo("a limit of the system (open files, processes, memory) is too low", "run", UNAVAILABLE),
     "model.missing": CodeInfo("a model file is not there", "run", UNAVAILABLE),
     "model.corrupt": CodeInfo("a model file is damaged, or not the one its descriptor names", "run", UNAVAILABLE),
-    "model.incompatible": CodeInfo("a model's names, shapes or types differ from its descriptor", "run", UNAVAILABLE),
+    "model.incompatible": CodeInfo(
+        "a model does not fit its descriptor, or its family cannot be loaded", "run", UNAVAILABLE
+    ),
     "model.failed": CodeInfo("a network raised an error", "job", FAILED, transient=True),
     "model.bad_output": CodeInfo("a network gave NaN, infinity or a constant", "job", FAILED, transient=True),
     "device.out_of_memory": CodeInfo("the device has too little memory", "job", FAILED, transient=True),

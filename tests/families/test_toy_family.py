@@ -84,7 +84,7 @@ def test_another_version_of_a_family_makes_its_outputs_stale(dh: Dh, installed: 
     newer = tmp_path / "site"
     shutil.copytree(installed, newer, ignore=shutil.ignore_patterns("__pycache__"))
     code = newer / "toy_family.py"
-    code.write_text(code.read_text().replace('"toy", 1,', '"toy", 2,'))
+    code.write_text(code.read_text().replace("version: ClassVar[int] = 1", "version: ClassVar[int] = 2"))
     runs = []
     for site in (installed, installed, newer, newer):
         ended = dh("toy", "--set", "model=toy", "--models-dir", str(MODELS), site=site)
@@ -127,6 +127,7 @@ FAULTS = {
     ),
     "speak": ("return [self.ellipse(shot) for shot in shots]", "raise RuntimeError('broken')"),
     "too few patches": ("return [self.ellipse(shot) for shot in shots]", "return []"),
+    "exit": ("return [self.ellipse(shot) for shot in shots]", "raise SystemExit(3)"),
     "no patches": ("return [self.ellipse(shot) for shot in shots]", "return [None] * len(shots)"),
 }
 
@@ -146,6 +147,40 @@ def test_what_a_foreign_family_raises_is_its_packages_fault(
     assert error["code"] == "model.failed", error
     assert "toy_family.ToyFamily raised: " in error["message"]
     assert error["traceback"] is None
+
+
+def test_a_patch_that_is_not_finite_is_bad_output(dh: Dh, installed: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    shutil.copytree(installed, site)
+    code = (site / "toy_family.py").read_text()
+    assert "self.picture, soft)" in code
+    (site / "toy_family.py").write_text(code.replace("self.picture, soft)", "self.picture * np.nan, soft)"))
+    ended = dh("toy", "--set", "model=toy", "--models-dir", str(MODELS), site=site)
+    assert "[model.bad_output]" in ended.stderr
+    assert "RuntimeWarning" not in ended.stderr
+    assert not (tmp_path / "toy.mp4").exists()
+
+
+def test_a_precision_means_nothing_without_a_main_network(dh: Dh, installed: Path) -> None:
+    for said in ("ok", "up to date"):
+        ended = dh(
+            "toy", "--set", "model=toy", "--models-dir", str(MODELS), "--precision", "int8", "-v", site=installed
+        )
+        assert ended.returncode == 0, ended.stderr
+        assert said in ended.stderr
+
+
+@pytest.mark.parametrize("damage", ["a role", "the family"])
+def test_a_check_finds_a_face_finder_that_cannot_work(dh: Dh, tmp_path: Path, repository: Path, damage: str) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(repository / "models/face-finder", models / "face-finder")
+    descriptor = models / "face-finder" / "model.yaml"
+    wrong = ("  mesh:", "  net:") if damage == "a role" else ("family: face_finder", "family: toy")
+    descriptor.write_text(descriptor.read_text().replace(*wrong))
+    ended = dh("toy", "--models-dir", str(models), "--dry-run", site=tmp_path)
+    assert ended.returncode == 69
+    assert "[model.incompatible]" in ended.stdout + ended.stderr
+    assert dh("", "--models-dir", str(models), site=tmp_path, verb="doctor").returncode == 69
 
 
 def test_two_packages_with_one_family_are_refused(dh: Dh, installed: Path, tmp_path: Path) -> None:

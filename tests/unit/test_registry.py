@@ -41,7 +41,7 @@ def bundle() -> Bundle:
 
 def test_a_family_of_a_package_is_found(package: Package, bundle: Bundle) -> None:
     package("painter_one", "class Painter:\n    name, version, roles, sample_rate = 'painter', 1, ('face',), 8000\n")
-    assert family_names() == (DhBase.name, "painter")
+    assert {DhBase.name, "painter"} <= set(family_names())
     assert family_of(bundle).name == "painter"
 
 

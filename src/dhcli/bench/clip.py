@@ -47,8 +47,8 @@ def resize(scope: Scope, video: Path, size: Size, target: Path) -> Path:
     """Write the first 30 s of the video to `target`, as a picture of `size`.
 
     The video takes three quarters of the height. Behind it is a blurred, moving copy of it, and over all lies grain, so
-    that the picture is as hard to encode as a recording of that size.
-    Raises DhError input.*, env.* or decode.*, and Stopped.
+    that the picture is as hard to encode as a recording of that size. Raises DhError input.*, env.*,
+    decode.*, and Stopped.
     """
     (width, height), (wide, high) = size, (round(side * 0.55) * 2 for side in size)
     fit = "force_original_aspect_ratio=decrease:force_divisible_by=2:flags=lanczos"

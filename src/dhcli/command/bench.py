@@ -46,13 +46,10 @@ def bench(
         usage(f"--size {error}")
     models = chosen_models(models_dir, device, threads, precision)
     if audio is None or video is None:
-        speech, avatar = sample()
-        audio = str(speech) if audio is None else audio
-        video = str(avatar) if video is None else video
-    nowhere = (
-        f"{video}/out.mp4"  # a placeholder, for `measure` renders to a temporary folder; no input can lie below a file
-    )
-    (job,) = chosen_jobs(None, (audio, video, nowhere), None, None, model, set_).jobs
+        speech, avatar = map(str, sample())
+        audio, video = speech if audio is None else audio, avatar if video is None else video
+    # The save path is a placeholder, since `measure` renders to a temporary folder; no input can lie below a file.
+    (job,) = chosen_jobs(None, (audio, video, f"{video}/out.mp4"), None, None, model, set_).jobs
     try:
         settings = Settings(models, limit_frames=limit_frames)
         report = measure(job, sizes, settings, lambda text: say([f"dh bench: {text}"]))

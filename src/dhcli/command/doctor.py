@@ -17,7 +17,7 @@ from dhcli.media.ffmpeg_program import ffmpeg_encoders, ffmpeg_version, find_ffm
 from dhcli.networks.bundle import available_models, load_bundle, search_path
 from dhcli.networks.network import parse_device, runtime_version
 from dhcli.render.face_finder import NAME as FACE_FINDER
-from dhcli.render.face_finder import ROLES
+from dhcli.render.face_finder import finder_bundle
 from dhcli.render.models import Models
 from dhcli.runtime.disk_calls import DiskCalls, OnStep
 from dhcli.runtime.monitor import open_files_allowed
@@ -112,10 +112,10 @@ def _encoders() -> str:
 
 
 def _model(name: str, models_dirs: tuple[Path, ...], on_step: OnStep) -> str:
-    bundle = load_bundle(name, models_dirs)
     if name == FACE_FINDER:
-        bundle.require(*ROLES)
+        bundle = finder_bundle(models_dirs)
     else:
+        bundle = load_bundle(name, models_dirs)
         family_of(bundle)
     bundle.check_all(on_step)
     return f"version {bundle.version}, {len(bundle.files)} files as they should be, in {bundle.folder}"

@@ -108,9 +108,7 @@ def _wrong_usage(error: typer.TyperException) -> int:
     parameter = getattr(error, "param", None)
     if context is not None and parameter is not None:
         source = context.get_parameter_source(parameter.name)
-        if (
-            source is not None and source.name == "ENVIRONMENT"
-        ):  # the user set the variable and did not write the option
+        if source is not None and source.name == "ENVIRONMENT":  # the user set the variable, not the option
             text = text.replace(f"'{parameter.opts[0]}'", f"'{parameter.envvar}' in the environment")
     if context is not None and text == NO_VERB:
         say(_help(context).splitlines())

@@ -25,7 +25,7 @@ def faults_of(family: object) -> Iterator[None]:
         yield
     except (DhError, Stopped):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if cls.__module__.startswith(OURS):
             raise
         raise DhError(

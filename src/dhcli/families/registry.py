@@ -64,7 +64,7 @@ def _named(bundle: Bundle) -> type[Family]:
     for entry in entries:
         try:
             return _checked(entry.load(), bundle.family)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise DhError(
                 "model.incompatible",
                 f"The family '{bundle.family}' of the package {_package(entry)} cannot be loaded: {describe(error)}.",

@@ -30,8 +30,8 @@ class Model:
         self._warnings: dict[str, None] = {}
         """Of all networks, also of those that were given up for another one."""
         self._main: Network | None = None
-        self.precision: Numbers = "fp32"
-        """Numbers of the main network."""
+        self.precision: Numbers | None = None
+        """Numbers of the main network; None where there is none."""
 
     def open(self, role: str, *, threads: int | None = None, device: Device | None = None) -> Network:
         """A network, on the model's device and with its threads unless told otherwise.

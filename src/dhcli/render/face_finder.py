@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
+from pathlib import Path
 from typing import cast
 
 import numpy as np
 
+from dhcli.errors import DhError
 from dhcli.networks.arrays import read_arrays, unfit
-from dhcli.networks.bundle import Bundle
+from dhcli.networks.bundle import Bundle, load_bundle
 from dhcli.networks.model import Model
 from dhcli.networks.network import CPU_PROVIDER, Device, Network
 from dhcli.stages.mesh import LANDMARKS, FaceMesh
 from dhcli.types import F32
 
-NAME = "face-finder"
+NAME, FAMILY = "face-finder", "face_finder"
 """Of the bundle."""
 ROLES = DETECT, LOCATE, MESH = "detect", "landmarks", "mesh"
 DETECT_INPUT, DETECT_OUTPUTS = "input", ("reshaped_regressor_face_4", "reshaped_classifier_face_4")
@@ -25,13 +28,25 @@ THREADS = 1
 5.9 ms of CPU time for 3.9, and the decoder has a use for the second core."""
 
 
+def finder_bundle(folders: Sequence[Path] = ()) -> Bundle:
+    """The face finder's bundle on the search path. Raises DhError model.*."""
+    bundle = load_bundle(NAME, folders)
+    if bundle.family != FAMILY:
+        raise DhError(
+            "model.incompatible",
+            f"The bundle '{NAME}' in {bundle.folder} is of the family '{bundle.family}', not '{FAMILY}'.",
+            hint="Remove it there: dh has one of its own.",
+        )
+    bundle.require(*ROLES)
+    return bundle
+
+
 class FaceFinder:
     """The opened bundle. Its networks open at their first use: a video that was analysed before needs neither."""
 
     def __init__(self, bundle: Bundle, device: Device) -> None:
         """Raises DhError model.*."""
         self.bundle = bundle
-        bundle.require(*ROLES)
         self._model = Model(bundle, device)
         self.mesh = load_mesh(bundle.read(MESH), bundle.files[MESH].path.name)
 

@@ -31,7 +31,7 @@ from dhcli.render.face_finder import FaceFinder
 from dhcli.render.plan import Plan
 from dhcli.render.trace import Trace
 from dhcli.render.track_file import FORMAT, FaceTrack, unpack
-from dhcli.runtime.scope import Scope
+from dhcli.runtime.scope import Scope, Stopped
 from dhcli.stages.appearance import View
 from dhcli.timing import rate_text
 from dhcli.types import FaceRow, Frame
@@ -148,7 +148,9 @@ class Analysis:
         with entry:
             try:
                 return None if entry.size > PROFILE_BYTES else self._profile_in(entry.body(), track)
-            except (ValueError, EOFError, OSError):  # it is as good as absent
+            except (DhError, Stopped):
+                raise
+            except Exception:  # noqa: BLE001 - whatever a family makes of damaged bytes, it is as good as absent
                 return None
 
     def _made_profile(self, key: str | None, track: FaceTrack, profiler: Profiler) -> Any:

@@ -13,8 +13,7 @@ from dhcli.families.registry import family_of, open_family
 from dhcli.networks.bundle import Bundle, load_bundle
 from dhcli.networks.model import Model, Precision
 from dhcli.networks.network import MOST_THREADS, Device
-from dhcli.render import face_finder
-from dhcli.render.face_finder import FaceFinder
+from dhcli.render.face_finder import FaceFinder, finder_bundle
 from dhcli.runtime.threads import cores
 
 
@@ -50,6 +49,11 @@ class Models:
         self.bundle(name)
         return self._versions[name]
 
+    def check(self, name: str) -> None:
+        """Look at all that a render with this model opens, without opening a network. Raises DhError model.*."""
+        self.bundle(name)
+        _ = self.finder_bundle
+
     def family(self, name: str) -> Family:
         """The model, ready to run. Raises DhError model.*, env.device_unavailable."""
         if name not in self._families:
@@ -60,9 +64,7 @@ class Models:
     @functools.cached_property
     def finder_bundle(self) -> Bundle:
         """The description of what finds faces. Raises DhError model.*."""
-        bundle = load_bundle(face_finder.NAME, self._folders)
-        bundle.require(*face_finder.ROLES)
-        return bundle
+        return finder_bundle(self._folders)
 
     @functools.cached_property
     def finder(self) -> FaceFinder:

@@ -143,7 +143,7 @@ class Attempt:
                     stack.enter_context(scope)
                 self._output.prove_ownership(scope)
                 refuse_special(job.save_path)
-                self._settings.models.bundle(job.options.model)
+                self._settings.models.check(job.options.model)
                 return Preview(job, "render", reason, self._plan(inputs, scope))
         except Exception as error:  # noqa: BLE001 - as in a run, nothing that is wrong with a job leaves it
             cause = scope.error or as_dh_error(error, "check")

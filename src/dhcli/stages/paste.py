@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from dhcli.errors import DhError
 from dhcli.stages import align
 from dhcli.types import F32, F64, U8, Frame
 
@@ -20,7 +21,11 @@ class ColourPatch:
     mask: F32  # (h, w) 0..1: how much of the picture to show; beyond the patch nothing is shown
 
     def paste(self, frame: Frame, weight: float, yuv: align.YuvMatrix) -> Frame:
-        """The frame with the patch in it, or a copy where it is read-only. `weight` 0..1 scales the mask."""
+        """The frame with the patch in it, or a copy where it is read-only. `weight` 0..1 scales the mask.
+
+        Raises ValueError where picture and mask differ in size, DhError model.bad_output where a value is no number.
+        """
+        self._check()
         height, width = self.mask.shape
         area = align.covered(self.matrix, (0, 0, width, height), frame.width, frame.height)
         out = frame if frame.data.flags.writeable else frame.copy()
@@ -31,6 +36,16 @@ class ColourPatch:
         for plane, picture in zip((out.u, out.v), chroma, strict=True):
             self._mix(plane, align.halved(area), align.chroma_matrix(self.matrix), picture, weight)
         return out
+
+    def _check(self) -> None:
+        if self.colour.shape != (*self.mask.shape, 3):
+            raise ValueError(f"a picture of shape {self.colour.shape} under a mask of shape {self.mask.shape}")
+        if not (np.isfinite(self.colour).all() and np.isfinite(self.mask).all()):
+            raise DhError(
+                "model.bad_output",
+                "A patch has values that are NaN or infinite.",
+                hint="Try --device cpu; if it fails there too, report it to the makers of the model.",
+            )
 
     def _mix(self, plane: U8, area: align.Area, matrix: F64, picture: cv2.typing.MatLike, weight: float) -> None:
         """Show the picture in the area of a plane. `matrix` maps the plane's px to patch px."""

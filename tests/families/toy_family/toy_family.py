@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import ClassVar
 
 import cv2
 import numpy as np
 
-from dhcli.families.family import Shot, Speech
+from dhcli.families.family import Family, Shot, Speech
 from dhcli.networks.model import Model
 from dhcli.stages.align import YuvMatrix, crop_matrix
 from dhcli.stages.paste import ColourPatch
@@ -27,7 +28,10 @@ class Levels:
 
 
 class ToyFamily:
-    name, version, roles, sample_rate = "toy", 1, ("colour",), 8000
+    name: ClassVar[str] = "toy"
+    version: ClassVar[int] = 1
+    roles: ClassVar[tuple[str, ...]] = ("colour",)
+    sample_rate: ClassVar[int] = 8000
 
     def __init__(self, model: Model) -> None:
         self.model = model
@@ -50,3 +54,6 @@ class ToyFamily:
         mask = cv2.ellipse(np.zeros((SIDE, SIDE), np.float32), (SIDE // 2, SIDE // 2), axes, 0, 0, 360, 1.0, -1)
         soft = np.asarray(cv2.GaussianBlur(mask, (0, 0), 2), np.float32)
         return ColourPatch(crop_matrix(shot.face.pose, MOUTH, PX_PER_UNIT, SIDE), self.picture, soft)
+
+
+FAMILY: type[Family] = ToyFamily  # mypy sees here that it has all members
