@@ -48,6 +48,7 @@ def test_info_and_clear(dh: Any, good: list[str], settled: Path) -> None:
     assert json.loads(dh("cache", "info", "--json").out)["kinds"] == {}
 
 
+@pytest.mark.slow
 def test_a_cache_that_cannot_be_emptied(dh: Any, good: list[str], settled: Path, monkeypatch: Any) -> None:
     assert dh("render", *good).code == 0
 

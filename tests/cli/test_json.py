@@ -57,6 +57,7 @@ def test_a_refusal(dh: Any, night: Path, schema: jsonschema.Draft202012Validator
     assert len(event["problems"]) == 6
 
 
+@pytest.mark.slow
 def test_a_path_that_is_not_utf8_is_readable_json(dh: Any, good: list[str], tmp_path: Path) -> None:
     good[5] = str(tmp_path / "\udcff.mp4")
     events = [json.loads(line) for line in dh("render", *good, "--json").out.splitlines()]

@@ -156,6 +156,7 @@ def test_only_frames_that_are_shown_count_as_missing(
         assert "5 of 20 frames" in longer.warnings[0].message
 
 
+@pytest.mark.slow
 def test_a_face_that_comes_after_all_that_is_shown(run: Run, avatar: Path, ffmpeg: Ffmpeg, tmp_path: Path) -> None:
     late = tmp_path / "late.mkv"
     ffmpeg("-i", avatar, "-frames:v", 30, "-vf", "drawbox=t=fill:c=black:enable='lt(n,15)'", "-c:v", "ffv1", late)
@@ -353,6 +354,7 @@ def test_a_forged_profile_is_made_anew(run: Run, cache: Path, persons: int | str
     assert path.read_bytes() == original, "it is replaced"
 
 
+@pytest.mark.slow
 def test_a_profile_is_made_without_looking_for_faces(run: Run, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A video that was analysed for another family is only decoded once more."""
     cold = run()

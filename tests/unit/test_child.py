@@ -89,6 +89,7 @@ def test_kill_frees_a_reader_and_ends_what_ignores_sigterm(start: Start) -> None
     assert child.wait() == -signal.SIGKILL
 
 
+@pytest.mark.slow
 def test_close_ends_a_grandchild_whose_parent_is_gone(start: Start) -> None:
     child = start("decoder", ["sh", "-c", "sleep 100 & echo started"])
     assert child.stdout.readline() == b"started\n"

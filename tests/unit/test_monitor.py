@@ -110,6 +110,7 @@ def test_its_own_troubles_are_one_warning(tmp_path: Path) -> None:
     assert "RuntimeError: no such thing" in warnings[0][1]
 
 
+@pytest.mark.slow
 def test_a_look_that_hangs_does_not_keep_the_job(tmp_path: Path) -> None:
     release, entered = threading.Event(), threading.Event()
 

@@ -168,6 +168,7 @@ def test_a_command_that_fails_is_a_warning_and_no_more(run: Run, command: str, t
     assert last(shown).exit_code == 0
 
 
+@pytest.mark.slow
 def test_a_command_that_hangs_is_killed_with_all_it_started(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
     began = time.monotonic()

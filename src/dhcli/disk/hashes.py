@@ -132,10 +132,10 @@ class HashCache:
         except OSError as error:
             self._folder.note(HASHES, error)
             return {}
-        if head.decode("ascii", "replace") != f"{HEAD} {hashlib.sha256(lines).hexdigest()}":
+        if head.decode("utf-8", "replace") != f"{HEAD} {hashlib.sha256(lines).hexdigest()}":
             return {}
         try:
-            return dict(_entry(line) for line in lines.decode("ascii").splitlines())
+            return dict(_entry(line) for line in lines.decode().splitlines())
         except ValueError:  # another program wrote it
             return {}
 

@@ -77,5 +77,5 @@ def beating(scope: Scope, stage: str, lines: Iterable[str]) -> Iterator[str]:
 
 def lines_of(child: Child) -> Iterator[str]:
     """The lines that the child writes to stdout, as they come."""
-    with open(child.stdout.fileno(), encoding="ascii", errors="replace", closefd=False) as lines:
+    with open(child.stdout.fileno(), encoding="utf-8", errors="replace", closefd=False) as lines:
         yield from lines

@@ -61,12 +61,12 @@ def _hierarchies(membership: Path, mount: Path) -> Iterator[tuple[Path, str, tup
 
 
 def _number(file: Path) -> int:
-    text = file.read_text(encoding="ascii").strip()
+    text = file.read_text(encoding="utf-8").strip()
     return NO_LIMIT if text == "max" else int(text)
 
 
 def _droppable(group: Path) -> int:
     """Bytes of file cache. They count as used, and grow up to any limit, but the kernel drops them first."""
-    stat = dict(line.split() for line in (group / "memory.stat").read_text(encoding="ascii").splitlines())
+    stat = dict(line.split() for line in (group / "memory.stat").read_text(encoding="utf-8").splitlines())
     prefix = "total_" if "total_active_file" in stat else ""  # version 1 counts inner groups separately
     return int(stat[f"{prefix}active_file"]) + int(stat[f"{prefix}inactive_file"])
