@@ -217,9 +217,20 @@ def until() -> Callable[..., bool]:
 
 
 @pytest.fixture
-def dh(tmp_path: Path, out: Path, clip: Path, words: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+def started() -> Iterator[list[subprocess.Popen[str]]]:
+    """The processes that a test starts; those that still run at its end are killed."""
+    processes: list[subprocess.Popen[str]] = []
+    yield processes
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def dh(
+    tmp_path: Path, out: Path, clip: Path, words: Path, started: list[subprocess.Popen[str]]
+) -> Callable[..., subprocess.Popen[str]]:
     """Start `dh render` of words and clip in a process of its own; `program` is Python code to run before it."""
-    started: list[subprocess.Popen[str]] = []
 
     def start(*flags: str, program: str = "", under: tuple[str, ...] = (), **options: Any) -> subprocess.Popen[str]:
         argv = [sys.executable, "-c", f"{program}\nfrom dhcli.cli import main\nmain()"]
@@ -235,11 +246,7 @@ def dh(tmp_path: Path, out: Path, clip: Path, words: Path) -> Iterator[Callable[
         started.append(process)
         return process
 
-    yield start
-    for process in started:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
+    return start
 
 
 @pytest.fixture

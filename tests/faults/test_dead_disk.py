@@ -81,13 +81,11 @@ def dead(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def start_on(dead: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+def start_on(dead: Path, tmp_path: Path, started: list[subprocess.Popen[str]]) -> Callable[..., subprocess.Popen[str]]:
     """Start `dh` where that folder is a dead disk; `dies` is code in which `die()` may be called later instead."""
     prefix = ("unshare", "-Ur", "-m")
     if not may_run(*prefix, sys.executable, "-c", f"{MOUNT}mount({str(dead)!r})"):
         pytest.skip("this machine gives no user namespaces, or no FUSE in them")
-
-    started: list[subprocess.Popen[str]] = []
 
     def start(*arguments: str | Path, dies: str = "die()", stdin: Any = subprocess.DEVNULL) -> subprocess.Popen[str]:
         program = f"{MOUNT}\ndef die(): mount({str(dead)!r})\n{dies}\n{MAIN}"
@@ -97,11 +95,7 @@ def start_on(dead: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.Po
         started.append(process)
         return process
 
-    yield start
-    for process in started:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
+    return start
 
 
 @pytest.fixture

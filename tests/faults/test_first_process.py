@@ -6,7 +6,7 @@ import contextlib
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +50,8 @@ def slow_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[st
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
+def start(tmp_path: Path, started: list[subprocess.Popen[str]]) -> Start:
     """Start dh by its entry in the folder of the test, `under` another program."""
-    started: list[subprocess.Popen[str]] = []
 
     def run(*arguments: object, under: Sequence[str] = (), script: bool = False) -> subprocess.Popen[str]:
         dh = [str(Path(sys.executable).parent / "dh")] if script else [sys.executable, "-m", "dhcli"]
@@ -60,10 +59,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
         started.append(subprocess.Popen([*under, *dh, *map(str, arguments)], text=True, cwd=tmp_path, **how))
         return started[-1]
 
-    yield run
-    for process in started:
-        process.kill()
-        process.communicate()
+    return run
 
 
 def first_of(process: subprocess.Popen[str]) -> psutil.Process:

@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,10 @@ SHORT = ("--limit-frames", "2")
 
 
 @pytest.fixture
-def start(tmp_path: Path, words: Path, clip: Path) -> Iterator[Start]:
+def start(tmp_path: Path, words: Path, clip: Path, started: list[subprocess.Popen[str]]) -> Start:
     """Start `dh render` of a manifest with three jobs, in a process of its own."""
     jobs = [{"audio": str(words), "video": str(clip), "save_path": f"{name}.mp4"} for name in "abc"]
     (tmp_path / "night.yaml").write_text(json.dumps({"version": 1, "jobs": jobs}))
-    started: list[subprocess.Popen[str]] = []
 
     def run(*flags: str) -> subprocess.Popen[str]:
         argv = [
@@ -50,10 +49,7 @@ def start(tmp_path: Path, words: Path, clip: Path) -> Iterator[Start]:
         started.append(subprocess.Popen(argv, cwd=tmp_path, text=True, **how))
         return started[-1]
 
-    yield run
-    for process in started:
-        process.kill()
-        process.communicate()
+    return run
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What a family of another package raises, told as that package's fault."""
+"""Exceptions of families from other packages, reported as faults of those packages."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from dhcli.stages.align import Area
 from dhcli.stages.cutout import Cutout
 from dhcli.types import FaceRow, FrameFormat
 
-OURS = "dhcli."
-"""Begins the modules of dh's own families: what they raise unforeseen is a bug of dh."""
+OUR_MODULES = "dhcli."
+"""Begins the names of modules of dh's own families. Their unforeseen exceptions are bugs of dh."""
 
 
 @contextlib.contextmanager
 def faults_of(family: object) -> Iterator[None]:
-    """Around each call of a family, or of what it gave. Raises DhError model.failed for what a foreign one raises."""
+    """Wrap each call of a family, or of what it gave: exceptions of a foreign one become DhError model.failed."""
     cls = family if isinstance(family, type) else type(family)
     try:
         yield
     except (DhError, Stopped):
         raise
     except (Exception, SystemExit) as error:
-        if cls.__module__.startswith(OURS):
+        if cls.__module__.startswith(OUR_MODULES):
             raise
         raise DhError(
             "model.failed",
@@ -37,7 +37,7 @@ def faults_of(family: object) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class GuardedProfiler:
-    """A profiler whose faults are its family's."""
+    """A profiler whose exceptions are reported as its family's faults."""
 
     profiler: Profiler
     family: Family

@@ -35,9 +35,8 @@ def family_of(bundle: Bundle) -> type[Family]:
     return family
 
 
-def open_family(model: Model) -> Family:
-    """The model as its family, ready to run. Raises DhError model.*, env.device_unavailable, device.*."""
-    family = family_of(model.bundle)
+def open_family(family: type[Family], model: Model) -> Family:
+    """The model as a family's, ready to run. Raises DhError model.*, env.device_unavailable, device.*."""
     with faults_of(family):
         return family(model)
 

@@ -6,6 +6,7 @@ beside it under a key of the track's key, the model, and where and how that runs
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -75,19 +76,21 @@ class Analysis:
     def _run(self) -> tuple[FaceTrack, Any]:
         key = track_key(self.plan, self.finder)
         profiler = profiler_of(self.family, self.plan.format)
-        track = self._kept_track(key)
-        self.trace.analysis = "made" if track is None else "cached"
-        if track is None:
-            track, profile = self._made_track(key, profiler)
-        else:
-            profile = self._profile_beside(key, track, profiler)
-        try:
+        kept = self._kept_track(key)
+        self.trace.analysis = "made" if kept is None else "cached"
+        track = self._analysed(profiler) if kept is None else kept
+        with contextlib.ExitStack() as on_error:
+            on_error.enter_context(track)
+            if kept is None:
+                self._keep_track(key, track)
+            profile = None if profiler is None else self._profile(key, track, profiler, has_seen=kept is None)
+            if kept is not None:
+                with self.scope.waiting("analyse"):
+                    self.notify("analyse", track.frames, track.frames)
             if (trouble := self.store.take_trouble()) is not None:
                 self.trace.warn(CACHE_UNUSABLE, f"Not kept in the cache: {trouble}.")
             _check_presence(self.plan, track, self.trace)
-        except BaseException:
-            track.close()
-            raise
+            on_error.pop_all()
         return track, profile
 
     def _kept_track(self, key: str | None) -> FaceTrack | None:
@@ -95,19 +98,6 @@ class Analysis:
         if entry is None:
             return None
         return unpack(entry, self.finder.mesh, self.plan.format, self.plan.analysed_frames, self.scratch, self._alive)
-
-    def _made_track(self, key: str | None, profiler: Profiler | None) -> tuple[FaceTrack, Any]:
-        track = self._analysed(profiler)
-        try:
-            if key is not None:
-                # The key is of what the inputs were when they were hashed; the analysis has to have seen the same.
-                self.plan.check_unchanged(self._alive)
-                head, body = track.pack(self._alive)
-                self.store.put(TRACK, key, head, body)
-            return track, None if profiler is None else self._made_profile(key, track, profiler)
-        except BaseException:
-            track.close()
-            raise
 
     def _analysed(self, profiler: Profiler | None) -> FaceTrack:
         wanted = self._wanted_face()
@@ -127,19 +117,27 @@ class Analysis:
                 raise error.about(self.plan.video_file.label) from None
             raise
 
-    def _profile_beside(self, key: str | None, track: FaceTrack, profiler: Profiler | None) -> Any:
-        """The profile that belongs to a track out of the store."""
-        try:
-            profile = None if profiler is None else self._kept_profile(key, track)
-            if profiler is not None and profile is None:
-                profile_again(self._frames(), track, profiler, self._progress())
-                return self._made_profile(key, track, profiler)
-            with self.scope.waiting("analyse"):
-                self.notify("analyse", track.frames, track.frames)
-        except BaseException:
-            track.close()
-            raise
-        return profile
+    def _keep_track(self, key: str | None, track: FaceTrack) -> None:
+        if key is not None:
+            # The key is of what the inputs were when they were hashed; the analysis has to have seen the same.
+            self.plan.check_unchanged(self._alive)
+            head, body = track.pack(self._alive)
+            self.store.put(TRACK, key, head, body)
+
+    def _profile(self, key: str | None, track: FaceTrack, profiler: Profiler, *, has_seen: bool) -> Any:
+        """The family's profile. Where the profiler has not seen the video, it is taken from the store, or shown it."""
+        if not has_seen:
+            profile = self._kept_profile(key, track)
+            if profile is not None:
+                return profile
+            profile_again(self._frames(), track, profiler, self._progress())
+            if key is not None:
+                self.plan.check_unchanged(self._alive)
+        data = profiler.finish(lambda: self._rows(track))
+        if key is not None and len(data) <= PROFILE_BYTES:
+            self.store.put(PROFILE, profile_key(key, self.family), b"", lambda: [data])
+        with faults_of(self.family):
+            return self._profile_in(data, track)
 
     def _kept_profile(self, key: str | None, track: FaceTrack) -> Any:
         entry = None if key is None else self.store.get(PROFILE, profile_key(key, self.family), self._alive)
@@ -153,17 +151,8 @@ class Analysis:
             except Exception:  # noqa: BLE001 - whatever a family makes of damaged bytes, it is as good as absent
                 return None
 
-    def _made_profile(self, key: str | None, track: FaceTrack, profiler: Profiler) -> Any:
-        """What a profiler made that has seen the whole video."""
-        kept = profiler.finish(lambda: self._rows(track))
-        if key is not None and len(kept) <= PROFILE_BYTES:
-            self.plan.check_unchanged(self._alive)
-            self.store.put(PROFILE, profile_key(key, self.family), b"", lambda: [kept])
-        with faults_of(self.family):
-            return self._profile_in(kept, track)
-
-    def _profile_in(self, kept: bytes, track: FaceTrack) -> Any:
-        return self.family.profile(kept, track.totals.persons)
+    def _profile_in(self, data: bytes, track: FaceTrack) -> Any:
+        return self.family.profile(data, track.totals.persons)
 
     def _rows(self, track: FaceTrack) -> Iterator[FaceRow]:
         for row in track.rows():

@@ -31,35 +31,36 @@ class Models:
         self.device = device
         self.precision = precision
         self._folders, self._threads = tuple(folders), threads
-        self._bundles: dict[str, Bundle] = {}
-        self._versions: dict[str, int] = {}
-        """Of the bundles' families."""
+        self._known: dict[str, tuple[Bundle, type[Family]]] = {}
         self._families: dict[str, Family] = {}
 
     def bundle(self, name: str) -> Bundle:
         """The model's description; its family is there. Raises DhError model.*."""
-        if name not in self._bundles:
-            bundle = load_bundle(name, self._folders)
-            self._versions[name] = family_of(bundle).version
-            self._bundles[name] = bundle
-        return self._bundles[name]
+        return self._found(name)[0]
 
     def family_version(self, name: str) -> int:
         """Version of the model's family; another one gives other pixels. Raises DhError model.*."""
-        self.bundle(name)
-        return self._versions[name]
+        return self._found(name)[1].version
 
-    def check(self, name: str) -> None:
-        """Look at all that a render with this model opens, without opening a network. Raises DhError model.*."""
-        self.bundle(name)
-        _ = self.finder_bundle
+    def check(self, name: str) -> tuple[Bundle, Bundle]:
+        """The two bundles that a render with this model opens: the model's and the face finder's.
+
+        No network is opened. Raises DhError model.*.
+        """
+        return self.bundle(name), self.finder_bundle
 
     def family(self, name: str) -> Family:
         """The model, ready to run. Raises DhError model.*, env.device_unavailable."""
         if name not in self._families:
-            model = Model(self.bundle(name), self.device, self._threads, self.precision)
-            self._families[name] = open_family(model)
+            bundle, family = self._found(name)
+            self._families[name] = open_family(family, Model(bundle, self.device, self._threads, self.precision))
         return self._families[name]
+
+    def _found(self, name: str) -> tuple[Bundle, type[Family]]:
+        if name not in self._known:
+            bundle = load_bundle(name, self._folders)
+            self._known[name] = bundle, family_of(bundle)
+        return self._known[name]
 
     @functools.cached_property
     def finder_bundle(self) -> Bundle:

@@ -1,6 +1,6 @@
 """A planned job to a finished file: listen, analyse, then reader thread, networks here, writer thread.
 
-    video ─ decode ─▶ [reader] ─▶ channel ─▶ speak, blend ─▶ channel ─▶ [writer] ─▶ encode ─▶ part file
+    video ─ decode ─▶ [reader] ─▶ channel ─▶ speak, paste ─▶ channel ─▶ [writer] ─▶ encode ─▶ part file
 
 The job's `Trace` has what was done so far, also after a failure.
 """
@@ -83,14 +83,14 @@ def render_job(rendering: Rendering) -> VerifiedOutput:
         conditions = _listen(rendering)
     with trace.timed("analyse"), scope.stage("analyse"), unchanged(scope, "analyse", *inputs):
         analysis = Analysis(
-            plan,
-            rendering.finder,
-            rendering.family,
-            scope,
-            trace,
-            rendering.notify,
-            rendering.store,
-            rendering.scratch,
+            plan=plan,
+            finder=rendering.finder,
+            family=rendering.family,
+            scope=scope,
+            trace=trace,
+            notify=rendering.notify,
+            store=rendering.store,
+            scratch=rendering.scratch,
         )
         track, profile = analysis.run()
     with track, trace.timed("render"):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Annotated, Any, TypeAlias, TypeVar, get_type_hints
 
@@ -124,20 +125,12 @@ class Probes:
     def video(self, scope: Scope, file: InputFile, sha256: str | None, max_duration_s: float) -> VideoInfo:
         """What `probe_video` says of the file. Raises what that raises, and DhError input.changed."""
         known = self._known(VideoInfo, file, sha256, max_duration_s)
-        if known is not None:
-            return known
-        info = probe_video(scope, file, max_duration_s=max_duration_s)
-        self._keep(scope, file, sha256, max_duration_s, info)
-        return info
+        return known or self._keep(scope, file, sha256, max_duration_s, probe_video)
 
     def audio(self, scope: Scope, file: InputFile, sha256: str | None, max_duration_s: float) -> AudioInfo:
         """What `probe_audio` says of the file. Raises what that raises, and DhError input.changed."""
         known = self._known(AudioInfo, file, sha256, max_duration_s)
-        if known is not None:
-            return known
-        info = probe_audio(scope, file, max_duration_s=max_duration_s)
-        self._keep(scope, file, sha256, max_duration_s, info)
-        return info
+        return known or self._keep(scope, file, sha256, max_duration_s, probe_audio)
 
     def _known(self, shape: type[Info], file: InputFile, sha256: str | None, max_duration_s: float) -> Info | None:
         if sha256 is not None:
@@ -152,17 +145,20 @@ class Probes:
         return info
 
     def _keep(
-        self, scope: Scope, file: InputFile, sha256: str | None, max_duration_s: float, info: AudioInfo | VideoInfo
-    ) -> None:
+        self, scope: Scope, file: InputFile, sha256: str | None, max_duration_s: float, probe: Callable[..., Info]
+    ) -> Info:
+        """Probe the file, and keep what that says."""
+        info = probe(scope, file, max_duration_s=max_duration_s)
         file.check_unchanged(lambda: scope.alive("probe"))  # else the new content's probe would get the old one's key
         if sha256 is None:
             if len(self._unhashed) >= MAX_UNHASHED:
                 self._unhashed.clear()
             self._unhashed[type(info), FileStamp.of(file.fd), max_duration_s] = info
-            return
+            return info
         body = info.pts.astype("<i8").tobytes() if isinstance(info, VideoInfo) else b""
         if len(body) <= BODY_BYTES:
             self.store.put(KIND, probe_key(type(info), sha256, max_duration_s), _head(info), lambda: [body])
+        return info
 
 
 def probe_key(shape: type, sha256: str, max_duration_s: float) -> str:

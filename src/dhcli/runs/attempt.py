@@ -264,9 +264,19 @@ class Attempt:
             record.model, record.onnxruntime = family.model, runtime_version()
             how = self._settings
             try:
-                scratch, store = Scratch(job.save_path, how.min_disk_bytes), how.probes.store
                 record.output = render_job(
-                    Rendering(plan, finder, family, scope, record.trace, part, self._notify, scratch, store, how.batch)
+                    Rendering(
+                        plan=plan,
+                        finder=finder,
+                        family=family,
+                        scope=scope,
+                        trace=record.trace,
+                        part=part,
+                        notify=self._notify,
+                        scratch=Scratch(job.save_path, how.min_disk_bytes),
+                        store=how.probes.store,
+                        batch=how.batch,
+                    )
                 )
             finally:  # some networks are opened only when they are needed
                 if (warning := family.model.warning or finder.warning) is not None:
