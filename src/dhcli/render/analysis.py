@@ -120,7 +120,7 @@ def _nobody(frames: int, small: int, tracker: Tracker, face: str) -> DhError:
     return DhError(
         "face.not_found",
         f"No face can be followed in any of the {frames} frames; the most face-like spot has {search.best_score:.2f} "
-        "points of 1, a face 0.5 or more and eyes, nose and mouth in their places.",
+        "points of 1; a face has 0.5 or more, and eyes, nose and mouth in their places.",
         hint="Give a video that shows a person's face from the front or the side.",
     )
 
