@@ -113,7 +113,7 @@ def test_dissolve_ends_at_the_next_person(
     assert last is not None
     assert (first.person, last.person) == (0, 1)
     man, woman = persons_of(profiler.finish(track.rows), track.totals.persons)
-    assert np.abs(man.reference.astype(int) - woman.reference).mean() > 20
+    assert np.abs(man.references[0].low.astype(int) - woman.references[0].low).mean() > 20
 
 
 @pytest.mark.parametrize("luma", [16, 235])

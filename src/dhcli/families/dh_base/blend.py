@@ -1,13 +1,16 @@
 """The new mouth into the frame: at native resolution, in the codec's own planes, and nowhere but under a soft window.
 
-Flow, colour and opacity come on the crop's 160 px grid. They are carried to the frame's pixels, not the frame to the
-crop, so every original pixel is sampled once, skin and grain stay sharp, and where the window is 0 nothing changes.
+The network's answer comes on the crop's 160 px grid. It is carried to the frame's pixels, not the frame to the crop:
+every pixel of the frame and of the reference is sampled once, skin, teeth and grain stay sharp, and where the window is
+0 nothing changes.
+
+    new = (1 - w_c - w_r) * warp(frame) + w_c * colour + w_r * (warp(reference) + light)
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import cast
@@ -16,7 +19,8 @@ import cv2
 import numpy as np
 
 from dhcli.families.dh_base.geometry import CROP_SIDE as CROP
-from dhcli.families.dh_base.speak import Mouth
+from dhcli.families.dh_base.references import Reference
+from dhcli.families.dh_base.speak import Mouth, Spoken
 from dhcli.stages import align
 from dhcli.types import F32, F64, U8, Frame
 
@@ -42,11 +46,12 @@ def rectangle(matrix: F64, width: int, height: int, part: align.Area = WHOLE) ->
     return align.covered(matrix, part, width, height)
 
 
-def coloured(mouth: Mouth) -> align.Area:
-    """The part of the crop, px, where the colour is seen: half of it, around the inside of the mouth."""
+def covering(mouth: Mouth) -> align.Area:
+    """The part of the crop, px, where more than the frame's own pixels is seen: around the inside of the mouth."""
     image_px = max(1.0, 1 / align.spacing(mouth.matrix))  # of the crop; as wide as a px of layers that were averaged
-    x, y, width, height = cv2.boundingRect((mouth.opacity * _reach(round(image_px)) > UNSEEN).view(np.uint8))
-    margin = 1 + math.ceil(2 * image_px)  # as far as averaging and sampling carry the opacity
+    seen = mouth.weights.sum(2) * _reach(round(image_px)) > UNSEEN
+    x, y, width, height = cv2.boundingRect(seen.view(np.uint8))
+    margin = 1 + math.ceil(2 * image_px)  # as far as averaging and sampling carry the weights
     return max(0, x - margin), max(0, y - margin), min(CROP, x + width + margin), min(CROP, y + height + margin)
 
 
@@ -61,8 +66,27 @@ class _Layers:
     """A mouth on its own grid, which is the crop's or a smaller one."""
 
     matrix: F64  # (2, 3) image px -> grid px
-    motion: F32  # (n, n, 4): from the new picture's pixel to where it comes from, image px; opacity; window
-    colour: F32  # (n, n, 3) YUV in 8-bit units
+    motion: F32  # (n, n, 3): from the new picture's pixel to where it comes from, image px; window
+    cover: F32  # (n, n, 4): weight of all that is not the frame's; the reference's; where it comes from there, px
+    fill: F32  # (n, n, 3) YUV in 8-bit units: colour and light, each times its weight
+
+
+@dataclass(frozen=True, slots=True)
+class _Plane:
+    """One kind of planes that lie alike, and what is pasted there."""
+
+    old: Sequence[U8]
+    new: Sequence[U8]
+    reference: Sequence[U8]
+    area: align.Area
+    """What the crop covers, px of the planes."""
+    inside: align.Area
+    """The part of it where more than the frame's own pixels is seen."""
+    matrix: F64  # (2, 3) px of the planes -> px of the layers
+    subsampling: int
+    """Luma px per px of the planes."""
+    channels: slice
+    """Theirs in the layers' YUV."""
 
 
 class Blender:
@@ -79,89 +103,92 @@ class Blender:
         out = frame if frame.data.flags.writeable else frame.copy()
         if align.is_empty(area):
             return out
-        layers = _layers(mouth, weight, yuv)
-        inside = rectangle(mouth.matrix, frame.width, frame.height, coloured(mouth))
-        self._paste([frame.y], [out.y], area, inside, layers.matrix, layers.motion, layers.colour[..., :1], 1)
-        chroma = align.chroma_matrix(layers.matrix)
-        old, new = [frame.u, frame.v], [out.u, out.v]
-        self._paste(
-            old, new, align.halved(area), align.halved(inside), chroma, layers.motion, layers.colour[..., 1:], 2
+        inside = rectangle(mouth.matrix, frame.width, frame.height, covering(mouth))
+        reference, shrink = _at_scale(mouth.reference, align.spacing(mouth.matrix))
+        layers = _layers(mouth, weight, shrink, yuv)
+        luma = _Plane([frame.y], [out.y], [reference.y], area, inside, layers.matrix, 1, np.s_[:1])
+        self._paste(luma, layers)
+        chroma = _Plane(
+            [frame.u, frame.v],
+            [out.u, out.v],
+            [reference.u, reference.v],
+            align.halved(area),
+            align.halved(inside),
+            align.chroma_matrix(layers.matrix),
+            2,
+            np.s_[1:],
         )
+        self._paste(chroma, layers)
         return out
 
-    def _paste(
-        self,
-        old: Sequence[U8],
-        new: Sequence[U8],
-        area: align.Area,
-        inside: align.Area,
-        matrix: F64,
-        motion: F32,
-        colour: F32,
-        subsampling: int,
-    ) -> None:
-        """Write the new pixels of planes that lie alike; those `inside` have something of the colour.
-
-        `matrix` maps their px to the layers' px.
-        """
-        x0, y0, x1, y1 = area
-        size = _size(area)
-        coarse, to_layers = _coarse_grid(area, matrix)
-        dx, dy, opacity, mask = (
-            self._spread(f"motion {k}", part, size, cv2.INTER_LINEAR)
-            for k, part in enumerate(self._turned("turned motion", motion, to_layers, coarse, cv2.INTER_LINEAR))
-        )
-        if subsampling != 1:
-            dx /= subsampling
-            dy /= subsampling
+    def _paste(self, plane: _Plane, layers: _Layers) -> None:
+        """Write the new pixels."""
+        x0, y0, x1, y1 = plane.area
+        size = _size(plane.area)
+        coarse, to_layers = _coarse_grid(plane.area, plane.matrix)
+        turned = self._turned("motion", layers.motion, to_layers, coarse)
+        dx, dy, mask = (self._spread(f"motion {k}", part, size) for k, part in enumerate(turned))
+        if plane.subsampling != 1:
+            dx /= plane.subsampling
+            dy /= plane.subsampling
         dx += np.arange(x0, x1, dtype=np.float32)
         dy += np.arange(y0, y1, dtype=np.float32)[:, None]
-        pixels, sampled = self._array("pixels", size), self._pixels(size)
-        left, top, right, bottom = inside
+        pixels, sampled = self._array("pixels", size), self._pixels("sampled", size)
+        left, top, right, bottom = plane.inside
         part = np.s_[top - y0 : bottom - y0, left - x0 : right - x0]
-        for before, after, plane in zip(old, new, self._fresh(inside, matrix, colour), strict=True):
+        inside = self._inside(plane, layers)
+        for before, after, mixed in zip(plane.old, plane.new, inside, strict=True):
             cv2.remap(before, dx, dy, cv2.INTER_CUBIC, dst=sampled, borderMode=cv2.BORDER_REPLICATE)
             np.copyto(pixels, sampled)
-            if plane is not None:
-                mixed = self._spread("colour", plane, _size(inside), cv2.INTER_CUBIC)
-                under = pixels[part]
-                mixed -= under
-                mixed *= opacity[part]
-                under += mixed
+            if mixed is not None:
+                own, fresh = mixed
+                pixels[part] *= own
+                pixels[part] += fresh
             pixels -= before[y0:y1, x0:x1]
             pixels *= mask
             pixels += before[y0:y1, x0:x1]
             cv2.addWeighted(pixels, 1, pixels, 0, 0, dst=sampled, dtype=cv2.CV_8U)  # rounds and saturates
             after[y0:y1, x0:x1] = sampled
 
-    def _fresh(self, inside: align.Area, matrix: F64, colour: F32) -> Sequence[cv2.typing.MatLike | None]:
-        """The colour's layers on a coarse grid over the pixels `inside`; None each where there are no such pixels."""
-        if align.is_empty(inside):
-            return [None] * colour.shape[2]
-        coarse, to_layers = _coarse_grid(inside, matrix)
-        return self._turned("turned colour", colour, to_layers, coarse, cv2.INTER_CUBIC, cv2.BORDER_REPLICATE)
+    def _inside(self, plane: _Plane, layers: _Layers) -> Iterator[tuple[F32, F32] | None]:
+        """For each plane the share of the frame's own pixels `inside`, and what is added to them.
 
-    def _turned(
-        self,
-        name: str,
-        layers: F32,  # (n, n, k)
-        matrix: F64,
-        size: tuple[int, int],
-        how: int,
-        border: int = cv2.BORDER_CONSTANT,
-    ) -> Sequence[cv2.typing.MatLike]:
-        """The k layers on the coarse grid."""
+        None where there are no such pixels. What is given is good until the next one is asked for.
+        """
+        if align.is_empty(plane.inside):
+            yield from [None] * len(plane.old)
+            return
+        size, k = _size(plane.inside), plane.subsampling
+        coarse, to_layers = _coarse_grid(plane.inside, plane.matrix)
+        turned = self._turned("cover", layers.cover, to_layers, coarse)
+        own, share, x, y = (self._spread(f"cover {i}", part, size) for i, part in enumerate(turned))
+        np.subtract(1, own, out=own)
+        if k != 1:  # see `align.CHROMA_SHIFT`
+            x -= align.CHROMA_SHIFT[0]
+            y -= align.CHROMA_SHIFT[1]
+            x /= k
+            y /= k
+        fills = self._turned("fill", layers.fill[..., plane.channels], to_layers, coarse)
+        taken = self._pixels("taken", size)
+        for lender, fill in zip(plane.reference, fills, strict=True):
+            cv2.remap(lender, x, y, cv2.INTER_CUBIC, dst=taken, borderMode=cv2.BORDER_REPLICATE)
+            fresh = self._array("fresh", size)
+            np.multiply(share, taken, out=fresh)
+            fresh += self._spread("fill", fill, size)
+            yield own, fresh
+
+    def _turned(self, name: str, layers: F32, matrix: F64, size: tuple[int, int]) -> Sequence[cv2.typing.MatLike]:
+        """The layers (n, n, k) on the coarse grid, one by one."""
         count = layers.shape[2]
-        flags = cv2.WARP_INVERSE_MAP | how
-        memory = self._array(name, size, count)
-        turned = cv2.warpAffine(layers, matrix, size, dst=memory, flags=flags, borderMode=border)
-        return cv2.split(turned, [self._array(f"{name} {k}", size) for k in range(count)])
+        memory = self._array(f"turned {name}", size, count)
+        turned = cv2.warpAffine(layers, matrix, size, dst=memory, flags=cv2.WARP_INVERSE_MAP | cv2.INTER_LINEAR)
+        return cv2.split(turned, [self._array(f"turned {name} {k}", size) for k in range(count)])
 
-    def _spread(self, name: str, layer: cv2.typing.MatLike, size: tuple[int, int], how: int) -> F32:
+    def _spread(self, name: str, layer: cv2.typing.MatLike, size: tuple[int, int]) -> F32:
         """A layer of the coarse grid on every pixel."""
         if layer.shape == size[::-1]:
             return cast("F32", layer)
-        return cast("F32", cv2.resize(layer, size, dst=self._array(name, size), interpolation=how))
+        return cast("F32", cv2.resize(layer, size, dst=self._array(name, size), interpolation=cv2.INTER_LINEAR))
 
     def _array(self, name: str, size: tuple[int, int], layers: int = 1) -> F32:
         """Memory of `size` (width, height) and so many layers; what was in it under this name is lost."""
@@ -172,34 +199,82 @@ class Blender:
             memory = self._memory[name] = np.empty(count * 5 // 4, np.float32)  # the face comes closer
         return memory[:count].reshape((height, width) if layers == 1 else (height, width, layers))
 
-    def _pixels(self, size: tuple[int, int]) -> U8:
+    def _pixels(self, name: str, size: tuple[int, int]) -> U8:
         """The like for pixels as they are in the frame."""
         width, height = size
-        return self._array("sampled", size).view(np.uint8).reshape(-1)[: width * height].reshape(height, width)
+        return self._array(name, size).view(np.uint8).reshape(-1)[: width * height].reshape(height, width)
 
 
 @dataclass(frozen=True, slots=True)
 class FlowPatch:
     """A mouth with what puts it into its frame."""
 
-    mouth: Mouth
+    spoken: Spoken
     blender: Blender
 
     def paste(self, frame: Frame, weight: float, yuv: align.YuvMatrix) -> Frame:
         """See `families.family.Patch`."""
-        return self.blender.blend(frame, self.mouth, weight, yuv)
+        (_, mouth), *others = self.spoken.mouths
+        if not others:
+            return self.blender.blend(frame, mouth, weight, yuv)
+        ((share, other),) = others  # of two references
+        new = self.blender.blend(frame.copy(), other, weight, yuv)
+        out = self.blender.blend(frame, mouth, weight, yuv)
+        cv2.addWeighted(out.data, 1 - share, new.data, share, 0, dst=out.data)
+        return out
 
 
-def _layers(mouth: Mouth, weight: float, yuv: align.YuvMatrix) -> _Layers:
+def _at_scale(reference: Reference, image_px: float) -> tuple[Frame, int]:
+    """The reference's picture for a frame of `image_px` px per crop px, and how many px of it became one.
+
+    A face that was nearer to the camera has more pixels than are wanted; sampled alone they would flicker.
+    """
+    shrink = max(1, round(reference.image_px / image_px))
+    picture = reference.picture
+    if shrink == 1:
+        return picture, 1
+    width, height = (max(2, side // (2 * shrink) * 2) for side in (picture.width, picture.height))
+    planes = [
+        cv2.resize(
+            plane[: height * shrink // k, : width * shrink // k],
+            (width // k, height // k),
+            interpolation=cv2.INTER_AREA,
+        )
+        for plane, k in ((picture.y, 1), (picture.u, 2), (picture.v, 2))
+    ]
+    return Frame(0, np.concatenate([plane.reshape(-1) for plane in planes]).reshape(-1, width).astype(np.uint8)), shrink
+
+
+@lru_cache(maxsize=1)
+def _grid() -> tuple[F32, F32]:  # (160, 160) each
+    y, x = np.mgrid[0:CROP, 0:CROP].astype(np.float32)
+    return x, y
+
+
+def _layers(mouth: Mouth, weight: float, shrink: int, yuv: align.YuvMatrix) -> _Layers:
     to_image = np.linalg.inv(mouth.matrix[:, :2]).astype(np.float32)
     fx, fy = mouth.flow[..., 0], mouth.flow[..., 1]
     # The network's planes, merged by OpenCV: numpy takes twice to five times as long to bring them between each other.
     moves = [to_image[k, 0] * fx + to_image[k, 1] * fy for k in range(2)]
-    motion = np.asarray(cv2.merge([*moves, mouth.opacity, window() * np.float32(weight)]), np.float32)
-    colour = np.asarray(cv2.merge([mouth.colour[..., k] for k in range(3)]), np.float32)
-    layers = _Layers(mouth.matrix, motion, align.from_rgb(colour, yuv))
+    motion = np.asarray(cv2.merge([*moves, window() * np.float32(weight)]), np.float32)
+    colour_weight, share = mouth.weights[..., 0], mouth.weights[..., 1]
+    gx, gy = _grid()
+    rx, ry = gx + mouth.reference_flow[..., 0], gy + mouth.reference_flow[..., 1]
+    there = align.invert(mouth.reference.matrix).astype(np.float32)
+    places = [(there[k, 0] * rx + there[k, 1] * ry + (there[k, 2] + 0.5)) / shrink - 0.5 for k in range(2)]
+    cover = np.asarray(cv2.merge([colour_weight + share, share, *places]), np.float32)
+    layers = _Layers(mouth.matrix, motion, cover, _fill(mouth, yuv))
     scale = align.spacing(mouth.matrix)
     return layers if scale >= SMALL else _shrink(layers, max(16, round(CROP * scale)))
+
+
+def _fill(mouth: Mouth, yuv: align.YuvMatrix) -> F32:  # (160, 160, 3)
+    colour = align.from_rgb(np.asarray(cv2.merge([mouth.colour[..., k] for k in range(3)]), np.float32), yuv)
+    light = cv2.transform(cv2.merge([mouth.light[..., k] for k in range(3)]), yuv.from_rgb)  # a difference: no offset
+    light = cv2.resize(light, (CROP, CROP), interpolation=cv2.INTER_LINEAR)
+    colour *= mouth.weights[..., :1]
+    colour += light * mouth.weights[..., 1:]
+    return colour
 
 
 def _size(area: align.Area) -> tuple[int, int]:
@@ -211,12 +286,11 @@ def _shrink(layers: _Layers, side: int) -> _Layers:
     k = side / layers.motion.shape[0]
     smaller = layers.matrix * k
     smaller[:, 2] += (k - 1) / 2  # pixel centres stay where they are
-    size = (side, side)
-    return _Layers(
-        smaller,
-        np.asarray(cv2.resize(layers.motion, size, interpolation=cv2.INTER_AREA), np.float32),
-        np.asarray(cv2.resize(layers.colour, size, interpolation=cv2.INTER_AREA), np.float32),
+    averaged = (
+        np.asarray(cv2.resize(part, (side, side), interpolation=cv2.INTER_AREA), np.float32)
+        for part in (layers.motion, layers.cover, layers.fill)
     )
+    return _Layers(smaller, *averaged)
 
 
 def _coarse_grid(area: align.Area, matrix: F64) -> tuple[tuple[int, int], F64]:

@@ -15,7 +15,7 @@ from dhcli.families.dh_base.listen import (
     rest_in_silence,
 )
 from dhcli.families.dh_base.profile import Person, PersonProfiler, persons_of
-from dhcli.families.dh_base.speak import Speaker
+from dhcli.families.dh_base.speak import OUTPUTS, Speaker
 from dhcli.families.family import Shot, Speech
 from dhcli.networks.model import Model
 from dhcli.stages.align import YuvMatrix, yuv_matrix
@@ -34,7 +34,7 @@ class DhBase:
     """The networks of a bundle and the geometry between them."""
 
     name: ClassVar[str] = "dh_base"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     roles: ClassVar[tuple[str, ...]] = ("audio", FACES["fp32"], "geometry")
     sample_rate: ClassVar[int] = SAMPLE_RATE
 
@@ -54,7 +54,7 @@ class DhBase:
         return MouthCodes(rest_in_silence(codes, levels, loudness), loudness.silent)
 
     def profiler(self, fmt: FrameFormat) -> PersonProfiler:
-        """Of each person the mouth at rest and wide open."""
+        """Of each person the mouth at rest, and frames that show what is inside it."""
         return PersonProfiler(self.geometry, yuv_matrix(fmt.colour, fmt.height))
 
     def profile(self, kept: bytes, persons: int) -> tuple[Person, ...]:
@@ -63,11 +63,10 @@ class DhBase:
 
     def speak(self, shots: Sequence[Shot], yuv: YuvMatrix) -> list[FlowPatch]:
         """The new mouths of up to a batch of frames; good until the next call."""
-        return [FlowPatch(mouth, self._blender) for mouth in self._speaker.speak(shots, yuv)]
+        return [FlowPatch(spoken, self._blender) for spoken in self._speaker.speak(shots, yuv)]
 
     def _hear(self, samples: F32) -> F32:
         return cast("F32", self._audio.run(["codes"], {"waveform": samples[None]}, seldom=True)[0][0])
 
-    def _move(self, feeds: dict[str, F32]) -> tuple[F32, F32, F32]:
-        flow, colour, opacity = self._face.run_bound(["flow", "rgb", "alpha"], feeds)
-        return flow, colour, opacity
+    def _move(self, feeds: dict[str, F32]) -> Sequence[F32]:
+        return cast("Sequence[F32]", self._face.run_bound(OUTPUTS, feeds))

@@ -22,6 +22,8 @@ CROP_CENTRE = np.array([0.0, 1.72, -0.2])
 """Canonical point in the middle of the crop."""
 UPPER_LIP, LOWER_LIP = 35, 25
 """Rows of the mouth points: the inner lips' middles."""
+INNER = slice(20, 40)
+"""Rows of the mouth points: the inner lips, a closed line."""
 CLOSED_GAP = 0.02
 """Canonical units between closed inner lips; people at rest have 0.01 to 0.02."""
 MOUTH_POINTS, CODES = 106, 12

@@ -1,19 +1,27 @@
-"""What dh_base keeps of each person in a video: the mouth at rest, and a picture of it wide open, for the teeth."""
+"""What dh_base keeps of each person in a video: the mouth at rest, and frames that show what is inside it."""
 
 from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from dhcli.families.dh_base.geometry import CROP_SIDE, MOUTH_POINTS, Geometry, face_crop_matrix, mouth_opening
-from dhcli.stages.align import Area, YuvMatrix, crop_corners, crop_yuv, to_rgb
+from dhcli.families.dh_base.follow import Follower
+from dhcli.families.dh_base.geometry import (
+    CROP_SIDE,
+    MOUTH_POINTS,
+    Geometry,
+    face_crop_matrix,
+    mouth_opening,
+)
+from dhcli.families.dh_base.references import Candidates, Reference, Stand, candidate, stand_of
+from dhcli.stages.align import Area, YuvMatrix, crop_corners
 from dhcli.stages.cutout import Cutout
 from dhcli.stages.mesh import pose_free
-from dhcli.types import F64, U8, FaceRow
+from dhcli.types import F64, FaceRow, Frame
 
 CLOSED_SHARE = 0.15
 """Share of the frames, the most closed ones, whose mean is a person's rest shape."""
@@ -21,7 +29,22 @@ MARGIN_PX, MARGIN_SHARE = 8, 0.05
 """Kept around the crop, px and as a share of it: smoothing moves a face by a pixel or two, a fast one by more."""
 FAR = 10.0
 """A mouth point is no farther from the canonical face's origin, canonical units; the head is 4.5 high."""
-PERSON = np.dtype([("rest", "<f8", (MOUTH_POINTS, 3)), ("reference", "u1", (CROP_SIDE, CROP_SIDE, 3))])
+SAMPLE = 300
+"""Frames of a person that references are chosen for; more change nothing."""
+LARGEST_PX = 1 << 14
+"""Of a reference's sides."""
+INNER_LIPS = 20
+PERSON = np.dtype([("rest", "<f8", (MOUTH_POINTS, 3)), ("spread", "<f8"), ("references", "<u4")])
+REFERENCE = np.dtype(
+    [
+        ("size", "<u4", 2),  # width, height of the picture, whose planes follow behind all of these
+        ("matrix", "<f8", (2, 3)),
+        ("points", "<f8", (MOUTH_POINTS, 2)),
+        ("shape", "<f8", (INNER_LIPS, 2)),
+        ("angle", "<f8", 2),
+        ("low", "u1", (CROP_SIDE, CROP_SIDE, 3)),
+    ]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +52,33 @@ class Person:
     """One person in the video."""
 
     rest: F64  # (106, 3) canonical units: the mouth when it is closed
-    reference: U8  # (160, 160, 3) RGB: the face network's crop with the mouth widest open
+    spread: float
+    """From the 10 % most closed frames to the 10 % most open ones, canonical units between the inner lips."""
+    references: tuple[Reference, ...]
+    """Empty where the landmark network was never asked about this person."""
+    follower: Follower
+    """Chooses one of them for each frame of the output."""
+
+
+class _Shown:
+    """A person's mouth in all frames that show it."""
+
+    def __init__(self) -> None:
+        self.openings = array("d")  # canonical units between the inner lips
+        self.closed, self.closed_frames = np.zeros((MOUTH_POINTS, 3)), 0
+        """Sum and number of the most closed mouths."""
+        self.sample: list[tuple[Stand, float]] = []
+        self._added = 0
+
+    def add(self, mouth: F64, face: FaceRow, limit: float) -> None:
+        """A pose-free mouth, once all openings are known; up to `limit` it counts as closed."""
+        opening = self.openings[self._added]
+        if opening <= limit:
+            self.closed += mouth
+            self.closed_frames += 1
+        if self._added % max(1, len(self.openings) // SAMPLE) == 0:
+            self.sample.append((stand_of(mouth, face), opening))
+        self._added += 1
 
 
 class PersonProfiler:
@@ -37,7 +86,7 @@ class PersonProfiler:
 
     def __init__(self, geometry: Geometry, yuv: YuvMatrix) -> None:
         self._geometry, self._yuv = geometry, yuv
-        self._widest: dict[int, tuple[float, U8]] = {}
+        self._candidates: dict[int, Candidates] = {}
 
     def area(self, face: FaceRow) -> Area:
         """The face network's crop, with a margin."""
@@ -47,39 +96,73 @@ class PersonProfiler:
         return math.floor(x0 - margin), math.floor(y0 - margin), math.ceil(x1 + margin), math.ceil(y1 + margin)
 
     def see(self, face: FaceRow, picture: Cutout) -> None:
-        """Keep the picture of a mouth that is open wider than ever before."""
-        opening = mouth_opening(self._mouth(face))
-        if opening > self._widest.get(face.person, (-math.inf,))[0]:
-            crop = crop_yuv(picture.frame, picture.matrix(face_crop_matrix(face.pose)), CROP_SIDE)
-            self._widest[face.person] = opening, np.rint(to_rgb(crop, self._yuv)).astype(np.uint8)
+        """Hold the picture where it shows the mouth as no other does."""
+        mouth = self._mouth(face)
+        stand, opening = stand_of(mouth, face), mouth_opening(mouth)
+        held = self._candidates.setdefault(face.person, Candidates())
+        if held.wants(stand, opening):
+            points = face.points[self._geometry.mouth, :2]
+            held.add(candidate(face, picture, points, stand, opening, self._yuv))
 
     def finish(self, faces: Callable[[], Iterable[FaceRow]]) -> bytes:
-        """All persons, as an array of PERSON."""
-        openings: dict[int, array[float]] = {}
+        """All persons, as an array of PERSON, then their references, as one of REFERENCE, then the pictures' planes."""
+        shown: dict[int, _Shown] = {}
         for face in faces():
             if face.seen:
-                openings.setdefault(face.person, array("d")).append(mouth_opening(self._mouth(face)))
-        limits = {person: float(np.quantile(seen, CLOSED_SHARE)) for person, seen in openings.items()}
-        total = {person: np.zeros((MOUTH_POINTS, 3)) for person in limits}
-        count = dict.fromkeys(limits, 0)
+                shown.setdefault(face.person, _Shown()).openings.append(mouth_opening(self._mouth(face)))
+        limits = {person: float(np.quantile(one.openings, CLOSED_SHARE)) for person, one in shown.items()}
         for face in faces():
-            if face.seen and mouth_opening(mouth := self._mouth(face)) <= limits[face.person]:
-                total[face.person] += mouth
-                count[face.person] += 1
-        people = np.zeros(len(limits), PERSON)
-        for person in limits:
-            people[person]["rest"] = self._geometry.closed(total[person] / count[person])
-            if person in self._widest:
-                people[person]["reference"] = self._widest[person][1]
-        return people.tobytes()
+            if face.seen:
+                shown[face.person].add(self._mouth(face), face, limits[face.person])
+        people, references = np.zeros(len(shown), PERSON), []
+        for person, one in shown.items():
+            chosen = self._candidates.get(person, Candidates()).chosen(one.sample)
+            spread = float(np.subtract(*np.quantile(one.openings, [0.9, 0.1])))
+            people[person] = self._geometry.closed(one.closed / one.closed_frames), spread, len(chosen)
+            references += chosen
+        return people.tobytes() + _packed(references)
 
     def _mouth(self, face: FaceRow) -> F64:
         return pose_free(face.points[self._geometry.mouth], face.pose)
 
 
+def _packed(references: list[Reference]) -> bytes:
+    heads = np.zeros(len(references), REFERENCE)
+    for head, one in zip(heads, references, strict=True):
+        head["size"] = one.picture.width, one.picture.height
+        head["matrix"], head["points"], head["low"] = one.matrix, one.points, one.low
+        head["shape"], head["angle"] = one.stand.shape, one.stand.angle
+    return b"".join([heads.tobytes(), *(one.picture.bytes for one in references)])
+
+
 def persons_of(kept: bytes, persons: int) -> tuple[Person, ...]:
     """The persons that `finish` kept. Raises ValueError where these are not `persons` sound ones."""
-    people = np.frombuffer(kept, PERSON)
-    if len(people) != persons or not (np.abs(people["rest"]) <= FAR).all():
+    people = np.frombuffer(kept, PERSON, persons)
+    if not (np.abs(people["rest"]) <= FAR).all() or not (np.abs(people["spread"]) <= FAR).all():
         raise ValueError(f"not the profile of {persons} persons")
-    return tuple(Person(one["rest"].astype(np.float64), one["reference"].copy()) for one in people)
+    references = iter(_unpacked(kept[people.nbytes :], int(people["references"].sum())))
+    return tuple(_person(one, tuple(next(references) for _ in range(one["references"]))) for one in people)
+
+
+def _person(head: np.void, references: tuple[Reference, ...]) -> Person:
+    return Person(head["rest"].astype(np.float64), float(head["spread"]), references, Follower(references))
+
+
+def _unpacked(kept: bytes, count: int) -> Iterator[Reference]:
+    heads = np.frombuffer(kept, REFERENCE, count)
+    at = heads.nbytes
+    for head in heads:
+        width, height = (int(side) for side in head["size"])
+        if not all(2 <= side <= LARGEST_PX and side % 2 == 0 for side in (width, height)):
+            raise ValueError(f"a reference of {width}x{height} px")
+        numbers = [head[name].astype(np.float64) for name in ("matrix", "points", "shape", "angle")]
+        if not all(np.isfinite(values).all() for values in numbers):
+            raise ValueError("a reference without a place")
+        matrix, points, shape, angle = numbers
+        if not abs(np.linalg.det(matrix[:, :2])) > 0:
+            raise ValueError("a reference without a size")
+        planes = np.frombuffer(kept, np.uint8, width * height * 3 // 2, at).reshape(-1, width)
+        at += planes.nbytes
+        yield Reference(Frame(0, planes), matrix, head["low"].copy(), points, Stand(shape, angle))
+    if at != len(kept):
+        raise ValueError("bytes behind the last reference")

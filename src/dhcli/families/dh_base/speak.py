@@ -1,7 +1,7 @@
-"""A crop of the face and the mouth code that it should have: what the face network is asked, and what it answers.
+"""A crop of the face and the mouth that it should have: what the face network is asked, and what it answers.
 
-The network sees 160 x 160 px around the mouth with the head upright, the same person with the mouth open (for the
-teeth), where each mouth point is and where it has to go.
+The network sees 160 x 160 px around the mouth with the head upright, a reference frame of the same person, where each
+mouth point is in both, and where it has to go.
 """
 
 from __future__ import annotations
@@ -13,42 +13,80 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from dhcli.families.dh_base.geometry import CROP_SIDE, MOUTH_POINTS, PX_PER_UNIT, Geometry, face_crop_matrix
+from dhcli.families.dh_base.geometry import (
+    CROP_SIDE,
+    INNER,
+    MOUTH_POINTS,
+    PX_PER_UNIT,
+    Geometry,
+    face_crop_matrix,
+)
 from dhcli.families.dh_base.profile import Person
+from dhcli.families.dh_base.references import Reference, Stand, yaw_pitch
 from dhcli.families.family import Shot
 from dhcli.stages import align
 from dhcli.stages.mesh import pose_free
 from dhcli.types import F32, F64, U8, FaceRow
 
-Speak = Callable[[dict[str, F32]], tuple[F32, F32, F32]]
-"""The face network: `source`, `reference` (n, 3, 160, 160), `source_points`, `target_points` (n, 106, 2) in;
-flow (n, 2, 160, 160), rgb (n, 3, 160, 160) and alpha (n, 1, 160, 160) out."""
+INPUTS = ("source", "reference", "source_points", "reference_points", "target_points")
+OUTPUTS = ("flow", "reference_flow", "rgb", "weights", "light")
+Speak = Callable[[dict[str, F32]], Sequence[F32]]
+"""The face network: INPUTS in, pictures (n, 3, 160, 160) RGB 0..1 and points (n, 106, 2) crop px; OUTPUTS out, flows
+(n, 2, 160, 160) crop px, rgb (n, 3, 160, 160), weights (n, 2, 160, 160) of colour and reference, and light
+(n, 3, 40, 40), which is added to the reference."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mouth:
-    """The network's answer for one frame, in crop px."""
+    """The network's answer for one frame and one reference, in crop px."""
 
     matrix: F64  # (2, 3) image px -> crop px
-    flow: F32  # (160, 160, 2) px, from the new picture's pixel to where it comes from
-    colour: F32  # (160, 160, 3) RGB 0..255
-    opacity: F32  # (160, 160) how much of the colour to take instead of the frame's own pixels
+    flow: F32  # (160, 160, 2) px, from the new picture's pixel to where it comes from in the frame
+    reference_flow: F32  # (160, 160, 2) px, the same in the reference
+    colour: F32  # (160, 160, 3) RGB 0..255: what neither of them shows
+    weights: F32  # (160, 160, 2) how much of the colour and of the reference to take instead of the frame
+    light: F32  # (40, 40, 3) RGB in levels: what the reference lacks of the light that is here
+    reference: Reference
 
 
-def target_points(face: FaceRow, rest: F64, matrix: F64, code: F64, geometry: Geometry) -> tuple[F64, F64]:
-    """Where the mouth points are and where `code` puts them, (106, 2) crop px each. `rest` is the mouth at rest.
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """How the mouth of one frame is to stand."""
+
+    matrix: F64  # (2, 3) image px -> crop px
+    source: F64  # (106, 2) crop px: where the mouth points are
+    target: F64  # (106, 2) crop px: where they are to be
+    stand: Stand
+
+
+def wanted(face: FaceRow, rest: F64, code: F64, geometry: Geometry) -> Wanted:
+    """How `code` puts the mouth of a face. `rest` (106, 3) is the person's mouth at rest.
 
     The change of shape is taken along the basis in canonical units and turned into the crop by the head's rotation
     without its roll, which the crop has already.
     """
-    mouth = face.points[geometry.mouth]
+    matrix, mouth = face_crop_matrix(face.pose), face.points[geometry.mouth]
     points = align.apply(matrix, mouth[:, :2])
     angle = -align.roll(face.pose)
     c, s = math.cos(angle), math.sin(angle)
     unroll = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
-    move = code - geometry.mouth_code(pose_free(mouth, face.pose), rest)
-    change = np.einsum("k,kij->ij", face.weight * move, geometry.basis)
-    return points, points + (change @ (unroll @ face.pose.rotation).T)[:, :2] * PX_PER_UNIT
+    free = pose_free(mouth, face.pose)
+    move = face.weight * (code - geometry.mouth_code(free, rest))
+    change = np.einsum("k,kij->ij", move, geometry.basis)
+    target = points + (change @ (unroll @ face.pose.rotation).T)[:, :2] * PX_PER_UNIT
+    shape = rest[INNER] + np.einsum("k,kij->ij", code, geometry.basis[:, INNER])
+    return Wanted(matrix, points, target, Stand(shape[:, :2], yaw_pitch(face)))
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """The new mouth of one shot: one answer, or two while one reference gives way to the next."""
+
+    mouths: tuple[tuple[float, Mouth], ...]
+    """Shares, which add up to 1, and answers."""
+    wanted: Wanted
+    reference: int
+    """Number of the reference, among the person's, that has the largest share."""
 
 
 class Speaker:
@@ -58,50 +96,89 @@ class Speaker:
         self._network, self._geometry = network, geometry
         self._question = _Question(0)
 
-    def speak(self, shots: Sequence[Shot], yuv: align.YuvMatrix) -> list[Mouth]:
-        """The new mouth of every shot, all in one call of the network; good until the next call."""
-        if len(shots) > self._question.capacity:
-            self._question = _Question(len(shots))
-        matrices = [face_crop_matrix(shot.face.pose) for shot in shots]
-        for i, (shot, matrix) in enumerate(zip(shots, matrices, strict=True)):
-            self._question.put(i, shot, matrix, self._geometry, yuv)
-        flow, colour, opacity = self._network(self._question.of(len(shots)))
-        return [
-            Mouth(matrix, flow[i].transpose(1, 2, 0), colour[i].transpose(1, 2, 0) * 255, opacity[i, 0])
-            for i, matrix in enumerate(matrices)
+    def speak(self, shots: Sequence[Shot], yuv: align.YuvMatrix) -> list[Spoken]:
+        """The new mouth of every shot, all in one call of the network; good until the next call.
+
+        Shots come in the order of the output: which reference a frame gets depends on the frames before it.
+        """
+        asked = [_Asked.of(shot, self._geometry, yuv) for shot in shots]
+        rows = [(one, reference) for one in asked for _, _, reference in one.uses]
+        if len(rows) > self._question.capacity:
+            self._question = _Question(len(rows))
+        for i, (one, reference) in enumerate(rows):
+            self._question.put(i, one, reference)
+        answers = iter(zip(*self._network(self._question.of(len(rows))), strict=True))
+        return [one.answered([next(answers) for _ in one.uses]) for one in asked]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is asked of one shot."""
+
+    wanted: Wanted
+    crop: F32  # (160, 160, 3) RGB 0..255
+    uses: list[tuple[int, float, Reference]]
+    """Number, share and reference."""
+
+    @classmethod
+    def of(cls, shot: Shot, geometry: Geometry, yuv: align.YuvMatrix) -> _Asked:
+        person: Person = shot.profile[shot.face.person]
+        goal = wanted(shot.face, person.rest, shot.condition, geometry)
+        crop = align.to_rgb(align.crop_yuv(shot.frame, goal.matrix, CROP_SIDE), yuv)
+        if not person.references:  # the frame itself is all there is of this person
+            low = np.rint(crop).astype(np.uint8)
+            own = Reference(shot.frame, goal.matrix, low, goal.source, goal.stand)
+            return cls(goal, crop, [(0, 1.0, own)])
+        uses = person.follower.follow(shot.frame.index, goal.stand)
+        return cls(goal, crop, [(use.number, use.share, person.references[use.number]) for use in uses])
+
+    def answered(self, answers: Sequence[Sequence[F32]]) -> Spoken:
+        """With the network's rows for each use."""
+        mouths = [
+            (share, _mouth(self.wanted.matrix, reference, *answer))
+            for (_, share, reference), answer in zip(self.uses, answers, strict=True)
         ]
+        return Spoken(tuple(mouths), self.wanted, max(self.uses, key=lambda use: use[1])[0])
+
+
+def _mouth(
+    matrix: F64, reference: Reference, flow: F32, reference_flow: F32, rgb: F32, weights: F32, light: F32
+) -> Mouth:
+    last = (1, 2, 0)
+    return Mouth(
+        matrix,
+        flow.transpose(last),
+        reference_flow.transpose(last),
+        rgb.transpose(last) * 255,
+        weights.transpose(last),
+        light.transpose(last) * 255,
+        reference,
+    )
 
 
 class _Question:
-    """What the face network is asked about up to `capacity` shots."""
+    """What the face network is asked about up to `capacity` mouths."""
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         pictures, points = (capacity, 3, CROP_SIDE, CROP_SIDE), (capacity, MOUTH_POINTS, 2)
-        self._feeds: dict[str, F32] = {
-            "source": np.empty(pictures, np.float32),
-            "reference": np.empty(pictures, np.float32),
-            "source_points": np.empty(points, np.float32),
-            "target_points": np.empty(points, np.float32),
-        }
-        self._references: list[U8 | None] = [None] * capacity
+        shapes = dict.fromkeys(INPUTS[:2], pictures) | dict.fromkeys(INPUTS[2:], points)
+        self._feeds: dict[str, F32] = {name: np.empty(shape, np.float32) for name, shape in shapes.items()}
+        self._references: list[Reference | None] = [None] * capacity
 
     def of(self, count: int) -> dict[str, F32]:
-        """The network's inputs for the first `count` shots."""
+        """The network's inputs for the first `count` mouths."""
         return {name: values[:count] for name, values in self._feeds.items()}
 
-    def put(self, i: int, shot: Shot, matrix: F64, geometry: Geometry, yuv: align.YuvMatrix) -> None:
-        """Shot number `i`."""
+    def put(self, i: int, asked: _Asked, reference: Reference) -> None:
+        """Mouth number `i`."""
         feeds = self._feeds
-        person: Person = shot.profile[shot.face.person]
-        crop = align.to_rgb(align.crop_yuv(shot.frame, matrix, CROP_SIDE), yuv)
-        _planes(crop, feeds["source"][i])
-        if self._references[i] is not person.reference:  # the same one for all of a person's frames
-            _planes(person.reference, feeds["reference"][i])
-            self._references[i] = person.reference
-        feeds["source_points"][i], feeds["target_points"][i] = target_points(
-            shot.face, person.rest, matrix, shot.condition, geometry
-        )
+        _planes(asked.crop, feeds["source"][i])
+        if self._references[i] is not reference:  # mostly the same one as in the frame before
+            _planes(reference.low, feeds["reference"][i])
+            feeds["reference_points"][i] = reference.points
+            self._references[i] = reference
+        feeds["source_points"][i], feeds["target_points"][i] = asked.wanted.source, asked.wanted.target
 
 
 def _planes(picture: U8 | F32, feed: F32) -> None:  # (H, W, 3), (3, H, W)
