@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from dhcli.families.dh_base.geometry import CROP_CENTRE, CROP_SIDE, LOWER_LIP, PX_PER_UNIT, UPPER_LIP, Geometry
+from dhcli.families.dh_base.geometry import CROP_CENTRE, CROP_SIDE, INNER, LOWER_LIP, PX_PER_UNIT, UPPER_LIP, Geometry
 from dhcli.families.dh_base.geometry import load_geometry as load
-from dhcli.families.dh_base.interior import INNER, Answer, draw_inside, show, teeth_at
+from dhcli.families.dh_base.interior import Answer, draw_inside, show, teeth_at
 from dhcli.families.dh_base.surroundings import LUMA
 from dhcli.types import F32, F64, U8
 
@@ -82,7 +82,7 @@ class Person:
         side = len(self.picture)
         drawing = draw_inside(self.picture, in_crop(self.rest, angles), angles, self.rest, self.geometry)
         shown = answer()
-        show(drawing, target, angles, self.rest, shown)
+        show(drawing.placed, target, angles, self.rest, shown)
         flow, weights, light = (
             cv2.resize(planes.transpose(1, 2, 0), (side, side))
             for planes in (shown.reference_flow, shown.weights, shown.light)
@@ -231,7 +231,7 @@ def test_any_picture_and_place_gives_a_picture(
     flat = np.full((96, 96, 3), level, np.uint8)
     drawing = draw_inside(flat, in_crop(rest) + where, FRONTAL, rest, geometry)
     shown = answer()
-    show(drawing, wide + where, FRONTAL, rest, shown)
+    show(drawing.placed, wide + where, FRONTAL, rest, shown)
     assert drawing.picture.shape == flat.shape
     assert all(np.isfinite(planes).all() for planes in (shown.reference_flow, shown.weights, shown.light))
 

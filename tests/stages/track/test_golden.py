@@ -11,13 +11,24 @@ import cv2
 import numpy as np
 import pytest
 
-from dhcli.families.dh_base.geometry import CROP_SIDE, PX_PER_UNIT, Geometry, mouth_opening
+from dhcli.families.dh_base.family import DhBase
+from dhcli.families.dh_base.geometry import (
+    CROP_SIDE,
+    INNER,
+    LOWER_LIP,
+    PX_PER_UNIT,
+    UPPER_LIP,
+    Geometry,
+    face_crop_matrix,
+    mouth_opening,
+)
 from dhcli.families.dh_base.profile import Person, PersonProfiler, persons_of
 from dhcli.families.dh_base.references import MOST, WIDE, Stands
+from dhcli.families.family import Shot
 from dhcli.jobs.options import FaceChoice
 from dhcli.render.face_finder import FaceFinder
 from dhcli.render.track_file import FaceTrack
-from dhcli.stages.align import crop_yuv, to_rgb, yuv_matrix
+from dhcli.stages.align import apply, crop_yuv, invert, to_rgb, yuv_matrix
 from dhcli.stages.mesh import pose_free
 from dhcli.stages.track import Tracker
 from dhcli.types import F64, U8, Colour, FaceRow, Frame, FrameFormat
@@ -145,3 +156,31 @@ def _gaussian(x: F64) -> F64:
     padded = np.concatenate([np.repeat(x[:1], 4, 0), x, np.repeat(x[-1:], 4, 0)])
     total: F64 = sum(w * padded[i : i + len(x)] for i, w in enumerate(weights))
     return total
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("grey", [False, True])
+def test_whoever_never_opens_the_mouth_gets_a_drawn_inside(
+    profiled: Any, avatar: list[Frame], geometry: Geometry, dh_base: DhBase, *, grey: bool
+) -> None:
+    closed = [avatar[0].copy() for _ in range(10)]
+    if grey:
+        for frame in closed:
+            frame.u[:] = frame.v[:] = 128
+    track, (person,) = profiled(closed)
+    (reference,) = person.references
+    assert reference.drawing is not None
+    yuv, face = yuv_matrix(Colour(), 300), track.row(5)
+    gap = geometry.basis[:, LOWER_LIP, 1] - geometry.basis[:, UPPER_LIP, 1]
+    wide = 0.35 * gap / (gap @ gap)
+    (patch,) = dh_base.speak([Shot(closed[5], face, wide, (person,))], yuv)
+    new = patch.paste(closed[5].copy(), 1.0, yuv)
+    inside = np.zeros(new.y.shape, np.uint8)
+    lips = apply(invert(face_crop_matrix(face.pose)), patch.spoken.wanted.target[INNER])
+    mask = cv2.fillPoly(inside, [np.rint(lips).astype(np.int32)], 1).astype(bool)
+    assert mask.sum() > 60
+    assert cv2.Laplacian(new.y, cv2.CV_32F)[mask].var() >= 60, "not fog"
+    assert np.ptp(new.y[mask]) > 40, "teeth before a dark cavity"
+    if grey:
+        assert (new.u == 128).all()
+        assert (new.v == 128).all()

@@ -18,6 +18,7 @@ from dhcli.families.dh_base.geometry import (
     CLOSED_GAP,
     CROP_CENTRE,
     CROP_SIDE,
+    INNER,
     LOWER_LIP,
     PX_PER_UNIT,
     UPPER_LIP,
@@ -27,7 +28,6 @@ from dhcli.families.dh_base.surroundings import Light, filled, fine_detail, ligh
 from dhcli.families.dh_base.teeth import LOWER, UPPER, Row, Teeth, step
 from dhcli.types import F32, F64, U8
 
-INNER = slice(20, 40)
 LEFT, RIGHT = 20, 30
 """Rows of the mouth points: the inner lips, from the left corner below to the right one and back above."""
 NEVER_OPEN = 0.15
@@ -52,13 +52,20 @@ SEED = 1
 
 
 @dataclass(frozen=True, slots=True)
+class Placed:
+    """Where the teeth of a drawing are, and how bright it is there."""
+
+    upper: F64  # (2,) crop px: middle of the upper teeth's edge
+    lower: float  # crop px: the lower teeth's edge, y
+    low: F32  # (40, 40, 3) RGB 0..1, the picture's low frequencies
+
+
+@dataclass(frozen=True, slots=True)
 class Drawing:
     """The inside of a person's mouth. It has no lips: it goes on behind them."""
 
     picture: U8  # (n, n, 3) RGB, the face network's crop
-    upper: F64  # (2,) crop px: middle of the upper teeth's edge
-    lower: float  # crop px: the lower teeth's edge, y
-    low: F32  # (40, 40, 3) RGB 0..1, the picture's low frequencies
+    placed: Placed
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +97,7 @@ def draw_inside(picture: U8, points: F64, angles: F64, rest: F64, geometry: Geom
     pixels[mouth.part] = luma[..., None] * (1 + chroma)
     drawn = np.asarray(np.clip(np.rint(pixels), 0, 255), np.uint8)
     low = cv2.resize(drawn, (LIGHT_SIDE, LIGHT_SIDE), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
-    return Drawing(drawn, upper, lower, np.asarray(low, np.float32))
+    return Drawing(drawn, Placed(upper, lower, np.asarray(low, np.float32)))
 
 
 def teeth_at(points: F64, angles: F64, rest: F64) -> tuple[F64, float]:
@@ -105,7 +112,7 @@ def teeth_at(points: F64, angles: F64, rest: F64) -> tuple[F64, float]:
     return upper, max(float(points[LOWER_LIP, 1]) - shown * PX_PER_UNIT, float(upper[1]) + OVERBITE * PX_PER_UNIT)
 
 
-def show(drawing: Drawing, target: F64, angles: F64, rest: F64, answer: Answer) -> None:
+def show(drawing: Placed, target: F64, angles: F64, rest: F64, answer: Answer) -> None:
     """Overwrite the network's answer so that it shows the drawing as the reference.
 
     `target` are the frame's new mouth points, (106, 2) crop px, `angles` its head's yaw and pitch, rad.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dhcli.families.dh_base.drawn import drawn_reference
 from dhcli.families.dh_base.follow import Follower
 from dhcli.families.dh_base.geometry import (
     CROP_SIDE,
@@ -17,6 +18,7 @@ from dhcli.families.dh_base.geometry import (
     face_crop_matrix,
     mouth_opening,
 )
+from dhcli.families.dh_base.interior import LIGHT_SIDE, NEVER_OPEN, Placed
 from dhcli.families.dh_base.references import Candidates, Reference, Stand, candidate, stand_of
 from dhcli.stages.align import Area, YuvMatrix, crop_corners
 from dhcli.stages.cutout import Cutout
@@ -43,8 +45,14 @@ REFERENCE = np.dtype(
         ("shape", "<f8", (INNER_LIPS, 2)),
         ("angle", "<f8", 2),
         ("low", "u1", (CROP_SIDE, CROP_SIDE, 3)),
+        ("drawn", "u1"),  # 1: the inside of its mouth is drawn, and the rest is about that
+        ("upper", "<f8", 2),
+        ("lower", "<f8"),
+        ("light", "<f4", (LIGHT_SIDE, LIGHT_SIDE, 3)),
     ]
 )
+NUMBERS = ("matrix", "points", "shape", "angle", "upper", "lower", "light")
+"""Of a reference, those that have to be finite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +124,19 @@ class PersonProfiler:
                 shown[face.person].add(self._mouth(face), face, limits[face.person])
         people, references = np.zeros(len(shown), PERSON), []
         for person, one in shown.items():
-            chosen = self._candidates.get(person, Candidates()).chosen(one.sample)
+            rest = self._geometry.closed(one.closed / one.closed_frames)
             spread = float(np.subtract(*np.quantile(one.openings, [0.9, 0.1])))
-            people[person] = self._geometry.closed(one.closed / one.closed_frames), spread, len(chosen)
+            chosen = self._references(person, one, rest)
+            people[person] = rest, spread, len(chosen)
             references += chosen
         return people.tobytes() + _packed(references)
+
+    def _references(self, person: int, shown: _Shown, rest: F64) -> list[Reference]:
+        held = self._candidates.get(person, Candidates())
+        closed = held.closed()
+        if closed is not None and held.widest < NEVER_OPEN:
+            return [drawn_reference(closed, rest, self._geometry, self._yuv)]
+        return held.chosen(shown.sample)
 
     def _mouth(self, face: FaceRow) -> F64:
         return pose_free(face.points[self._geometry.mouth], face.pose)
@@ -132,6 +148,9 @@ def _packed(references: list[Reference]) -> bytes:
         head["size"] = one.picture.width, one.picture.height
         head["matrix"], head["points"], head["low"] = one.matrix, one.points, one.low
         head["shape"], head["angle"] = one.stand.shape, one.stand.angle
+        if one.drawing is not None:
+            head["drawn"] = 1
+            head["upper"], head["lower"], head["light"] = one.drawing.upper, one.drawing.lower, one.drawing.low
     return b"".join([heads.tobytes(), *(one.picture.bytes for one in references)])
 
 
@@ -155,14 +174,14 @@ def _unpacked(kept: bytes, count: int) -> Iterator[Reference]:
         width, height = (int(side) for side in head["size"])
         if not all(2 <= side <= LARGEST_PX and side % 2 == 0 for side in (width, height)):
             raise ValueError(f"a reference of {width}x{height} px")
-        numbers = [head[name].astype(np.float64) for name in ("matrix", "points", "shape", "angle")]
-        if not all(np.isfinite(values).all() for values in numbers):
+        if not all(np.isfinite(head[name]).all() for name in NUMBERS):
             raise ValueError("a reference without a place")
-        matrix, points, shape, angle = numbers
+        matrix, points, shape, angle, upper = (head[name].astype(np.float64) for name in NUMBERS[:5])
+        drawing = Placed(upper, float(head["lower"]), head["light"].copy()) if head["drawn"] else None
         if not abs(np.linalg.det(matrix[:, :2])) > 0:
             raise ValueError("a reference without a size")
         planes = np.frombuffer(kept, np.uint8, width * height * 3 // 2, at).reshape(-1, width)
         at += planes.nbytes
-        yield Reference(Frame(0, planes), matrix, head["low"].copy(), points, Stand(shape, angle))
+        yield Reference(Frame(0, planes), matrix, head["low"].copy(), points, Stand(shape, angle), drawing)
     if at != len(kept):
         raise ValueError("bytes behind the last reference")

@@ -21,6 +21,7 @@ from dhcli.families.dh_base.geometry import (
     UPPER_LIP,
     face_crop_matrix,
 )
+from dhcli.families.dh_base.interior import Placed
 from dhcli.stages import align
 from dhcli.stages.cutout import Cutout, cut_out
 from dhcli.types import F64, U8, FaceRow, Frame
@@ -123,6 +124,8 @@ class Reference:
     low: U8  # (160, 160, 3) RGB: what the network sees
     points: F64  # (106, 2) the mouth's points, crop px
     stand: Stand
+    drawing: Placed | None = None
+    """Of the inside, where the picture's is drawn; the network's flow onto it is not used then."""
 
     @cached_property
     def image_px(self) -> float:
@@ -197,6 +200,19 @@ class Candidates:
 
     def _stands(self) -> Stands:
         return Stands.of(one.reference.stand for one in self._held)
+
+    @property
+    def widest(self) -> float:
+        """Canonical units between the lips where they are farthest apart."""
+        return self._widest
+
+    def closed(self) -> Reference | None:
+        """The most closed and most frontal mouth; None where nothing was held."""
+        return min(
+            (one.reference for one in self._held),
+            key=lambda one: float(Stands.of([one.stand]).gaps[0] + ANGLE_WEIGHT * np.abs(one.stand.angle).sum()),
+            default=None,
+        )
 
     def chosen(self, shown: Sequence[tuple[Stand, float]]) -> list[Reference]:
         """Up to `MOST` frames that together come nearest to every mouth of the video.

@@ -21,6 +21,7 @@ from dhcli.families.dh_base.geometry import (
     Geometry,
     face_crop_matrix,
 )
+from dhcli.families.dh_base.interior import Answer, show
 from dhcli.families.dh_base.profile import Person
 from dhcli.families.dh_base.references import Reference, Stand, yaw_pitch
 from dhcli.families.family import Shot
@@ -119,6 +120,7 @@ class _Asked:
     """What is asked of one shot."""
 
     wanted: Wanted
+    rest: F64  # (106, 3) the person's mouth at rest, canonical units
     crop: F32  # (160, 160, 3) RGB 0..255
     uses: list[tuple[int, float, Reference]]
     """Number, share and reference."""
@@ -131,32 +133,31 @@ class _Asked:
         if not person.references:  # the frame itself is all there is of this person
             low = np.rint(crop).astype(np.uint8)
             own = Reference(shot.frame, goal.matrix, low, goal.source, goal.stand)
-            return cls(goal, crop, [(0, 1.0, own)])
+            return cls(goal, person.rest, crop, [(0, 1.0, own)])
         uses = person.follower.follow(shot.frame.index, goal.stand)
-        return cls(goal, crop, [(use.number, use.share, person.references[use.number]) for use in uses])
+        return cls(goal, person.rest, crop, [(use.number, use.share, person.references[use.number]) for use in uses])
 
     def answered(self, answers: Sequence[Sequence[F32]]) -> Spoken:
         """With the network's rows for each use."""
         mouths = [
-            (share, _mouth(self.wanted.matrix, reference, *answer))
+            (share, self._mouth(reference, *answer))
             for (_, share, reference), answer in zip(self.uses, answers, strict=True)
         ]
         return Spoken(tuple(mouths), self.wanted, max(self.uses, key=lambda use: use[1])[0])
 
-
-def _mouth(
-    matrix: F64, reference: Reference, flow: F32, reference_flow: F32, rgb: F32, weights: F32, light: F32
-) -> Mouth:
-    last = (1, 2, 0)
-    return Mouth(
-        matrix,
-        flow.transpose(last),
-        reference_flow.transpose(last),
-        rgb.transpose(last) * 255,
-        _without_haze(weights).transpose(last),
-        light.transpose(last) * 255,
-        reference,
-    )
+    def _mouth(self, reference: Reference, flow: F32, reference_flow: F32, rgb: F32, weights: F32, light: F32) -> Mouth:
+        goal, last, weights = self.wanted, (1, 2, 0), _without_haze(weights)
+        if reference.drawing is not None:
+            show(reference.drawing, goal.target, goal.stand.angle, self.rest, Answer(reference_flow, weights, light))
+        return Mouth(
+            goal.matrix,
+            flow.transpose(last),
+            reference_flow.transpose(last),
+            rgb.transpose(last) * 255,
+            weights.transpose(last),
+            light.transpose(last) * 255,
+            reference,
+        )
 
 
 def _without_haze(weights: F32) -> F32:  # (2, 160, 160) -> (2, 160, 160)
