@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Processes that share the files of tests; each opens the networks of its own.
+WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help install sample check quick test fuzz bench lint types format picture clean
@@ -40,7 +42,7 @@ check: install  ## formatting, lint, types, layers and the quick tests: less tha
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint types quick
 
 test: lint types  ## formatting, lint, types, layers and all tests: less than 10 minutes on 2 cores
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses=$(WORKERS) --dist=loadfile
 
 fuzz: install  ## 200 damaged files of each container through the whole pipeline; DH_FUZZ_SEEDS=1000 for more
 	DH_FUZZ_SEEDS=$${DH_FUZZ_SEEDS:-200} $(BIN)/pytest tests/fuzz

@@ -164,8 +164,8 @@ def render(
         Reports(files, audience, audience.stdout_lost, stall_timeout, {} if dry_run else dead) as reports,
         refusal_event(reports, lambda: reports.began),
     ):
-        single = (audio, video, save_path)
-        chosen = selection.chosen_jobs(manifest, single, job, shard, model, set_, root, results_dir, stall_timeout)
+        choice = selection.JobChoice(manifest, (audio, video, save_path), job, shard, model, set_)
+        chosen = selection.chosen_jobs(choice, root, results_dir, stall_timeout)
         hashes, probes = open_caches(cache_dir, cache_size << 20, stall_timeout, wanted=not no_cache)
         settings = Settings(
             models=chosen_models(models_dir, device, threads, precision),
@@ -230,12 +230,12 @@ def check(
     """Find out everything that can be known without rendering: the manifest, the inputs, the plan."""
     from dhcli.command.console import Audience
     from dhcli.command.preview import preview
-    from dhcli.command.selection import chosen_jobs
+    from dhcli.command.selection import JobChoice, chosen_jobs
     from dhcli.runs.settings import Settings
 
     audience = Audience(as_json=json_, progress="none", verbosity=0)
     with refusal_event(audience):
-        chosen = chosen_jobs(manifest, (None, None, None), job, None, model, set_, root, results_dir)
+        chosen = chosen_jobs(JobChoice(manifest, ids=job, model=model, sets=set_), root, results_dir)
         hashes, probes = open_caches(cache_dir, 0)
         settings = Settings(
             models=chosen_models(models_dir, device),
@@ -275,16 +275,17 @@ def doctor(device: DeviceName = "auto", models_dir: ModelsDirs = None) -> None:
 def schema(kind: Annotated[SchemaKind, typer.Argument(help="Which format.")]) -> None:
     """Print the JSON Schema of a format."""
     from dhcli import events, manifest
-    from dhcli.bench.report import bench_schema
+    from dhcli.bench.report import BenchReport
     from dhcli.networks import descriptor
-    from dhcli.results import result
+    from dhcli.results.parts import schema_of
+    from dhcli.results.result import JobResult
 
     schemas: dict[SchemaKind, Callable[[], dict[str, Any]]] = {
         SchemaKind.manifest: manifest.manifest_schema,
-        SchemaKind.result: result.result_schema,
+        SchemaKind.result: lambda: schema_of(JobResult),
         SchemaKind.model: descriptor.model_schema,
         SchemaKind.event: events.event_schema,
-        SchemaKind.bench: bench_schema,
+        SchemaKind.bench: lambda: schema_of(BenchReport),
     }
     answer(json.dumps(schemas[kind](), indent=2).splitlines())
 

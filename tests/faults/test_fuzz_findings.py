@@ -22,6 +22,9 @@ Make = Callable[..., bytearray]
 PICTURES = ("-f", "lavfi", "-i", "testsrc2=s=96x64:r=25:d=1")
 TONE = ("-f", "lavfi", "-i", "sine=d=1:r=16000")
 X264 = ("-c:v", "libx264", "-preset", "ultrafast", "-g", "5", "-pix_fmt", "yuv420p")
+MATROSKA = {"a.mkv": X264, "a.webm": ("-c:v", "libvpx", "-b:v", "500k", "-g", "5")}
+CLUSTER = b"\x1f\x43\xb6\x75"
+"""Begins each group of frames; no other element of a Matroska has this name."""
 
 
 @pytest.fixture
@@ -53,10 +56,36 @@ def test_the_first_pictures_of_an_mp4_are_gone(make: Make, out: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a.mkv", "a.webm"])
 def test_a_piece_is_missing_in_the_middle_of_a_matroska(name: str, make: Make, out: Path) -> None:
-    how = X264 if name == "a.mkv" else ("-c:v", "libvpx", "-b:v", "500k")
-    data = make(name, *PICTURES, *how)
+    data = make(name, *PICTURES, *MATROSKA[name])
     del data[len(data) // 2 : len(data) // 2 + 64]
     assert refused(out / name, data).code in {"input.corrupt", "input.truncated"}
+
+
+def test_a_piece_of_a_matroska_is_missing_and_ffmpeg_says_nothing(make: Make, out: Path) -> None:
+    """17 of 25 frames are left, the last one too. Raw pictures have the same bytes on every machine."""
+    small = ("-f", "lavfi", "-i", "testsrc2=s=32x32:r=25:d=1")
+    data = make("a.mkv", *small, "-c:v", "rawvideo", "-fflags", "+bitexact")
+    del data[6663:15_663]
+    error = refused(out / "a.mkv", data)
+    assert error.code == "input.truncated"
+    assert "9000 bytes of it are missing" in error.message
+
+
+def test_a_cluster_of_sound_is_gone(make: Make, out: Path) -> None:
+    data = make("a.mka", *TONE, "-c:a", "flac", "-cluster_time_limit", "200")
+    second = data.index(CLUSTER, data.index(CLUSTER) + 4)
+    del data[second : data.index(CLUSTER, second + 4)]
+    assert refused(out / "a.mka", data, probe_audio).code == "input.truncated"
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.webm"])
+def test_a_matroska_without_a_length_is_whole(name: str, make: Make, out: Path) -> None:
+    """As recorders write it that cannot seek back, and with bytes behind it that belong to nothing."""
+    live = make(name, *PICTURES, *MATROSKA[name], "-live", "1")
+    for data in (live, make(name, *PICTURES, *MATROSKA[name]) + bytes(100)):
+        (out / name).write_bytes(data)
+        with Scope() as scope, InputFile(out / name, "video") as file:
+            assert probe_video(scope, file).frames == 25
 
 
 def test_an_avi_ends_between_two_pictures(make: Make, out: Path) -> None:

@@ -339,8 +339,8 @@ def test_doctor_without_proc() -> None:
     assert "all is well" not in done.stderr
 
 
-STRANGER = 54321
-"""A user id that nobody has, and so no processes; a limit of them does not hold for root."""
+STRANGER = 50_000 + os.getpid() % 10_000
+"""A user id that nobody has, and so no processes; another one in each test run. Limits do not hold for root."""
 READ_ALL = "-all,+dac_override,+dac_read_search"
 AS_STRANGER = (
     *("setpriv", f"--reuid={STRANGER}", f"--regid={STRANGER}", "--clear-groups", f"--bounding-set={READ_ALL}"),

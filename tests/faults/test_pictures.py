@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from dhcli.errors import DhError
-from dhcli.media.verify import verify_output
+from dhcli.media.verify import Expected, verify_output
 from dhcli.media.writer import Encoding, VideoWriter
 from dhcli.runtime.scope import Scope
 from dhcli.types import Frame, FrameFormat
@@ -147,7 +147,7 @@ def test_honest_pictures_pass(
         frames = scenes(kind, count, *size)
         with Scope() as scope:
             thumbnails = written(path, scope, fmt, frames, encoder=encoder, crf=crf, preset=preset)
-            verify_output(scope, path, fmt=fmt, frames=count, encoder=encoder, rendered=thumbnails)
+            verify_output(scope, path, Expected(fmt, count, encoder=encoder, thumbnails=thumbnails))
         path.unlink()
 
 
@@ -160,8 +160,8 @@ def test_of_a_large_video_a_part_is_decoded(tmp_path: Path, encoder: str, preset
     with Scope() as scope:
         thumbnails = written(path, scope, fmt, frames, encoder=encoder, preset=preset)
         if not wrong:
-            verify_output(scope, path, fmt=fmt, frames=6, encoder=encoder, rendered=thumbnails)
+            verify_output(scope, path, Expected(fmt, 6, encoder=encoder, thumbnails=thumbnails))
             return
         with pytest.raises(DhError, match="frame 0 shows something else") as caught:
-            verify_output(scope, path, fmt=fmt, frames=6, encoder=encoder, rendered=bytes(len(thumbnails)))
+            verify_output(scope, path, Expected(fmt, 6, encoder=encoder, thumbnails=bytes(len(thumbnails))))
     assert (caught.value.code, caught.value.frame) == ("output.mismatch", 0)

@@ -39,6 +39,8 @@ PROMISING = frozenset({"mp4", "mkv", "mov", "webm", "avi", "wav", "m4a", "flac",
 SHORT_S = 0.05
 STALL_S = 20.0
 """No stage of a clip of ten frames takes a second; the generous rest is for a busy machine."""
+EXACT = ("-threads", "1", "-bitexact")
+"""The same bytes whatever the number of cores and the day, as far as the encoder allows: a seed means one accident."""
 X264 = ("-c:v", "libx264", "-preset", "ultrafast", "-g", "5", "-pix_fmt", "yuv420p")
 VIDEOS = {
     "mp4": (*X264, "-movflags", "+faststart"),
@@ -138,7 +140,7 @@ def sources(avatar: Path, speech: Path, tmp_path_factory: pytest.TempPathFactory
         (kind, ("-ss", 1, "-t", LENGTHS.get(kind, SOUND_S), "-i", speech, *how)) for kind, how in SOUNDS.items()
     ]:
         made[kind] = folder / f"whole.{kind}"
-        subprocess.run([find_ffmpeg(), "-v", "error", "-nostdin", *map(str, argv), str(made[kind])], check=True)
+        subprocess.run([find_ffmpeg(), "-v", "error", "-nostdin", *map(str, argv), *EXACT, str(made[kind])], check=True)
     return made
 
 

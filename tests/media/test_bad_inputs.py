@@ -154,7 +154,7 @@ def test_recording_without_index(make: Make, video: Video, tmp_path: Path) -> No
 def test_damaged_data(make: Make, decode: Decode, tmp_path: Path) -> None:
     data = bytearray(make("whole.mp4", *TEST_PICTURE, *X264, "-movflags", "+faststart").read_bytes())
     start = data.index(b"mdat") + 4000
-    data[start : start + 400] = np.random.default_rng(3).bytes(400)
+    data[start : start + 4000] = np.random.default_rng(3).bytes(4000)  # several frames: inside of one it may fit
     path = tmp_path / "damaged.mp4"
     path.write_bytes(data)
     assert failure(decode, path).code == "input.corrupt"

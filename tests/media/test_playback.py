@@ -18,7 +18,7 @@ from dhcli.errors import DhError
 from dhcli.media import frame_store, playback
 from dhcli.media.info import VideoInfo, frame_format
 from dhcli.media.input_file import InputFile
-from dhcli.media.playback import play
+from dhcli.media.playback import Footage, play
 from dhcli.media.reader import read_frames
 from dhcli.runtime.scope import Scope
 from dhcli.timing import Loop, source_index
@@ -40,7 +40,8 @@ def played(scope: Scope, path: Path, whole: SimpleNamespace, count: int, loop: L
     frames = []
     with InputFile(path, "video") as file:
         budget, scratch = room * FRAME_BYTES, Scratch(path.with_name("output.mp4"))
-        for frame in play(scope, file, whole.info, whole.fmt, count, loop, scratch=scratch, budget_bytes=budget):
+        footage = Footage(file, whole.info, whole.fmt)
+        for frame in play(scope, footage, count, loop, scratch=scratch, budget_bytes=budget):
             frames.append(frame.copy())
             if frame.data.flags.writeable:
                 frame.data.fill(0)
@@ -143,9 +144,9 @@ def test_variable_rate_is_played_at_its_constant_rate(
     info = video(path)
     assert (info.vfr, info.frames) == (True, 15)
     with InputFile(path, "video") as file:
-        scratch, fmt = Scratch(path.with_name("output.mp4")), frame_format(info)
-        kept = list(play(scope, file, info, fmt, 40, "pingpong", scratch=scratch))
-        tight = list(play(scope, file, info, fmt, 40, "pingpong", scratch=scratch, budget_bytes=3 * FRAME_BYTES))
+        scratch, footage = Scratch(path.with_name("output.mp4")), Footage(file, info, frame_format(info))
+        kept = list(play(scope, footage, 40, "pingpong", scratch=scratch))
+        tight = list(play(scope, footage, 40, "pingpong", scratch=scratch, budget_bytes=3 * FRAME_BYTES))
     assert all((a.data == b.data).all() and a.index == b.index for a, b in zip(kept, tight, strict=True))
 
 

@@ -23,7 +23,7 @@ from dhcli.media.ffmpeg_program import find_ffmpeg
 from dhcli.media.info import AudioInfo
 from dhcli.media.input_file import InputFile
 from dhcli.media.probe import probe_audio
-from dhcli.media.verify import VerifiedOutput, verify_output
+from dhcli.media.verify import Expected, VerifiedOutput, verify_output
 from dhcli.media.writer import AAC_RATES, CPU_PER_MEGAPIXEL_S, Encoding, Sound, VideoWriter, audio_argv, encode_cpu_s
 from dhcli.runtime.scope import Scope, Stopped
 from dhcli.timing import frame_count
@@ -62,7 +62,7 @@ def write(
             for frame in frames:
                 writer.write(frame)
             writer.finish()
-        return verify_output(scope, part, fmt=fmt, frames=len(frames))
+        return verify_output(scope, part, Expected(fmt, len(frames)))
     with InputFile(sound, "audio") as file:
         info = probe_audio(scope, file)
         with writing(scope, part, fmt, Sound(file, info, **options), **LOSSLESS) as writer:
@@ -70,7 +70,7 @@ def write(
                 writer.write(frame)
             writer.finish()
     used = min(info.used(options.get("trim")), options.get("duration", Fraction(10**6)))
-    return verify_output(scope, part, fmt=fmt, frames=len(frames), audio_duration=used)
+    return verify_output(scope, part, Expected(fmt, len(frames), used))
 
 
 def encode(scope: Scope, part: Path, fmt: FrameFormat, count: int, **options: Any) -> None:
@@ -395,7 +395,7 @@ def test_an_output_that_is_not_the_plan(
     planned = FrameFormat(width, 32, Fraction(rate))
     duration = None if audio_s is None else Fraction(audio_s)
     with pytest.raises(DhError) as caught:
-        verify_output(scope, tmp_path / "out.part", fmt=planned, frames=frames, audio_duration=duration)
+        verify_output(scope, tmp_path / "out.part", Expected(planned, frames, duration))
     assert caught.value.code == "output.mismatch"
     assert finding in caught.value.message
 
@@ -405,7 +405,7 @@ def test_sound_of_the_wrong_length_is_noticed(make: Make, scope: Scope, tmp_path
     fmt = FrameFormat(48, 32, Fraction(25))
     write(scope, tmp_path / "out.part", fmt, noise(23, fmt), sound)
     with pytest.raises(DhError) as caught:
-        verify_output(scope, tmp_path / "out.part", fmt=fmt, frames=23, audio_duration=Fraction(3))
+        verify_output(scope, tmp_path / "out.part", Expected(fmt, 23, Fraction(3)))
     assert caught.value.code == "output.mismatch"
     assert "not 3.000 s" in caught.value.message
 

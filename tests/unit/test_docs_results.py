@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import typing
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +11,8 @@ from pathlib import Path
 import jsonschema
 
 from dhcli.errors import CODES, EXIT_CODES, WARNINGS
-from dhcli.results.parts import Part
-from dhcli.results.result import JobResult, Status, result_schema
+from dhcli.results.parts import Part, schema_of
+from dhcli.results.result import JobResult, Status
 
 PAGE = (Path(__file__).parents[2] / "docs" / "results.md").read_text(encoding="utf-8")
 
@@ -33,7 +34,19 @@ def _fields(model: type[Part], prefix: str = "") -> Iterator[tuple[str, str]]:
 
 
 def test_every_field_is_documented() -> None:
-    assert _table("Fields") == [[name, meaning] for name, meaning in _fields(JobResult)]
+    """An object of the same class as an earlier one may say so instead: "As in `output`."."""
+    fields = list(_fields(JobResult))
+    rows = _table("Fields")
+    same = {row[0]: found for row in rows if (found := re.search(r" As in `([^`]+)`\.$", row[1]))}
+    for name, found in same.items():
+        below, model = (
+            [(path[len(top) :], text) for path, text in fields if path.startswith(f"{top}.")]
+            for top in (name, found[1])
+        )
+        assert below == model
+        assert model
+    wanted = [[path, text] for path, text in fields if not path.startswith(tuple(f"{name}." for name in same))]
+    assert [[row[0], row[1].removesuffix(same[row[0]][0] if row[0] in same else "")] for row in rows] == wanted
 
 
 def test_every_status_is_documented() -> None:
@@ -60,7 +73,7 @@ def test_every_exit_code_is_documented() -> None:
 
 def test_example_is_a_whole_result() -> None:
     example = json.loads(PAGE.split("```json\n")[1].split("\n```")[0])
-    jsonschema.validate(example, result_schema())
+    jsonschema.validate(example, schema_of(JobResult))
     read = JobResult.model_validate(example).model_dump(mode="json")
     assert list(example) == list(read), "every field is shown, in the order in which it is written"
     assert example["error"]["code"] in CODES

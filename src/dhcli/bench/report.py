@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import ConfigDict, Field, JsonValue
 
@@ -43,12 +43,6 @@ class BenchReport(Part):
     options: dict[str, JsonValue] = Field(description="The options of the jobs.")
     load_s: float = Field(ge=0, description="Seconds to open the model, once a run; in none of the timings.")
     runs: tuple[Run, ...]
-
-
-def bench_schema() -> dict[str, Any]:
-    """JSON Schema of the report."""
-    schema = BenchReport.model_json_schema(mode="serialization")
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
 def table(report: BenchReport) -> Iterator[str]:

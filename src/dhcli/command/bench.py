@@ -37,7 +37,7 @@ def bench(
     from dhcli.bench.clip import parse_size, sample
     from dhcli.bench.report import table
     from dhcli.bench.run import UnfinishedError, measure
-    from dhcli.command.selection import chosen_jobs, usage
+    from dhcli.command.selection import JobChoice, chosen_jobs, usage
     from dhcli.runs.settings import Settings
 
     try:
@@ -49,9 +49,10 @@ def bench(
         speech, avatar = map(str, sample())
         audio, video = speech if audio is None else audio, avatar if video is None else video
     # The save path is a placeholder, since `measure` renders to a temporary folder; no input can lie below a file.
-    (job,) = chosen_jobs(None, (audio, video, f"{video}/out.mp4"), None, None, model, set_).jobs
+    choice = JobChoice(None, (audio, video, f"{video}/out.mp4"), model=model, sets=set_)
+    (job,) = chosen_jobs(choice).jobs
+    settings = Settings(models, limit_frames=limit_frames)
     try:
-        settings = Settings(models, limit_frames=limit_frames)
         report = measure(job, sizes, settings, lambda text: say([f"dh bench: {text}"]))
     except UnfinishedError as end:
         raise typer.Exit(*end.args) from None

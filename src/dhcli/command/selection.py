@@ -45,26 +45,33 @@ class Selection:
     """All jobs of the manifest: reports must not overwrite the files of the others, either."""
 
 
+@dataclass(frozen=True, slots=True)
+class JobChoice:
+    """What the command line says of the jobs, as it was typed."""
+
+    manifest: str | None
+    single: tuple[str | None, str | None, str | None] = (None, None, None)
+    """--audio, --video and --save-path."""
+    ids: Sequence[str] | None = None
+    shard: str | None = None
+    model: str | None = None
+    sets: Sequence[str] | None = None
+
+
 def chosen_jobs(
-    manifest: str | None,
-    single: tuple[str | None, str | None, str | None],
-    ids: Sequence[str] | None,
-    shard: str | None,
-    model: str | None,
-    sets: Sequence[str] | None,
-    root: Path | None = None,
-    results_dir: Path | None = None,
-    stall_timeout_s: float | None = None,
+    choice: JobChoice, root: Path | None = None, results_dir: Path | None = None, stall_timeout_s: float | None = None
 ) -> Selection:
-    overrides = {"model": model} if model is not None else {}
-    for text in sets or ():
+    """The jobs to which a choice leads. `root`, `results_dir` and `stall_timeout_s` are the flags of those names."""
+    manifest, ids, shard = choice.manifest, choice.ids, choice.shard
+    overrides = {"model": choice.model} if choice.model is not None else {}
+    for text in choice.sets or ():
         key, separator, value = text.partition("=")
         if not separator:
             usage(f"--set {text}: expected KEY=VALUE")
         overrides[key] = value
     with _usage_where_invalid():
         check_overrides(overrides)
-    audio, video, save_path = single
+    audio, video, save_path = choice.single
     if manifest is None:
         if audio is None or video is None or save_path is None:
             usage("give a manifest, or --audio, --video and --save-path")
@@ -73,7 +80,7 @@ def chosen_jobs(
         with _usage_where_invalid():
             jobs = single_job(audio, video, save_path, overrides, root, results_dir, stall_timeout_s).jobs
             return Selection(None, jobs, jobs)
-    if any(path is not None for path in single):
+    if any(path is not None for path in choice.single):
         usage("give a manifest or --audio, --video and --save-path, not both")
     source = None if manifest == "-" else Path(manifest)
     loaded = load_manifest(

@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Iterator
 from fractions import Fraction
 
-from dhcli.media.containers import ogg, riff
+from dhcli.media.containers import matroska, ogg, riff
 from dhcli.media.containers import transport_stream as transport
 from dhcli.media.containers.scan import ScanResult
 from dhcli.media.ffmpeg_errors import COPY_AGAIN
@@ -59,14 +59,14 @@ def check_container(scope: Scope, file: InputFile, listing: Listing, stream: Str
 
 def check_pictures(file: InputFile, stream: Stream, timeline: Timeline, scan: ScanResult) -> None:
     """Refuse a transport stream with fewer packets than beginnings of pictures. Raises DhError input.corrupt."""
-    packets = len(timeline.pts) + timeline.untimed
-    if stream.codec in ONE_START_A_PICTURE and packets < scan.pictures:
-        finding = f"is damaged ({scan.pictures} pictures begin, {packets} came)"
+    if stream.codec in ONE_START_A_PICTURE and timeline.packets < scan.pictures:
+        finding = f"is damaged ({scan.pictures} pictures begin, {timeline.packets} came)"
         raise file.error("input.corrupt", finding, hint=COPY_AGAIN)
 
 
 def check_video(scope: Scope, file: InputFile, listing: Listing, timeline: Timeline, info: VideoInfo) -> None:
     """Refuse a video that is shorter than its header says: damage took frames away. Raises DhError input.truncated."""
+    _check_matroska(file, listing)
     only_stream = sum(stream.kind in ("video", "audio") and not stream.attached for stream in listing.streams) == 1
     if info.is_image:
         return
@@ -102,11 +102,21 @@ def _check_avi(scope: Scope, file: InputFile, info: VideoInfo, frames: int) -> N
         raise file.error("input.truncated", f"holds {frames} of {declared} frames ({what})", hint=COPY_AGAIN)
 
 
+def _check_matroska(file: InputFile, listing: Listing) -> None:
+    if not listing.container.startswith("matroska"):
+        return
+    with _reading(file):
+        missing = matroska.missing_bytes(file.fd, file.bytes)
+    if missing:
+        raise file.error("input.truncated", f"{missing} bytes of it are missing", hint=COPY_AGAIN)
+
+
 def check_sound(scope: Scope, file: InputFile, listing: Listing, stream: Stream, seconds: Fraction) -> None:
     """Refuse a sound that is shorter than its header says, or whose header contradicts the file.
 
     Raises DhError input.truncated, input.corrupt, input.unreadable.
     """
+    _check_matroska(file, listing)
     _check_header(scope, file, listing, stream)
     # A container's duration is that of its longest stream, which may be another one than the sound.
     only_stream = all(other.kind == "audio" or other.attached for other in listing.streams)

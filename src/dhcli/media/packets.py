@@ -32,6 +32,11 @@ class Timeline:
     """Packets before the first key frame, which no decoder can show."""
 
     @property
+    def packets(self) -> int:
+        """How many there are."""
+        return len(self.pts) + self.untimed
+
+    @property
     def times(self) -> I64:
         """The time stamps, ascending."""
         return np.sort(np.frombuffer(self.pts, np.int64)) if len(self.pts) else np.empty(0, np.int64)

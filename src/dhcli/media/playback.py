@@ -11,6 +11,7 @@ import contextlib
 import zlib
 from array import array
 from collections.abc import Generator, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 
 from dhcli.disk.scratch import Scratch
@@ -23,18 +24,31 @@ from dhcli.runtime.scope import Scope
 from dhcli.timing import Loop, source_index
 from dhcli.types import Frame, FrameFormat
 
+STAGE = "decode"
+
+
+@dataclass(frozen=True, slots=True)
+class Footage:
+    """A video, open, and the format in which its frames are wanted."""
+
+    file: InputFile
+    info: VideoInfo
+    fmt: FrameFormat
+
+    @property
+    def frames(self) -> int:
+        """How many it has at the wanted rate."""
+        return self.info.frames_at(self.fmt.fps)
+
 
 def play(
     scope: Scope,
-    file: InputFile,
-    info: VideoInfo,
-    fmt: FrameFormat,
+    footage: Footage,
     frames_out: int,
     loop: Loop,
     *,
     scratch: Scratch,
     budget_bytes: int | None = None,
-    stage: str = "decode",
 ) -> Iterator[Frame]:
     """The source frame of each of `frames_out` output frames, as `timing.source_index` orders them.
 
@@ -45,13 +59,13 @@ def play(
     Raises input.too_short as `check_length` does, output.disk_full and output.not_writable, else what `read_frames`
     does.
     """
-    frames = info.frames_at(fmt.fps)
-    check_length(file, info, fmt, frames_out, loop)
+    frames, fmt = footage.frames, footage.fmt
+    check_length(footage, frames_out, loop)
     again = frames_out > frames and loop in ("pingpong", "restart")
     budget = store_budget(scratch) if budget_bytes is None else budget_bytes
     kept = again and (loop == "pingpong" or frames * fmt.frame_bytes <= budget)
     with FrameStore(scratch, fmt, frames if kept else 2, budget) as store:
-        player = _Player(scope, file, info, fmt, stage, store)
+        player = _Player(scope, footage, store)
         if frames_out <= frames:
             yield from player.forward(0, frames_out)
         elif loop in ("hold", "error") or frames == 1:
@@ -62,13 +76,13 @@ def play(
             yield from player.laps(frames, frames_out, loop, store.capacity // 2)
 
 
-def check_length(file: InputFile, info: VideoInfo, fmt: FrameFormat, frames_out: int, loop: Loop) -> None:
+def check_length(footage: Footage, frames_out: int, loop: Loop) -> None:
     """Raise input.too_short where `loop` is "error" and the video has fewer frames than the output."""
-    frames = info.frames_at(fmt.fps)
-    if loop == "error" and frames < frames_out and not info.is_image:
-        have, need = frames / fmt.fps, frames_out / fmt.fps
+    frames, fps = footage.frames, footage.fmt.fps
+    if loop == "error" and frames < frames_out and not footage.info.is_image:
+        have, need = frames / fps, frames_out / fps
         finding = f"is shorter than the sound ({_seconds(have)} of {_seconds(need)}; {frames} of {frames_out} frames)"
-        raise file.error(
+        raise footage.file.error(
             "input.too_short", finding, hint="Give a longer video, or set loop: pingpong, restart or hold."
         )
 
@@ -80,18 +94,16 @@ def _seconds(time: Fraction) -> str:
 class _Player:
     """Reads parts of one video forward and backward."""
 
-    def __init__(
-        self, scope: Scope, file: InputFile, info: VideoInfo, fmt: FrameFormat, stage: str, store: FrameStore
-    ) -> None:
-        self._scope, self._file, self._info, self._fmt, self._stage = scope, file, info, fmt, stage
-        self._store = store
+    def __init__(self, scope: Scope, footage: Footage, store: FrameStore) -> None:
+        self._scope, self._footage, self._store = scope, footage, store
         self._sums = array("I")
         self._seekable = True
 
     def forward(self, first: int, stop: int) -> Iterator[Frame]:
         """Frames `first` … `stop - 1`, decoded."""
+        video = self._footage
         yield from read_frames(
-            self._scope, self._file, self._info, self._fmt, first=first, count=stop - first, stage=self._stage
+            self._scope, video.file, video.info, video.fmt, first=first, count=stop - first, stage=STAGE
         )
 
     def held(self, frames: int, frames_out: int) -> Iterator[Frame]:
@@ -175,4 +187,4 @@ class _Player:
 
     def _alive(self) -> None:
         self._scope.check()
-        self._scope.beat(self._stage)
+        self._scope.beat(STAGE)

@@ -62,11 +62,12 @@ def probe_video(scope: Scope, file: InputFile, *, max_duration_s: float = MAX_DU
         if stream.size and stream.size[0] * stream.size[1] > MAX_PIXELS:
             finding = f"has {stream.size[0]}x{stream.size[1]} px (limit {MAX_PIXELS} px)"
             raise file.error("input.too_large", finding, hint="Scale it down first.")
-        timeline, picture = _scan_video(scope, file, listing, stream)
+        timeline = _scan_video(scope, file, listing, stream)
+        picture = _first_picture(scope, file, listing, stream, timeline)
         check_pictures(file, stream, timeline, scan)
         packets_are_frames = timeline.packets_are_frames
         if not packets_are_frames:
-            timeline = _decode_times(scope, file, stream, len(timeline.pts) + timeline.untimed)
+            timeline = _decode_times(scope, file, stream, timeline.packets)
         info = _describe(listing, stream, timeline, picture, packets_are_frames=packets_are_frames)
         check_video(scope, file, listing, timeline, info)
         _check_duration(file, info.duration, max_duration_s)
@@ -152,36 +153,60 @@ def _check_duration(file: InputFile, seconds: Fraction | None, limit_s: float) -
         raise file.error("input.too_long", finding, hint="Cut it, or raise the limit with --max-duration.")
 
 
-def _scan_video(scope: Scope, file: InputFile, listing: Listing, stream: Stream) -> tuple[Timeline, Picture]:
-    """The times of all packets, and the first picture, in one run of ffmpeg."""
-    chosen = ("-map", f"0:{stream.index}")
-    argv = [*base_argv("info"), *input_argv(file), *chosen, "-c", "copy", "-copyinkf", "-f", "framecrc", "pipe:1"]
-    argv += [*chosen, "-frames:v", "1", "-vf", "showinfo", "-f", "null", "-"]
+def _scan_video(scope: Scope, file: InputFile, listing: Listing, stream: Stream) -> Timeline:
+    """The times of all packets. Raises DhError input.corrupt, input.truncated.
+
+    Nothing is decoded in the same run: showinfo writes a line in pieces, and what the demuxer says of damage can land
+    between them, where it has no level and is taken for text of the file.
+    """
+    argv = [*base_argv("info"), *input_argv(file), "-map", f"0:{stream.index}"]
+    argv += ["-c", "copy", "-copyinkf", "-f", "framecrc", "pipe:1"]
     with running(scope, "probe", Command(argv, file.pass_fds, keep_lines=DESCRIPTION_LINES)) as child:
         (timeline,) = read_timelines(beating(scope, "probe", lines_of(child)), 1)
-        code = child.wait()
-        scope.check()
-        lines = child.tail(DESCRIPTION_LINES)
-        refuse_interrupted(file, code, lines)
-        picture = parse_picture(lines)
-        count = len(timeline.pts) + timeline.untimed
-        if what := damage(lines, DAMAGED_CONTAINER):
-            raise file.error("input.corrupt", f"is damaged ({what})", hint=COPY_AGAIN, stderr_tail=lines[-20:])
-        if timeline.corrupt or damage(lines, TRUNCATION):
-            raise _cut(file, child, code, listing, stream, count - timeline.corrupt)
-        if picture is None and (unopened := _unopened(file, stream, lines)):
-            raise unopened
-        if count == 0:
-            hint = "It is only a header; record or export it again."
-            raise file.error("input.no_frames", "its video stream has no frame", hint=hint, stderr_tail=lines[-20:])
-        if picture is None:
-            what = "no picture of it can be decoded"
-            raise file.error("input.corrupt", what, hint=COPY_AGAIN, stderr_tail=lines[-20:])
-    return timeline, picture
+        _refuse_damage(scope, file, child, listing, stream, timeline)
+    return timeline
+
+
+def _first_picture(scope: Scope, file: InputFile, listing: Listing, stream: Stream, timeline: Timeline) -> Picture:
+    """The properties of the first picture that can be decoded.
+
+    Raises DhError input.too_large, .unsupported, .no_frames, .corrupt, .truncated.
+    """
+    argv = [*base_argv("info"), *input_argv(file), "-map", f"0:{stream.index}"]
+    argv += ["-frames:v", "1", "-vf", "showinfo", "-f", "null", "-"]
+    with running(scope, "probe", Command(argv, file.pass_fds, keep_lines=DESCRIPTION_LINES)) as child:
+        for _ in lines_of(child):
+            pass
+        lines = _refuse_damage(scope, file, child, listing, stream, timeline)
+    picture = parse_picture(lines)
+    if picture is None and (unopened := _unopened(file, stream, lines)):
+        raise unopened
+    if not timeline.packets:
+        hint = "It is only a header; record or export it again."
+        raise file.error("input.no_frames", "its video stream has no frame", hint=hint, stderr_tail=lines[-20:])
+    if picture is None:
+        what = "no picture of it can be decoded"
+        raise file.error("input.corrupt", what, hint=COPY_AGAIN, stderr_tail=lines[-20:])
+    return picture
+
+
+def _refuse_damage(
+    scope: Scope, file: InputFile, child: Child, listing: Listing, stream: Stream, timeline: Timeline
+) -> list[str]:
+    """Wait for the end of `child`: what it said, where that is no damage."""
+    code = child.wait()
+    scope.check()
+    lines = child.tail(DESCRIPTION_LINES)
+    refuse_interrupted(file, code, lines)
+    if what := damage(lines, DAMAGED_CONTAINER):
+        raise file.error("input.corrupt", f"is damaged ({what})", hint=COPY_AGAIN, stderr_tail=lines[-20:])
+    if timeline.corrupt or damage(lines, TRUNCATION):
+        raise _cut(file, child, code, listing, stream, timeline.packets - timeline.corrupt)
+    return lines
 
 
 def _unopened(file: InputFile, stream: Stream, lines: list[str]) -> DhError | None:
-    """The error where no decoder could be opened, in which case ffmpeg reads no packet; None where one could."""
+    """The error where no decoder could be opened; None where one could."""
     if large := too_large(file, lines):
         return large
     if damage(lines, NO_DECODER):

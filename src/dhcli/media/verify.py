@@ -44,6 +44,7 @@ REFERRED_PART = {"libx264": 0.6, "libx265": 0.5}
 """By encoder: the share of the time that the rest takes."""
 INTRA_ONLY = "nointra"
 """Leaves only pictures that need no other one: key frames, and those at changes of scene."""
+STAGE = "verify"
 AUDIO_SLACK_S = Fraction(1, 5)
 """A copied sound may be a little longer than the decoded one, by its last packet, or shorter, by its delay."""
 
@@ -66,6 +67,19 @@ class VerifiedOutput:
 
 
 @dataclass(frozen=True, slots=True)
+class Expected:
+    """What the plan says of an output, and what was rendered for it."""
+
+    fmt: FrameFormat
+    frames: int
+    audio_duration: Fraction | None = None
+    """Of its sound, s; None: it has no sound."""
+    encoder: str = "libx264"
+    thumbnails: bytes = b""
+    """Of the rendered frames; b"" compares none."""
+
+
+@dataclass(frozen=True, slots=True)
 class _ReadBack:
     """What ffmpeg read from the output."""
 
@@ -80,42 +94,25 @@ class _ReadBack:
     """What ffmpeg complained about; "" for nothing."""
 
 
-def verify_output(
-    scope: Scope,
-    path: Path,
-    *,
-    folder: int | None = None,
-    fmt: FrameFormat,
-    frames: int,
-    audio_duration: Fraction | None = None,
-    encoder: str = "libx264",
-    rendered: bytes = b"",
-    stage: str = "verify",
-) -> VerifiedOutput:
-    """Read `path` and compare: size, exact frame times, frame count; a sound of `audio_duration` s, or none where None.
-
-    `folder` is its folder where that is open, `encoder` made it, and `rendered` are the thumbnails of its frames; b""
-    compares none.
+def verify_output(scope: Scope, path: Path, expected: Expected, *, folder: int | None = None) -> VerifiedOutput:
+    """Read `path` and compare it with what is expected. `folder` is its folder where that is open.
 
     Raises output.mismatch, decode.failed, env.*, Stopped.
     """
-    with scope.stage(stage), _opened(path, folder) as file:
-        skipped = _skipped_pictures(fmt.width * fmt.height, frames, file.bytes, encoder)
-        read = _read(scope, stage, file, frames, skipped)
+    fmt, frames = expected.fmt, expected.frames
+    with scope.stage(STAGE), _opened(path, folder) as file:
+        skipped = _skipped_pictures(fmt.width * fmt.height, frames, file.bytes, expected.encoder)
+        read = _read(scope, file, frames, skipped)
         if read.complaint:  # decode all, to see where the fault is, or that it comes from the pictures left out
-            skipped, complaint, read = (
-                None,
-                read.complaint,
-                _read(scope, stage, file, frames, None, to_first_fault=True),
-            )
+            skipped, complaint, read = None, read.complaint, _read(scope, file, frames, None, to_first_fault=True)
             if read.complaint:
                 frame = len(read.decoded.pts)
                 raise _mismatch(path, f"it cannot be decoded, from about frame {frame} on ({complaint})", frame)
         _compare_video(path, read.video, fmt, frames)
-        _compare_audio(path, read.audio, audio_duration)
+        _compare_audio(path, read.audio, expected.audio_duration)
         _compare_decoded(path, read, whole=skipped is None)
-        _compare_thumbnails(path, read, rendered)
-        sha256 = file.sha256(lambda: scope.alive(stage))
+        _compare_thumbnails(path, read, expected.thumbnails)
+        sha256 = file.sha256(lambda: scope.alive(STAGE))
         if (stamp := FileStamp.of(file.fd)) != file.stamp:
             raise _mismatch(path, "somebody wrote to it while it was read back")
         return VerifiedOutput(
@@ -155,7 +152,7 @@ def _skipped_pictures(pixels: int, frames: int, file_bytes: int, encoder: str) -
 
 
 def _read(
-    scope: Scope, stage: str, file: InputFile, frames: int, skipped: str | None, *, to_first_fault: bool = False
+    scope: Scope, file: InputFile, frames: int, skipped: str | None, *, to_first_fault: bool = False
 ) -> _ReadBack:
     """List all packets of `file`, and decode its pictures, but for those that are `skipped`.
 
@@ -166,8 +163,8 @@ def _read(
         argv = _read_argv(file, thumbnails, skipped, to_first_fault)
         limits = ChildLimits(CPU_BASE_S + CPU_PER_FRAME_S * frames)
         command = Command(argv, (*file.pass_fds, thumbnails), flood="output.mismatch")
-        with running(scope, stage, command, limits) as child:
-            video, decoded, shown, audio = read_timelines(beating(scope, stage, lines_of(child)), 4)
+        with running(scope, STAGE, command, limits) as child:
+            video, decoded, shown, audio = read_timelines(beating(scope, STAGE, lines_of(child)), 4)
             code = child.wait()
             scope.check()
             complaint = damage(child.tail(100)) or (reason(child.tail()) or exit_text(code) if code else "")

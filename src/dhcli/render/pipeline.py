@@ -22,8 +22,8 @@ from dhcli.errors import DhError
 from dhcli.families.family import Conditions, Family, Patch, Shot
 from dhcli.families.guard import faults_of
 from dhcli.media.audio import Repeatable, read_waveform
-from dhcli.media.playback import play
-from dhcli.media.verify import VerifiedOutput, verify_output
+from dhcli.media.playback import Footage, play
+from dhcli.media.verify import Expected, VerifiedOutput, verify_output
 from dhcli.media.writer import Encoding, Sound, VideoWriter
 from dhcli.render.face_finder import FaceFinder
 from dhcli.render.face_track import Analysis, Notify
@@ -119,16 +119,8 @@ def _verified(rendering: Rendering, thumbnails: bytes) -> VerifiedOutput:
     plan, scope, part = rendering.plan, rendering.scope, rendering.part
     with scope.waiting("verify"):
         rendering.notify("verify", 0, None)
-    verified = verify_output(
-        scope,
-        part.path,
-        folder=part.folder,
-        fmt=plan.format,
-        frames=plan.frames,
-        audio_duration=plan.duration,
-        encoder=plan.job.options.encoder,
-        rendered=thumbnails,
-    )
+    expected = Expected(plan.format, plan.frames, plan.duration, plan.job.options.encoder, thumbnails)
+    verified = verify_output(scope, part.path, expected, folder=part.folder)
     plan.check_unchanged(lambda: scope.alive("verify"))
     return verified
 
@@ -185,16 +177,8 @@ class _Render:
 
     def _read(self) -> None:
         plan, job = self._plan, self._plan.job
-        frames = play(
-            self._scope,
-            plan.video_file,
-            plan.video,
-            plan.format,
-            plan.frames,
-            job.options.loop,
-            scratch=self._rendering.scratch,
-        )
-        for frame in frames:
+        footage = Footage(plan.video_file, plan.video, plan.format)
+        for frame in play(self._scope, footage, plan.frames, job.options.loop, scratch=self._rendering.scratch):
             self._decoded.put(frame, "decode")
             self._trace.decoded += 1
         self._decoded.end("decode")

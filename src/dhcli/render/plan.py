@@ -13,7 +13,7 @@ from dhcli.jobs.options import Job
 from dhcli.media.info import AudioInfo, VideoInfo, frame_format
 from dhcli.media.input_file import CHEAP_BYTES, InputFile
 from dhcli.media.input_limits import MAX_DURATION_S
-from dhcli.media.playback import check_length
+from dhcli.media.playback import Footage, check_length
 from dhcli.render.probes import Probes
 from dhcli.render.trace import Trace
 from dhcli.runtime.scope import Scope
@@ -123,7 +123,7 @@ def plan_job(
     is_limited = limits.frames is not None and limits.frames < frames
     if limits.frames is not None and is_limited:
         frames, duration = limits.frames, limits.frames / fmt.fps
-    check_length(inputs.video, video, fmt, frames, options.loop)
+    check_length(Footage(inputs.video, video, fmt), frames, options.loop)
     trace.planned = frames
     needed = min(available, frames)
     return Plan(

@@ -27,7 +27,7 @@ from dhcli.media.probe import probe_audio, probe_video
 from dhcli.runtime.scope import Scope
 
 KIND = "probe"
-FORMAT = 2
+FORMAT = 3
 """To be raised when probing says something else of the same file; a new version of dh probes again in any case."""
 MAX_UNHASHED = 16
 """Inputs without a known hash that are remembered; the times of a video of four hours at 60 fps take 7 MB."""

@@ -37,6 +37,12 @@ class Part(BaseModel):
         return without_surrogates(data)
 
 
+def schema_of(part: type[Part]) -> dict[str, Any]:
+    """JSON Schema of what dh writes: every field is required."""
+    schema = part.model_json_schema(mode="serialization")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
 class ErrorInfo(Part):
     """Why a job has no output."""
 

@@ -118,12 +118,6 @@ class UnreadableResultError(Exception):
     """A result file of dh is damaged. The text says where."""
 
 
-def result_schema() -> dict[str, Any]:
-    """JSON Schema of a result file as dh writes it, with every field required."""
-    schema = JobResult.model_json_schema(mode="serialization")
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
-
-
 def write_result(
     path: Path,
     result: JobResult,
