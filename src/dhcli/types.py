@@ -154,6 +154,9 @@ class FaceRow:
     """The upright rectangle around the landmarks."""
     points: F64  # (478, 3) the landmarks, image px, z in the same scale
     seen: bool = True
-    """False: the face is hidden for a moment, and its landmarks lie between those of the frames before and after."""
+    """False: the face is hidden for a moment, and its landmarks lie between those of the frames before and after; or
+    its mouth is covered."""
     looked: bool = True
     """False: they do, too, where the face hardly moves and the landmark network was not asked."""
+    covered: bool = False
+    """Something is in front of the mouth, or is so in a moment: the weight is 0, and the landmarks may be guesses."""

@@ -38,7 +38,8 @@ from dhcli.render.models import Models
 from dhcli.render.plan import Contents, Plan, PlanInputs, analysed_frames, plan_job
 from dhcli.render.probes import Probes
 from dhcli.render.trace import Trace
-from dhcli.render.track_file import HIDDEN, RECORD, FaceTrack, unpack
+from dhcli.render.track_file import FaceTrack, unpack
+from dhcli.render.track_record import HIDDEN, RECORD
 from dhcli.results.result import JobResult, read_result
 from dhcli.runs.batch import Batch
 from dhcli.runs.settings import Settings
@@ -384,7 +385,10 @@ def test_a_profile_is_made_without_looking_for_faces(run: Run, cache: Path, monk
         {"searched": 21},
         {"searched": -1},
         {"more": 1},
+        {"covered_ranges": [[3, 4]]},
+        {"covered_ranges": [[19, 20]]},
         {"record": ("state", 4)},
+        {"record": ("state", 5)},
         {"record": ("person", 1)},
         {"record": ("scale", np.nan)},
         {"record": ("scale", -1)},

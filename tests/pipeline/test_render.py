@@ -245,6 +245,22 @@ def test_frames_without_the_face_pass_through(
     assert not np.array_equal(new[17].data, old[17].data)
 
 
+def test_frames_with_a_covered_mouth_pass_through(
+    render: Render, short: Path, avatar: Path, ffmpeg: Ffmpeg, decoded: Decode, tmp_path: Path
+) -> None:
+    video = tmp_path / "cup.mkv"
+    cup = "drawbox=x=185:y=180:w=52:h=66:t=fill:c=white:enable='between(n,9,13)'"
+    ffmpeg("-i", avatar, "-frames:v", 18, "-vf", cup, "-c:v", "ffv1", video)
+    result = succeeded(render(short, video, crf=0, preset="ultrafast"))
+    assert (result.frames.mouth_covered, result.frames.mouth_covered_ranges) == (11, ((6, 16),))
+    (warning,) = result.warnings
+    assert warning.code == "mouth.covered"
+    assert "in 11 of 18 frames; they stay as they are: 6-16." in warning.message
+    new, old = decoded(tmp_path / "out.mp4", 400, 300), decoded(video, 400, 300)
+    same = [np.array_equal(a.data, b.data) for a, b in zip(new, old, strict=True)]
+    assert same == [6 <= i <= 16 for i in range(18)]
+
+
 @pytest.mark.slow
 def test_gain_scales_the_movement(
     render: Render, short: Path, avatar: Path, ffmpeg: Ffmpeg, decoded: Decode, tmp_path: Path

@@ -17,7 +17,18 @@ from hypothesis import strategies as st
 
 from dhcli.disk.case_folding import FS_CASEFOLD_FL, FS_IOC_GETFLAGS, folds_case
 from dhcli.errors import ManifestError
-from dhcli.jobs.options import FaceChoice, Job, JobOptions, Trim, parse_face, parse_fps, parse_trim
+from dhcli.jobs.options import (
+    MOST_STRETCHES,
+    FaceChoice,
+    Job,
+    JobOptions,
+    Stretches,
+    Trim,
+    parse_face,
+    parse_fps,
+    parse_leave,
+    parse_trim,
+)
 from dhcli.manifest import Manifest, load_manifest, single_job
 
 Load = Callable[..., Manifest]
@@ -219,6 +230,54 @@ def test_trim_keeps_its_meaning_as_text(start: int, length: int | None) -> None:
     assert parse_trim(str(trim)) == trim
 
 
+def test_stretches_to_leave() -> None:
+    assert str(parse_leave("1:05-1:12, 2:00-2:03.5")) == "65-72, 120-123.5"
+    assert str(parse_leave("-1,1-2 , 0:01:00-")) == "0-1, 1-2, 60-"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "START-END, START-END"),
+        ("1-2,", "START-END, START-END"),
+        ("1-2;3-4", "START-END, START-END"),
+        ("-", "START-END, START-END"),
+        ("3-4, 2-1", "an end after the start in '2-1'"),
+        ("1-3, 2-4", "'2-4' to begin at or after the end of the stretch before it"),
+        ("3-4, 1-2", "'1-2' to begin at or after"),
+        ("1-, 2-3", "'2-3' to begin at or after"),
+        (",".join(["1-2"] * (MOST_STRETCHES + 1)), "at most 1000 stretches, not 1001"),
+    ],
+)
+def test_no_stretches_to_leave(text: str, expected: str) -> None:
+    with pytest.raises(ValueError, match=expected):
+        parse_leave(text)
+
+
+BORDERS = st.lists(st.integers(0, 10**13), min_size=2, max_size=12, unique=True).map(sorted)
+
+
+@given(BORDERS, st.booleans())
+def test_stretches_keep_their_meaning_as_text(borders: list[int], is_open: bool) -> None:
+    times = [Fraction(border, 10**9) for border in borders[: len(borders) // 2 * 2]]
+    ends: list[Fraction | None] = [*times[1::2]]
+    if is_open:
+        ends[-1] = None
+    stretches = Stretches(tuple(zip(times[::2], ends, strict=True)))
+    assert parse_leave(str(stretches)) == stretches
+
+
+@given(st.text("0123456789:.,- ", max_size=30))
+def test_any_text_is_stretches_in_order_or_an_error(text: str) -> None:
+    try:
+        parts = parse_leave(text).parts
+    except ValueError:
+        return
+    flat = [time for part in parts for time in part if time is not None]
+    assert flat == sorted(flat)
+    assert all(end is not None for _, end in parts[:-1])
+
+
 @pytest.mark.parametrize(
     ("text", "choice"),
     [("largest", FaceChoice("largest")), ("index:12", FaceChoice("index", index=12)),
@@ -235,7 +294,9 @@ def test_no_face(text: str) -> None:
 
 
 def test_options_survive_json() -> None:
-    options = JobOptions.model_validate({"fps": "29.97", "trim": "1:30.5-", "face": "index:1", "gain": "0.7"})
+    options = JobOptions.model_validate(
+        {"fps": "29.97", "trim": "1:30.5-", "leave": "1-2, 3-", "face": "index:1", "gain": "0.7"}
+    )
     assert '"fps":"30000/1001"' in options.model_dump_json()
     assert JobOptions.model_validate_json(options.model_dump_json()) == options
 
@@ -508,6 +569,7 @@ VALUES = st.fixed_dictionaries(
         "face": st.tuples(*[st.integers(1, 9999)] * 4).map(lambda box: "box:" + ",".join(map(str, box))),
         "fps": st.integers(1, 240).map(str),
         "trim": st.integers(1, 9999).map(lambda end: f"-{end}"),
+        "leave": st.integers(1, 9999).map(lambda end: f"-{end}, {end}-{end + 1}"),
     },
 )
 

@@ -25,6 +25,7 @@ FACE_PATTERN = r"^(largest|left|right|center|index:[0-9]{1,4}|box:[0-9]{1,5}(,[0
 LIKE = "like:"
 FPS_PATTERN = r"^[0-9]{1,9}(\.[0-9]{1,9}|/[0-9]{1,9})?$"
 TIME = r"(?:(?:([0-9]{1,4}):)?([0-9]{1,4}):)?([0-9]{1,9}(?:\.[0-9]{1,9})?)"
+MOST_STRETCHES = 1000
 TRIM = re.compile(rf"(?P<start>{TIME})?\s*-\s*(?P<end>{TIME})?")
 
 
@@ -51,6 +52,16 @@ class Trim:
 
     def __str__(self) -> str:
         return f"{_decimal(self.start)}-{'' if self.end is None else _decimal(self.end)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Stretches:
+    """Parts of the output, in order and apart: start and end in seconds, None for its end."""
+
+    parts: tuple[tuple[Fraction, Fraction | None], ...]
+
+    def __str__(self) -> str:
+        return ", ".join(str(Trim(start, end)) for start, end in self.parts)
 
 
 def parse_face(text: str) -> FaceChoice:
@@ -95,6 +106,28 @@ def parse_trim(value: object) -> Trim:
     return Trim(start, end)
 
 
+def parse_leave(value: object) -> Stretches:
+    """The stretches of "START-END, START-END, …", each as `parse_trim` reads it. Raises ValueError."""
+    if isinstance(value, Stretches):
+        return value
+    texts = str(value).split(",")
+    if len(texts) > MOST_STRETCHES:
+        raise ValueError(f"at most {MOST_STRETCHES} stretches, not {len(texts)}")
+    parts: list[tuple[Fraction, Fraction | None]] = []
+    for text in texts:
+        found = TRIM.fullmatch(text.strip())
+        if not found or not (found["start"] or found["end"]):
+            raise ValueError("START-END, START-END, … in seconds or h:mm:ss, as 1:05-1:12, 2:00-2:03.5; or null")
+        try:
+            part = parse_trim(text)
+        except ValueError as error:
+            raise ValueError(f"{error} in '{text.strip()}'") from None
+        if parts and (parts[-1][1] is None or part.start < parts[-1][1]):
+            raise ValueError(f"'{text.strip()}' to begin at or after the end of the stretch before it")
+        parts.append((part.start, part.end))
+    return Stretches(tuple(parts))
+
+
 def _seconds(text: str) -> Fraction:
     total = Fraction(0)
     for part in text.split(":"):
@@ -125,6 +158,9 @@ Rate: TypeAlias = Annotated[
 ]
 SpeechPart: TypeAlias = Annotated[
     Trim, PlainValidator(parse_trim), _TEXT_OF, WithJsonSchema({"type": ["string", "number"], "maximum": 0})
+]
+Left: TypeAlias = Annotated[
+    Stretches, PlainValidator(parse_leave), _TEXT_OF, WithJsonSchema({"type": ["string", "number"], "maximum": 0})
 ]
 
 
@@ -176,6 +212,11 @@ class JobOptions(BaseModel):
         default=None,
         description="the part of the speech to use: START-END in seconds or h:mm:ss, either side may be empty; null "
         "takes it all",
+    )
+    leave: Left | None = Field(
+        default=None,
+        description="stretches of the output that stay as filmed: START-END, … in seconds or h:mm:ss, either side may "
+        "be empty; null leaves none",
     )
     label: Annotated[str, Field(max_length=200)] = Field(default="", description="free text, copied to the result file")
 

@@ -18,6 +18,7 @@ from dhcli.jobs.options import parse_face
 from dhcli.render.track_file import FaceTrack, Totals, TrackFile
 from dhcli.stages.align import yuv_matrix
 from dhcli.stages.appearance import View, view_face
+from dhcli.stages.cover import CoverWatch
 from dhcli.stages.cutout import Cutout, cut_out
 from dhcli.stages.find import DETECTED, PRESENT, FaceNetworks, find_faces, locate_landmarks, region_from_face
 from dhcli.stages.mesh import FaceMesh, landmark_box
@@ -25,7 +26,7 @@ from dhcli.stages.smooth import Settled, Smoother
 from dhcli.stages.track import LEAST_EYE_DISTANCE_PX, Observation, Observed, Tracker
 from dhcli.types import F64, Colour, FaceRow, Frame, FrameFormat
 
-VERSION = 3
+VERSION = 4
 """Raised where the analysis of the same frames gives something else: what was kept of the old one is not used then."""
 CUTOUT_GRID = 120
 """px. Large faces are averaged down in blocks that are counted from the picture's edge. A cutout's edge has to be the
@@ -54,18 +55,17 @@ def analyse(
     file = TrackFile(scratch, finder.mesh)
     try:
         faces = _Faces(finder.mesh, file, profiler)
-        smoother = Smoother(float(fmt.fps))
+        smoother, watch = Smoother(float(fmt.fps)), CoverWatch(finder.mesh, float(fmt.fps))
         count, small = 0, 0
-        for frame, seen in _observed(tracker, frames, on_frame):
+        for frame, observation in _observed(tracker, frames, on_frame):
+            seen = watch.look(frame, observation)
             faces.keep(frame, seen)
             faces.settle(smoother.push(seen))
             count, small = count + 1, small + (seen.reason == "small")
         faces.settle(smoother.finish())
         if not faces.persons:
             raise _nobody(count, small, tracker, face)
-        search = tracker.search
-        missing = tuple(faces.missing)
-        return file.finish(Totals(faces.persons, search.frames, search.most_faces, tuple(tracker.cuts), missing))
+        return file.finish(faces.totals(tracker))
     finally:
         file.discard()
 
@@ -134,15 +134,22 @@ class _Faces:
         """Of the frames that are not settled yet."""
         self._ids: dict[int, int] = {}
         """The tracker's persons to ours: one that never had a usable frame gets no number."""
-        self.missing: list[tuple[int, int]] = []
+        self._missing: list[tuple[int, int]] = []
+        self._covered: list[tuple[int, int]] = []
 
     @property
     def persons(self) -> int:
         return len(self._ids)
 
+    def totals(self, tracker: Tracker) -> Totals:
+        """What is known at the video's end."""
+        search, cuts = tracker.search, tuple(tracker.cuts)
+        missing, covered = tuple(self._missing), tuple(self._covered)
+        return Totals(self.persons, search.frames, search.most_faces, cuts, missing, covered)
+
     def keep(self, frame: Frame, seen: Observation) -> None:
         """Keep the face's pixels until its place is settled."""
-        if self._profiler is not None and seen.points is not None and seen.looked:
+        if self._profiler is not None and seen.points is not None and seen.looked and not seen.covered:
             self._cutouts.append(_cutout(frame, self._row(frame.index, 0, 1.0, seen.points), self._profiler))
 
     def settle(self, settled: Iterator[Settled]) -> None:
@@ -151,12 +158,14 @@ class _Faces:
             while self._cutouts and self._cutouts[0].frame.index < one.index:
                 self._cutouts.popleft()
             if one.points is None:
-                self._miss(one.index)
+                _count(self._missing, one.index)
                 self._file.append(None)
                 continue
             person = self._ids.setdefault(one.person, len(self._ids))
             face = self._row(one.index, person, one.weight, one.points)
-            row = self._file.append(dataclasses.replace(face, seen=one.seen, looked=one.looked))
+            if one.covered:
+                _count(self._covered, one.index)
+            row = self._file.append(dataclasses.replace(face, seen=one.seen, looked=one.looked, covered=one.covered))
             if row is not None and row.looked:
                 self._show(row)
 
@@ -168,11 +177,11 @@ class _Faces:
         if self._profiler is not None and self._cutouts and self._cutouts[0].frame.index == row.index:
             self._profiler.see(row, self._cutouts.popleft())
 
-    def _miss(self, index: int) -> None:
-        if self.missing and self.missing[-1][1] == index - 1:
-            self.missing[-1] = self.missing[-1][0], index
-        else:
-            self.missing.append((index, index))
+
+def _count(ranges: list[tuple[int, int]], index: int) -> None:
+    """Put a frame into the last range, or into a new one."""
+    first = ranges.pop()[0] if ranges and ranges[-1][1] == index - 1 else index
+    ranges.append((first, index))
 
 
 def _cutout(frame: Frame, row: FaceRow, profiler: Profiler) -> Cutout:

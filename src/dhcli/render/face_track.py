@@ -31,7 +31,7 @@ from dhcli.render.analysis import VERSION, analyse, look_of, profile_again
 from dhcli.render.face_finder import FaceFinder
 from dhcli.render.plan import Plan
 from dhcli.render.trace import Trace
-from dhcli.render.track_file import FORMAT, FaceTrack, unpack
+from dhcli.render.track_file import FORMAT, FaceTrack, Ranges, unpack
 from dhcli.runtime.scope import Scope, Stopped
 from dhcli.stages.appearance import View
 from dhcli.timing import rate_text
@@ -90,6 +90,7 @@ class Analysis:
             if (trouble := self.store.take_trouble()) is not None:
                 self.trace.warn(CACHE_UNUSABLE, f"Not kept in the cache: {trouble}.")
             _check_presence(self.plan, track, self.trace)
+            _tell_of_cover(self.plan, track, self.trace)
             on_error.pop_all()
         return track, profile
 
@@ -245,20 +246,38 @@ def _check_presence(plan: Plan, track: FaceTrack, trace: Trace) -> None:
     if missing == frames:
         raise DhError(
             "face.not_found",
-            f"video {job.video}: no face in any of the {frames} frames that are shown; it has one later on.",
+            f"video {job.video}: the chosen face was not found in any of the {frames} frames that are shown; "
+            "it is there later on.",
             hint="Cut off the beginning without the face.",
             stage="analyse",
         )
     limit = 0.0 if options.on_no_face == "fail" else options.max_face_missing
     if missing > limit * frames:
-        ranges = ", ".join(f"{a}-{b}" if b > a else f"{a}" for a, b in stretches[:RANGES_TOLD])
-        more = ", …" if len(stretches) > RANGES_TOLD else ""
         raise DhError(
             "face.lost",
-            f"video {job.video}: no face in {missing} of {frames} frames (limit {limit * 100:g} %): {ranges}{more}.",
+            f"video {job.video}: the chosen face was not found in {missing} of {frames} frames "
+            f"(limit {limit * 100:g} %): {_in_words(stretches)}.",
             hint="Trim the clip, or raise max_face_missing.",
             stage="analyse",
             frame=stretches[0][0],
         )
     if missing:
-        trace.warn("face.missing", f"{missing} of {frames} frames show no face and stay as they are.")
+        found = f"The chosen face was not found in {missing} of {frames} frames; they stay as they are."
+        trace.warn("face.missing", found)
+
+
+def _tell_of_cover(plan: Plan, track: FaceTrack, trace: Trace) -> None:
+    """Warn of frames that are shown with something in front of the mouth."""
+    stretches = track.covered_among(plan.source_frames)
+    trace.mouth_covered_ranges = list(stretches)
+    if stretches:
+        covered = sum(last - first + 1 for first, last in stretches)
+        found = (
+            f"Something is in front of the mouth in {covered} of {plan.source_frames} frames; they stay as they are: "
+        )
+        trace.warn("mouth.covered", f"{found}{_in_words(stretches)}.")
+
+
+def _in_words(ranges: Ranges) -> str:
+    told = ", ".join(f"{a}-{b}" if b > a else f"{a}" for a, b in ranges[:RANGES_TOLD])
+    return told + (", …" if len(ranges) > RANGES_TOLD else "")

@@ -7,6 +7,7 @@ The job's `Trace` has what was done so far, also after a failure.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 import threading
@@ -27,6 +28,7 @@ from dhcli.media.verify import Expected, VerifiedOutput, verify_output
 from dhcli.media.writer import Encoding, Sound, VideoWriter
 from dhcli.render.face_finder import FaceFinder
 from dhcli.render.face_track import Analysis, Notify
+from dhcli.render.left import left_frames
 from dhcli.render.plan import Plan, unchanged
 from dhcli.render.trace import Trace
 from dhcli.render.track_file import FaceTrack
@@ -139,6 +141,8 @@ class _Render:
         self._decoded: Channel[Frame] = Channel(capacity, self._scope)
         self._rendered: Channel[Frame] = Channel(capacity, self._scope)
         self._thumbnails = b""
+        self._left = left_frames(plan.job.options.leave, plan.frames, plan.format.fps)
+        self._trace.left_ranges = list(self._left.ranges)
 
     def run(self) -> bytes:
         """The frames' thumbnails. Raises the job's error, or Stopped where another thread has put it into the scope."""
@@ -203,11 +207,12 @@ class _Render:
 
     def _shot(self, index: int, frame: Frame) -> Shot | None:
         row = self._track.row(frame.index)
-        if row is None:
+        weight = 0.0 if row is None else min(row.weight, self._left.weight(index))
+        if row is None or not weight:
             return None
         with faults_of(self._family):
             condition = self._conditions.at(index / self._plan.format.fps, self._plan.job.options.gain)
-        return Shot(frame, row, condition, self._profile)
+        return Shot(frame, dataclasses.replace(row, weight=weight), condition, self._profile)
 
     def _flush(self, pending: list[tuple[Frame, Shot | None]]) -> None:
         shots = [shot for _, shot in pending if shot is not None]

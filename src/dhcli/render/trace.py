@@ -28,6 +28,9 @@ class Trace:
     analysis: Literal["made", "cached"] | None = None
     face_missing: int = 0
     face_missing_ranges: list[tuple[int, int]] = field(default_factory=list)
+    mouth_covered_ranges: list[tuple[int, int]] = field(default_factory=list)
+    left_ranges: list[tuple[int, int]] = field(default_factory=list)
+    """Of the option `leave`: frames of the output, not of the video as in the two above."""
     timings_s: dict[str, float] = field(default_factory=dict)
     stages_s: dict[str, float] = field(default_factory=dict)
     reader_wait_s: float = 0.0
@@ -48,6 +51,8 @@ class Trace:
             self,
             warnings=list(self.warnings),
             face_missing_ranges=list(self.face_missing_ranges),
+            mouth_covered_ranges=list(self.mouth_covered_ranges),
+            left_ranges=list(self.left_ranges),
             timings_s=dict(self.timings_s),
             stages_s=dict(self.stages_s),
         )

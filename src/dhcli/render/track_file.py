@@ -15,32 +15,23 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dhcli.disk.scratch import Scratch, ScratchFile
 from dhcli.disk.store import Body, Entry
-from dhcli.stages.mesh import LANDMARKS, FaceMesh, posed
-from dhcli.types import F64, Box, FaceRow, FrameFormat, Pose
+from dhcli.render.track_record import (
+    BETWEEN,
+    COVERED,
+    LOOKED,
+    MISSING,
+    RECORD,
+    Records,
+    packed_row,
+    points_of,
+    unpacked_row,
+)
+from dhcli.stages.mesh import FaceMesh
+from dhcli.types import FaceRow, FrameFormat
 
-FORMAT = 2
+FORMAT = 3
 """Of a track in the store; another number makes other keys."""
 
-MISSING, LOOKED, BETWEEN, HIDDEN = 0, 1, 2, 3
-RECORD = np.dtype(
-    [
-        ("state", "u1"),
-        ("person", "u1"),
-        ("unused", "<u2"),
-        ("weight", "<f4"),
-        ("scale", "<f4"),
-        ("rotation", "<f4", (3, 3)),
-        ("translation", "<f4", (3,)),
-        ("box", "<f4", (4,)),
-        ("relief", "<f4"),
-        ("points", "<u2", (LANDMARKS, 2)),
-        ("depths", "i1", (LANDMARKS,)),
-    ]
-)
-"""2470 bytes. Points are parts of the box: steps of 0.03 px in a face of 2000 px. A depth is the difference to the
-canonical face in the same pose, in steps of `relief` / 127: 0.001 canonical units, 0.1 px in the same face.
-"""
-STEPS, DEPTH_STEPS = 65535, 127
 MOST_PERSONS = 256
 BLOCK = 64
 """Records read at once: 160 kB, two seconds of a video that is played forward and backward."""
@@ -57,7 +48,6 @@ UPRIGHT = 1e-3
 
 Ranges: TypeAlias = tuple[tuple[int, int], ...]
 """First and last frame of each stretch."""
-Records: TypeAlias = np.typing.NDArray[np.void]
 Count = Annotated[int, Field(ge=0)]
 
 
@@ -73,6 +63,8 @@ class Totals:
     """First frames of the second and later shots."""
     missing_ranges: Ranges
     """The stretches without the face."""
+    covered_ranges: Ranges = ()
+    """The stretches with something in front of the mouth."""
 
 
 class FaceTrack:
@@ -111,7 +103,11 @@ class FaceTrack:
 
     def missing_among(self, frames: int) -> Ranges:
         """The stretches without the face among the first `frames` frames."""
-        return tuple((first, min(last, frames - 1)) for first, last in self.totals.missing_ranges if first < frames)
+        return _among(self.totals.missing_ranges, frames)
+
+    def covered_among(self, frames: int) -> Ranges:
+        """The stretches with a covered mouth among the first `frames` frames."""
+        return _among(self.totals.covered_ranges, frames)
 
     def pack(self, alive: Callable[[], None]) -> tuple[bytes, Body]:
         """Head and body of an entry that holds the whole track. `alive` is called now and then, and may raise."""
@@ -123,6 +119,7 @@ class FaceTrack:
             most_faces=totals.most_faces,
             cuts=totals.cuts,
             missing_ranges=totals.missing_ranges,
+            covered_ranges=totals.covered_ranges,
         )
         return head.model_dump_json().encode(), lambda: self._packed(alive)
 
@@ -188,61 +185,6 @@ class TrackFile:
         self._buffer.clear()
 
 
-def packed_row(row: FaceRow, mesh: FaceMesh) -> Records:
-    """The record of a face, shape (1,)."""
-    record = np.zeros(1, RECORD)
-    record["state"] = LOOKED if row.looked else BETWEEN if row.seen else HIDDEN
-    record["person"], record["weight"] = row.person, row.weight
-    record["scale"], record["rotation"] = row.pose.scale, row.pose.rotation
-    record["translation"] = row.pose.translation
-    record["box"] = (row.box.x, row.box.y, row.box.width, row.box.height)
-    corner, size = _corner_and_size(record)
-    record["points"] = np.clip(np.rint((row.points[:, :2] - corner) * (STEPS / size)), 0, STEPS)
-    depths = (row.points[:, 2] - posed(mesh.canonical, _pose(record[0]))[:, 2]) / row.pose.scale
-    record["relief"] = relief = max(float(np.abs(depths).max()), 1e-6)
-    record["depths"] = np.rint(depths * (DEPTH_STEPS / relief))
-    return record
-
-
-def unpacked_row(index: int, record: np.void, mesh: FaceMesh) -> FaceRow:
-    """The face in a record that has one."""
-    one = np.array([record], RECORD)
-    pose = _pose(record)
-    box = Box(*one["box"][0].astype(np.float64).tolist())
-    points = _points(one, mesh)[0]
-    state = int(record["state"])
-    return FaceRow(
-        index,
-        int(record["person"]),
-        float(record["weight"]),
-        pose,
-        box,
-        points,
-        seen=state != HIDDEN,
-        looked=state == LOOKED,
-    )
-
-
-def _pose(record: np.void) -> Pose:
-    return Pose(float(record["scale"]), record["rotation"].astype(np.float64), record["translation"].astype(np.float64))
-
-
-def _corner_and_size(records: Records) -> tuple[F64, F64]:  # (n,) -> (n, 1, 2) each
-    box = records["box"].astype(np.float64)[:, None]
-    return box[..., :2], np.maximum(box[..., 2:], 1e-6)
-
-
-def _points(records: Records, mesh: FaceMesh) -> F64:  # (n,) -> (n, 478, 3)
-    corner, size = _corner_and_size(records)
-    scale = records["scale"].astype(np.float64)[:, None]
-    usual = mesh.canonical @ records["rotation"][:, 2, :, None].astype(np.float64)  # (n, 478, 1): along the view
-    step = records["relief"].astype(np.float64)[:, None] / DEPTH_STEPS
-    points = np.empty((len(records), LANDMARKS, 3))
-    points[..., :2] = corner + records["points"] * (size / STEPS)
-    points[..., 2] = scale * (usual[..., 0] + records["depths"] * step) + records["translation"][:, 2, None]
-    return points
-
-
 def _read(file: ScratchFile, first: int, count: int) -> Records:
     records = np.empty(count, RECORD)
     file.read_into(records.view(np.uint8).data, first * RECORD.itemsize)
@@ -260,6 +202,7 @@ class _Head(BaseModel):
     most_faces: Count
     cuts: tuple[Count, ...]
     missing_ranges: tuple[tuple[Count, Count], ...]
+    covered_ranges: tuple[tuple[Count, Count], ...]
 
 
 def unpack(
@@ -283,10 +226,8 @@ def _unpacked(
     head = _head_of(entry, frames)
     if head is None:
         return None
-    totals = Totals(head.persons, head.searched, head.most_faces, head.cuts, head.missing_ranges)
-    missing = np.zeros(frames, bool)
-    for first, last in head.missing_ranges:
-        missing[first : last + 1] = True
+    totals = Totals(head.persons, head.searched, head.most_faces, head.cuts, head.missing_ranges, head.covered_ranges)
+    told = [(MISSING, _marked(head.missing_ranges, frames)), (COVERED, _marked(head.covered_ranges, frames))]
     persons: set[int] = set()
     file = TrackFile(scratch, mesh)
     try:
@@ -294,12 +235,12 @@ def _unpacked(
             alive()
             count = min(CHECKED_BLOCK, frames - first)
             records = np.frombuffer(entry.body(count * RECORD.itemsize, first * RECORD.itemsize), RECORD)
-            lacking = records["state"] == MISSING
-            if (lacking != missing[first : first + count]).any():
+            if any(((records["state"] == state) != where[first : first + count]).any() for state, where in told):
                 return None
+            lacking = records["state"] == MISSING
             if not _sound(records[~lacking], head.persons, fmt, mesh):
                 return None
-            persons.update(records["person"][~lacking & (records["state"] != HIDDEN)].tolist())
+            persons.update(records["person"][np.isin(records["state"], (LOOKED, BETWEEN))].tolist())
             file.copy(records)
         return file.finish(totals) if len(persons) == head.persons else None
     finally:
@@ -320,10 +261,26 @@ def _head_of(entry: Entry, frames: int) -> _Head | None:
 
 def _in_order(head: _Head) -> bool:
     """Cuts and stretches lie one behind the other within the video."""
-    at = [frame for stretch in head.missing_ranges for frame in stretch]
-    apart = all(after > before + 1 for before, after in zip(at[1::2], at[2::2], strict=False))
-    cuts = list(head.cuts)
-    return at == sorted(at) and apart and cuts == sorted(set(cuts)) and max((*at, *cuts), default=0) < head.frames
+    cuts, ends = list(head.cuts), [0]
+    for ranges in (head.missing_ranges, head.covered_ranges):
+        at = [frame for stretch in ranges for frame in stretch]
+        apart = all(after > before + 1 for before, after in zip(at[1::2], at[2::2], strict=False))
+        if at != sorted(at) or not apart:
+            return False
+        ends += at[-1:]
+    return cuts == sorted(set(cuts)) and max((*ends, *cuts)) < head.frames
+
+
+def _among(ranges: Ranges, frames: int) -> Ranges:
+    return tuple((first, min(last, frames - 1)) for first, last in ranges if first < frames)
+
+
+def _marked(ranges: Ranges, frames: int) -> np.typing.NDArray[np.bool_]:
+    """Which of the frames lie in one of the ranges, (frames,)."""
+    marks = np.zeros(frames, bool)
+    for first, last in ranges:
+        marks[first : last + 1] = True
+    return marks
 
 
 def _sound(seen: Records, persons: int, fmt: FrameFormat, mesh: FaceMesh) -> bool:
@@ -332,11 +289,13 @@ def _sound(seen: Records, persons: int, fmt: FrameFormat, mesh: FaceMesh) -> boo
     scale, rotation, box = seen["scale"][:, None, None], seen["rotation"], seen["box"]
     if not (_within(seen["translation"], far) and _within(box, far) and _within(rotation, 1 + UPRIGHT)):
         return False
-    if not ((seen["state"] <= HIDDEN) & (seen["person"] < persons) & (seen["scale"] > 0) & (seen["scale"] < far)).all():
+    if not (
+        (seen["state"] <= COVERED) & (seen["person"] < persons) & (seen["scale"] > 0) & (seen["scale"] < far)
+    ).all():
         return False
     if not ((seen["relief"] >= 0).all() and _within(seen["relief"], NEAR) and (box[:, 2:] > 0).all()):
         return False
-    face = (_points(seen, mesh) - seen["translation"][:, None]) @ rotation / scale
+    face = (points_of(seen, mesh) - seen["translation"][:, None]) @ rotation / scale
     return bool(
         _within(rotation @ rotation.swapaxes(1, 2) - np.eye(3), UPRIGHT)
         and (np.linalg.det(rotation) > 0).all()

@@ -188,6 +188,17 @@ class FrameCounts(Part):
     face_missing_ranges: tuple[tuple[int, int], ...] = Field(
         default=(), description="First and last index of each run of such frames."
     )
+    mouth_covered: int = Field(
+        default=0,
+        description="Frames of the video with something in front of the mouth; they are shown as they are.",
+    )
+    mouth_covered_ranges: tuple[tuple[int, int], ...] = Field(
+        default=(), description="First and last index of each run of such frames."
+    )
+    left: int = Field(default=0, description="Frames of the output that stay as filmed because of `leave`.")
+    left_ranges: tuple[tuple[int, int], ...] = Field(
+        default=(), description="First and last index of each run of such frames, counted in the output."
+    )
 
 
 class Timings(Part):

@@ -59,6 +59,10 @@ def _cpu_s() -> float:
     )
 
 
+def _frames_in(ranges: Sequence[tuple[int, int]]) -> int:
+    return sum(last - first + 1 for first, last in ranges)
+
+
 @dataclass(slots=True)
 class AttemptRecord:
     """Everything about one attempt that goes into its result; filled in as it becomes known."""
@@ -132,6 +136,10 @@ class AttemptRecord:
                 encoded=trace.encoded,
                 face_missing=trace.face_missing,
                 face_missing_ranges=tuple(trace.face_missing_ranges),
+                mouth_covered=_frames_in(trace.mouth_covered_ranges),
+                mouth_covered_ranges=tuple(trace.mouth_covered_ranges),
+                left=_frames_in(trace.left_ranges),
+                left_ranges=tuple(trace.left_ranges),
             ),
             analysis=trace.analysis,
             timings_s=self._timings(),

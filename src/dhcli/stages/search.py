@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from dhcli.stages.align import YuvMatrix
+from dhcli.stages.cuts import face_thumbnail
 from dhcli.stages.find import DETECTED, SEES_ALL_PX, Detect, find_faces, find_small_faces
-from dhcli.types import Face, Frame
+from dhcli.types import F32, Box, Face, Frame
 
 CHECK_EVERY = 12
 """Frames between two looks at the whole picture while all is well: 2.5 ms instead of 0.2 ms a frame."""
@@ -19,6 +21,15 @@ GHOST_SCORE = 0.1
 """Detections below DETECTED count only for the error message: "nothing like a face" differs from "almost"."""
 
 
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """Where a face was, and a picture of it."""
+
+    box: Box
+    luma: F32
+    """See `face_thumbnail`."""
+
+
 class Search:
     """Looks for faces in whole frames, which come in order."""
 
@@ -26,6 +37,8 @@ class Search:
         self._detect, self._yuv = detect, yuv
         self.faces: tuple[Face, ...] = ()
         """Those of the frame that was searched last."""
+        self.spots: tuple[Spot, ...] = ()
+        """The same."""
         self.at = -CHECK_EVERY
         """Index of that frame."""
         self.crowd = 0
@@ -55,7 +68,7 @@ class Search:
         if self.at != frame.index:
             spots = self._spots(frame)
             self.best_score = max([self.best_score, *(face.score for face in spots)])
-            self.faces = tuple(face for face in spots if face.score > DETECTED)
+            self._found(frame, [face for face in spots if face.score > DETECTED])
             self.at = frame.index
             self.frames += 1
         self._count()
@@ -70,9 +83,14 @@ class Search:
         for turns in (1, 3, 2):
             turned = find_faces(self._detect, frame, self._yuv, max(best + CLEARER, TURNED), turns=turns)
             if turned:
-                best, self._turns, self.faces = max(face.score for face in turned), turns, tuple(turned)
+                best, self._turns = max(face.score for face in turned), turns
+                self._found(frame, turned)
         self._count()
         return self.faces
+
+    def _found(self, frame: Frame, faces: Sequence[Face]) -> None:
+        self.faces = tuple(faces)
+        self.spots = tuple(Spot(face.box, face_thumbnail(frame, face.box)) for face in faces)
 
     def _count(self) -> None:
         self.crowd = max(self.crowd, len(self.faces))

@@ -19,11 +19,12 @@ from dhcli.jobs.options import FaceChoice
 from dhcli.stages.align import yuv_matrix
 from dhcli.stages.appearance import ALIKE, OTHER, SAME, Appearance, View, view_face
 from dhcli.stages.choose import choose_face
-from dhcli.stages.cuts import Change, ChangeMeter, face_thumbnail, resemblance
+from dhcli.stages.cuts import ChangeMeter, face_thumbnail, resemblance
 from dhcli.stages.find import PRESENT, FaceNetworks, Region, locate_landmarks, region_from_face, region_from_landmarks
 from dhcli.stages.mesh import eye_distance_px, landmark_box
-from dhcli.stages.search import Search
-from dhcli.types import F32, F64, Box, Face, Frame, FrameFormat
+from dhcli.stages.search import Search, Spot
+from dhcli.stages.target import Incoming, Landmarks, Target, continues
+from dhcli.types import F32, F64, Face, Frame, FrameFormat
 
 LEAST_EYE_DISTANCE_PX = 14.0
 """Smaller faces are not touched: at 19 px the mouth code still correlates 0.6 with the full picture's, at 13 px 0.3,
@@ -48,14 +49,13 @@ EVEN = 0.025
 """How far the picture of a face that waited may be from the mean of those before and after it, root mean square, in
 standard deviations of the face's own picture. It tells what two looks cannot: a shake in step with them (0.4 for 7 px),
 a hand before the mouth for one frame. People who talk have 0.01, nine times of ten less than 0.02."""
-STEP = 0.4
-"""Farthest that a face moves from one frame to the next, in its own sizes; more is another face."""
-GROWTH = 1.5
-"""Most that its size changes from one frame to the next."""
 FOLLOWED, FOLLOWED_IN_CROWD = 0.25, 0.5
 """Least similarity of a face that moved on steadily: a turning head looks less and less like itself."""
-SPEED = 3.0
-"""How fast a lost face may wander, in its own sizes a second."""
+ELSEWHERE = 0.7
+"""Least similarity of a face that is farther from its last place than it can have wandered: after a cut within a room,
+or in its fast flight. One person has 0.76 or more within a recording."""
+MOST_COMPARED = 6
+"""Faces of a new shot, the largest first, that are compared with the persons met before: 6 ms each."""
 DISSOLVE_S = 1.0
 """A face lost for longer, in a picture that is another by now: the shot changed without a cut."""
 ANOTHER_PICTURE = 0.5
@@ -64,6 +64,9 @@ IN_PLACE_IOU = 0.5
 """A face that overlaps an earlier one this much has stayed where it was from one frame to the next."""
 NEAR_PLACE_IOU = 0.2
 """The same over seconds, in which people move."""
+SAME_PLACE_LOOKS = 0.75
+"""Least correlation of its thumbnails where the picture changed in between. One person has 0.9 or more half a second
+later, two in one place 0.7 at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,47 +82,11 @@ class Observation:
     """Why there are no points."""
     looked: bool = True
     """False: the points are those between two frames that were looked at."""
+    covered: bool = False
+    """Something is in front of the mouth; `CoverWatch` tells."""
 
 
 Observed: TypeAlias = tuple[Frame, Observation]
-
-
-@dataclass(slots=True)
-class _Target:
-    """The face of this shot."""
-
-    person: int
-    points: F64
-    region: Region
-    box: Box
-    seen_at: int
-    scene: F32 | None
-    """Thumbnail of the picture one to two checks before it was seen last; the last one may be half dissolved."""
-    later_scene: F32 | None
-    others: tuple[Box, ...]
-    """The other faces at the last check."""
-    luma: F32 | None = None
-    """Thumbnail of `box` when it was seen last; None where it moved so much that in SAMPLE_S it does not stay near."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Incoming:
-    """A frame as it comes in, before anybody looks for faces in it."""
-
-    frame: Frame
-    change: Change
-    due: bool
-    """The whole picture is to be searched, and the followed face has to look like itself."""
-    faces: tuple[Face, ...]
-    """Those in sight when the whole picture was looked at last."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Landmarks:
-    """Landmarks found in the current frame."""
-
-    points: F64
-    view: View | None = None
 
 
 class Tracker:
@@ -133,16 +100,16 @@ class Tracker:
         self.search = Search(finder.detect, self._yuv)
         self._stride = max(1, min(int(SAMPLE_S * self._fps), 1 + WAITING_BYTES // fmt.frame_bytes))
         """Frames from one look at a still face to the next."""
-        self._waiting: list[tuple[_Incoming, F32]] = []
+        self._waiting: list[tuple[Incoming, F32]] = []
         """The frames since then, fewer than `_stride`, and thumbnails of the box that the face was in before them."""
-        self._target: _Target | None = None
+        self._target: Target | None = None
         self.people: list[Appearance] = []
         self.cuts: list[int] = []
 
     def observe(self, frame: Frame) -> list[Observed]:
         """What is known now of this frame and of those that waited for it. Raises what the networks raise."""
-        due, faces = self.search.is_due(frame.index), self.search.faces
-        incoming, target = _Incoming(frame, self._meter.measure(frame), due, faces), self._target
+        due, faces = self.search.is_due(frame.index), self.search.spots
+        incoming, target = Incoming(frame, self._meter.measure(frame), due, faces), self._target
         if target is not None and self._may_wait(incoming, target):
             self._waiting.append((incoming, face_thumbnail(frame, target.box)))
             return []
@@ -159,7 +126,7 @@ class Tracker:
         waiting, self._waiting = self._waiting, []
         return [(incoming.frame, self._observe(incoming)) for incoming, _ in waiting]
 
-    def _may_wait(self, incoming: _Incoming, target: _Target) -> bool:
+    def _may_wait(self, incoming: Incoming, target: Target) -> bool:
         """Whether this frame's points can perhaps be taken from those before and after it."""
         return (
             target.luma is not None
@@ -168,11 +135,11 @@ class Tracker:
             and not (incoming.change.sudden or incoming.change.flat or incoming.due)
         )
 
-    def _motion(self, target: _Target, located: _Landmarks) -> float:
+    def _motion(self, target: Target, located: Landmarks) -> float:
         """How far the points that decide the picture have moved, root of the mean square, in the face's own sizes."""
-        return self._finder.mesh.motion(target.points, located.points) / max(target.box.width, target.box.height)
+        return self._finder.mesh.motion(target.points, located.points) / target.size
 
-    def _is_even(self, target: _Target, frame: Frame) -> bool:
+    def _is_even(self, target: Target, frame: Frame) -> bool:
         """Whether the face's picture went straight from how it was to how it is in `frame`."""
         if target.luma is None:
             return False
@@ -183,7 +150,7 @@ class Tracker:
             for incoming, luma in self._waiting
         )
 
-    def _between(self, target: _Target, index: int, located: _Landmarks) -> list[Observed]:
+    def _between(self, target: Target, index: int, located: Landmarks) -> list[Observed]:
         """The frames that waited: their points on the way from where the face was to where it is in frame `index`."""
         waiting, self._waiting = self._waiting, []
         step = (located.points - target.points) / (index - target.seen_at)
@@ -202,47 +169,50 @@ class Tracker:
             return Observation(frame.index, None, -1, cut, "small")
         return Observation(frame.index, points, person, cut, looked=looked)
 
-    def _observe(self, incoming: _Incoming, located: _Landmarks | None = None) -> Observation:
+    def _observe(self, incoming: Incoming, located: Landmarks | None = None) -> Observation:
         """Look at one frame; `located` is the followed face, where it was found already."""
         frame = incoming.frame
         located = located or self._follow(incoming)
         cut = self._is_cut(incoming, located)
         if cut:
             self._target = located = None
-            self.cuts.append(frame.index)
             self.search.begin_shot(frame.index)
-        if located is None:
-            target = self._target
-            located = self._choose(incoming) if target is None else self._find_again(incoming, target)
+        if located is None and self._target is None:
+            located = self._choose(incoming)
+        elif located is None and self._target is not None:
+            located = self._find_again(incoming, self._target)
+            cut = located is not None and self._target.leaps(located, self._lost_s(self._target, frame))
+        if cut:
+            self.cuts.append(frame.index)
         if located is None or self._target is None:
             return Observation(frame.index, None, -1, cut, "none")
         self._advance(incoming, self._target, located)
         return self._observation(frame, located.points, self._target.person, cut=cut)
 
-    def _follow(self, incoming: _Incoming) -> _Landmarks | None:
+    def _follow(self, incoming: Incoming) -> Landmarks | None:
         """The target where it must be after one frame, or after those that wait; None if it is not there."""
         target, frame, change = self._target, incoming.frame, incoming.change
         if target is None or target.seen_at != frame.index - 1 - len(self._waiting) or change.flat:
             return None
         points = self._locate(frame, target.region)
-        if points is None or not _continues(target.box, landmark_box(points)):
+        if points is None or not continues(target.box, landmark_box(points)):
             return None
         if not (incoming.due or change.sudden):
-            return _Landmarks(points)
+            return Landmarks(points)
         if incoming.due:
             self.search.around(frame)
         view = self._view(frame, points)
         similarity = self.people[target.person].similarity(view)
         least = SAME if change.sudden else FOLLOWED_IN_CROWD if self.search.crowd > 1 else FOLLOWED
-        return _Landmarks(points, view) if similarity >= least else None
+        return Landmarks(points, view) if similarity >= least else None
 
-    def _is_cut(self, incoming: _Incoming, located: _Landmarks | None) -> bool:
+    def _is_cut(self, incoming: Incoming, located: Landmarks | None) -> bool:
         """Whether a new shot begins: the picture changed and neither the followed face nor another one stayed."""
         target, frame, change = self._target, incoming.frame, incoming.change
         if located is not None or change.flat:
             return False
         if change.sudden:
-            return not self._stayed(frame, self._others(incoming.faces, target), IN_PLACE_IOU)
+            return not self._stayed(frame, self._others(incoming.faces, target), IN_PLACE_IOU, SAME_PLACE_LOOKS)
         if target is None or change.picture is None or frame.index - target.seen_at < DISSOLVE_S * self._fps:
             return False
         scene = target.later_scene if target.scene is None else target.scene
@@ -250,15 +220,20 @@ class Tracker:
             return False
         return not self._stayed(frame, target.others, NEAR_PLACE_IOU)
 
-    def _others(self, faces: Sequence[Face], target: _Target | None) -> tuple[Box, ...]:
+    def _others(self, faces: Sequence[Spot], target: Target | None) -> tuple[Spot, ...]:
         """The faces except the followed one."""
-        return tuple(f.box for f in faces if target is None or f.box.iou(target.box) < NEAR_PLACE_IOU)
+        return tuple(f for f in faces if target is None or f.box.iou(target.box) < NEAR_PLACE_IOU)
 
-    def _stayed(self, frame: Frame, before: Sequence[Box], overlap: float) -> bool:
-        """Whether one of these faces is still where it was."""
-        return any(face.box.iou(box) > overlap for face in self.search.around(frame) for box in before)
+    def _stayed(self, frame: Frame, before: Sequence[Spot], overlap: float, alike: float = -1.0) -> bool:
+        """Whether one of these faces is still where it was, and looks so much as it did."""
+        self.search.around(frame)
+        return any(
+            now.box.iou(one.box) > overlap and resemblance(now.luma, one.luma) >= alike
+            for now in self.search.spots
+            for one in before
+        )
 
-    def _choose(self, incoming: _Incoming) -> _Landmarks | None:
+    def _choose(self, incoming: Incoming) -> Landmarks | None:
         """The face that is asked for, as this shot's target."""
         if incoming.change.flat:
             return None
@@ -266,30 +241,41 @@ class Tracker:
         faces = self.search.upright(frame)
         if self._wanted is not None:
             found = self._most_alike(frame, faces, [self._wanted], ALIKE)
-        else:
+        elif (found := self._met_before(frame, faces)) is None:
             face = choose_face(faces, self._choice, frame.width, frame.height)
             found = None if face is None else self._landmarks_of(frame, face)
         if found is None or found.view is None:
             return None
         region, box = region_from_landmarks(found.points), landmark_box(found.points)
         person = self._recognise(found.view)
-        self._target = _Target(person, found.points, region, box, frame.index, None, None, ())
+        self._target = Target(person, found.points, region, box, frame.index, None, None, ())
         return found
 
-    def _find_again(self, incoming: _Incoming, target: _Target) -> _Landmarks | None:
-        """The lost target: near its last place, the nearer the sooner, and not somebody else."""
+    def _met_before(self, frame: Frame, faces: Sequence[Face]) -> Landmarks | None:
+        """Of several faces the one of a person who was chosen before, of two such the first."""
+        found = [self._landmarks_of(frame, face) for face in faces[:MOST_COMPARED] if self.people and len(faces) > 1]
+        for person in self.people:
+            alike = [(person.similarity(one.view), one) for one in found if one is not None and one.view is not None]
+            similarity, best = max(alike, key=lambda pair: pair[0], default=(-1.0, None))
+            if similarity >= SAME:
+                return best
+        return None
+
+    def _find_again(self, incoming: Incoming, target: Target) -> Landmarks | None:
+        """The lost target: near its last place, the nearer the sooner, or elsewhere, and not somebody else."""
         if incoming.change.flat:
             return None
-        frame = incoming.frame
-        lost_s = (frame.index - target.seen_at) / self._fps
-        centre, size = target.box.centre, max(target.box.width, target.box.height)
-        reach = size * (STEP + SPEED * lost_s)
-        near = [f for f in self.search.around(frame) if math.dist(f.box.centre, centre) <= reach]
-        near.sort(key=lambda f: math.dist(f.box.centre, centre))
-        least = SAME if self.search.crowd > 1 else OTHER
-        return self._most_alike(frame, near[:CANDIDATES], self.people[target.person].views, least)
+        frame, lost_s = incoming.frame, self._lost_s(target, incoming.frame)
+        faces = sorted(self.search.around(frame), key=lambda f: math.dist(f.box.centre, target.box.centre))
+        near = [face for face in faces if target.reaches(face.box, lost_s)]
+        least, views = SAME if self.search.crowd > 1 else OTHER, self.people[target.person].views
+        found = self._most_alike(frame, near[:CANDIDATES], views, least)
+        return found or self._most_alike(frame, faces[len(near) :][:CANDIDATES], views, ELSEWHERE)
 
-    def _most_alike(self, frame: Frame, faces: Sequence[Face], views: list[View], least: float) -> _Landmarks | None:
+    def _lost_s(self, target: Target, frame: Frame) -> float:
+        return (frame.index - target.seen_at) / self._fps
+
+    def _most_alike(self, frame: Frame, faces: Sequence[Face], views: list[View], least: float) -> Landmarks | None:
         """The face that looks most like one of the views, if at least `least` alike."""
         looks, best = Appearance(views), None
         for face in faces:
@@ -301,11 +287,11 @@ class Tracker:
                 best, least = found, similarity
         return best
 
-    def _landmarks_of(self, frame: Frame, face: Face) -> _Landmarks | None:
+    def _landmarks_of(self, frame: Frame, face: Face) -> Landmarks | None:
         points = self._locate(frame, region_from_face(face))
-        return None if points is None else _Landmarks(points, self._view(frame, points))
+        return None if points is None else Landmarks(points, self._view(frame, points))
 
-    def _advance(self, incoming: _Incoming, target: _Target, located: _Landmarks) -> None:
+    def _advance(self, incoming: Incoming, target: Target, located: Landmarks) -> None:
         frame = incoming.frame
         frames = frame.index - target.seen_at
         near = self._stride > 1 and frames > 0 and self._motion(target, located) * self._stride <= NEAR * frames
@@ -313,7 +299,7 @@ class Tracker:
         target.box, target.seen_at = landmark_box(located.points), frame.index
         target.luma = face_thumbnail(frame, target.box) if near else None
         if self.search.at == frame.index:
-            target.others = self._others(self.search.faces, target)
+            target.others = self._others(self.search.spots, target)
             target.scene, target.later_scene = target.later_scene, incoming.change.picture
         if located.view is not None:
             self.people[target.person].learn(located.view)
@@ -328,14 +314,12 @@ class Tracker:
         return len(self.people) - 1
 
     def _locate(self, frame: Frame, region: Region) -> F64 | None:
+        """The landmarks in a region; where they lie far from its middle, those that a second look around them finds."""
         points, presence = locate_landmarks(self._finder.locate, frame, region, self._yuv)
+        around = region_from_landmarks(points)
+        if presence > PRESENT and around.is_off(region):
+            points, presence = locate_landmarks(self._finder.locate, frame, around, self._yuv)
         return points if presence > PRESENT else None
 
     def _view(self, frame: Frame, points: F64) -> View:
         return view_face(frame, self._finder.mesh.pose(points))
-
-
-def _continues(before: Box, now: Box) -> bool:
-    """Whether `now` can be the same face one frame later."""
-    size, new = max(before.width, before.height), max(now.width, now.height)
-    return math.dist(before.centre, now.centre) < STEP * size and 1 / GROWTH < new / size < GROWTH

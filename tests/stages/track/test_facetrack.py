@@ -20,7 +20,8 @@ from dhcli.disk.scratch import Scratch, scratch_path
 from dhcli.errors import DhError
 from dhcli.render.analysis import analyse
 from dhcli.render.face_finder import FaceFinder
-from dhcli.render.track_file import RECORD, FaceTrack, packed_row, unpacked_row
+from dhcli.render.track_file import FaceTrack
+from dhcli.render.track_record import RECORD, packed_row, unpacked_row
 from dhcli.stages.mesh import landmark_box, posed
 from dhcli.types import FaceRow, Frame, FrameFormat, Pose
 

@@ -12,15 +12,17 @@ from dhcli.stages.track import Observation
 
 
 def settle(pattern: str, fps: float = 25.0) -> list[Settled]:
-    """`x` is a frame with the face at its own index, `.` one without, `|` a cut before the next frame."""
+    """`x` is a frame with the face at its own index, `c` one with a covered mouth, `.` one without the face, `h` one
+    without it where something hides it, `|` a cut before the next frame."""
     smoother, index, cut = Smoother(fps), 0, False
     rows: list[Settled] = []
     for letter in pattern:
         if letter == "|":
             cut = True
             continue
-        points = np.full((478, 3), float(index)) if letter == "x" else None
-        rows += smoother.push(Observation(index, points, 0 if letter == "x" else -1, cut))
+        points = np.full((478, 3), float(index)) if letter in "xc" else None
+        person = -1 if points is None else 0
+        rows += smoother.push(Observation(index, points, person, cut, covered=letter in "ch"))
         index, cut = index + 1, False
     return [*rows, *smoother.finish()]
 
@@ -33,14 +35,15 @@ def fades(rows: list[Settled]) -> list[float]:
     return [round(row.weight, 3) for row in rows]
 
 
-@given(st.text("x.|", max_size=120), st.sampled_from([5.0, 12.5, 25.0, 30000 / 1001, 60.0]))
+@given(st.text("xc.h|", max_size=120), st.sampled_from([5.0, 12.5, 25.0, 30000 / 1001, 60.0]))
 def test_every_frame_settles_once_in_order(pattern: str, fps: float) -> None:
     rows = settle(pattern, fps)
     letters = pattern.replace("|", "")
     assert [row.index for row in rows] == list(range(len(letters)))
     for row, letter in zip(rows, letters, strict=True):
-        assert (row.points is None) == (row.weight == 0)
-        assert not (row.seen and letter == ".")
+        assert (row.points is None or row.covered) == (row.weight == 0)
+        assert row.covered or not (row.points is not None and letter == "c")
+        assert not (row.seen and letter in ".h")
         assert 0 <= row.weight <= 1
 
 
@@ -53,13 +56,22 @@ def test_shots_do_not_mix(before: str, after: str) -> None:
     assert fades(rows)[: len(before)] == fades(alone)
 
 
-def test_whole_clip_is_the_gaussian_with_repeated_edges() -> None:
-    weights = kernel(1.0)
-    padded = np.clip(np.arange(-4, 34), 0, 29).astype(float)
-    expected = [round(float(weights @ padded[i : i + 9]), 3) for i in range(30)]
+def test_steady_motion_lags_nowhere() -> None:
     rows = settle("x" * 30)
-    assert values(rows) == expected
+    assert values(rows) == list(range(30))
     assert fades(rows) == [1.0] * 30
+
+
+def test_whole_clip_is_the_gaussian_with_turned_edges() -> None:
+    way = np.random.default_rng(1).normal(0, 1, 30)
+    padded = np.concatenate([2 * way[0] - way[4:0:-1], way, 2 * way[-1] - way[-2:-6:-1]])
+    smoother = Smoother(25.0)
+    rows: list[Settled] = []
+    for index, at in enumerate(way):
+        rows += smoother.push(Observation(index, np.full((478, 3), at), 0, cut=False))
+    rows += smoother.finish()
+    points = [row.points[0, 0] for row in rows if row.points is not None]
+    assert points == pytest.approx(np.convolve(padded, kernel(1.0), "valid"))
 
 
 def test_smoothing_has_the_same_time_constant_at_any_rate() -> None:
@@ -80,6 +92,23 @@ def test_longer_gap_is_missing_and_fades() -> None:
     rows = settle("x" * 20 + "." * 11 + "x" * 20)
     assert [row.index for row in rows if row.points is None] == list(range(20, 31))
     assert fades(rows)[14:37] == [1.0, 1.0, 0.8, 0.6, 0.4, 0.2] + [0.0] * 11 + [0.2, 0.4, 0.6, 0.8, 1.0, 1.0]
+
+
+def test_new_mouth_goes_out_before_it_is_covered_and_comes_back_after() -> None:
+    rows = settle("x" * 20 + "ccc" + "x" * 20)
+    assert fades(rows) == [1] * 13 + [0.8, 0.6, 0.4, 0.2] + [0] * 9 + [0.2, 0.4, 0.6, 0.8] + [1] * 13
+    assert [row.index for row in rows if row.covered] == list(range(17, 26))
+    assert all(row.seen for row in rows)
+
+
+def test_mouth_is_covered_where_what_hides_the_face_passes() -> None:
+    rows = settle("x" * 20 + "..h." + "x" * 20)
+    assert values(rows)[5:39] == list(range(5, 39))
+    assert [row.index for row in rows if row.covered] == list(range(19, 26))
+
+
+def test_cover_in_another_shot_is_another_mouths() -> None:
+    assert fades(settle("x" * 10 + "|" + "c" * 3 + "x" * 10))[:10] == [1.0] * 10
 
 
 def test_gap_before_a_cut_and_at_the_end_is_not_bridged() -> None:
