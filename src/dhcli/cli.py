@@ -54,6 +54,7 @@ from dhcli.command.flags import (
     Sets,
     Shard,
     Stall,
+    Strict,
     Threads,
     Timeout,
     Verbose,
@@ -61,7 +62,8 @@ from dhcli.command.flags import (
     VideoPath,
 )
 from dhcli.command.models import models_app
-from dhcli.command.setup import chosen_models, failure_limit, open_caches, refusal_event
+from dhcli.command.score import score
+from dhcli.command.setup import chosen_models, failure_limit, open_caches, refusal_event, strict_warnings
 from dhcli.command.streams import answer, say
 from dhcli.command.wording import count, error_lines
 from dhcli.errors import FAILED, OK, RESULTS_LOST, DhError
@@ -83,6 +85,7 @@ app = typer.Typer(
 app.add_typer(models_app, name="models")
 app.add_typer(cache_app, name="cache")
 app.command(epilog="Examples:\n\ndh bench\n\ndh bench --size 720p --size 1080p --json")(bench)
+app.command(epilog="Examples:\n\ndh score out.mp4\n\ndh score out.mp4 --against original.mp4 --json")(score)
 
 
 @app.callback()
@@ -115,6 +118,7 @@ def render(
     lock_wait: LockWait = 0.0,
     run_lock: RunLock = None,
     fail_fast: FailFast = False,
+    strict: Strict = None,
     timeout: Timeout = None,
     stall_timeout: Stall = 60.0,
     max_duration: MaxDuration = 14400.0,
@@ -151,6 +155,7 @@ def render(
         selection.usage("--on-finish: expected a command")
     if force and if_exists is IfExists.fail:
         selection.usage("give --force or --if-exists fail, not both")
+    warnings = strict_warnings(strict)
     ours = {"--log-file": log_file, "--metrics-file": metrics_file, "--junit": junit, "--run-lock": run_lock}
     dead = selection.unanswered((log_file, metrics_file, junit), stall_timeout)
     ours = {flag: path for flag, path in ours.items() if path not in dead}
@@ -173,6 +178,7 @@ def render(
             if_exists=(IfExists.overwrite if force else if_exists).value,
             verify=verify,
             retry_poison=retry_poison,
+            strict=warnings,
             results_dir=results_dir,
             limit_frames=limit_frames,
             stall_timeout_s=stall_timeout,
@@ -279,6 +285,7 @@ def schema(kind: Annotated[SchemaKind, typer.Argument(help="Which format.")]) ->
     from dhcli.networks import descriptor
     from dhcli.results.parts import schema_of
     from dhcli.results.result import JobResult
+    from dhcli.score.report import Score
 
     schemas: dict[SchemaKind, Callable[[], dict[str, Any]]] = {
         SchemaKind.manifest: manifest.manifest_schema,
@@ -286,6 +293,7 @@ def schema(kind: Annotated[SchemaKind, typer.Argument(help="Which format.")]) ->
         SchemaKind.model: descriptor.model_schema,
         SchemaKind.event: events.event_schema,
         SchemaKind.bench: lambda: schema_of(BenchReport),
+        SchemaKind.score: lambda: schema_of(Score),
     }
     answer(json.dumps(schemas[kind](), indent=2).splitlines())
 

@@ -63,6 +63,7 @@ WorkCode = Literal[
     "job.cancelled",
     "job.out_of_memory",
     "job.poison",
+    "job.strict",
     "internal.bug",
 ]
 Code: TypeAlias = ManifestCode | MachineCode | ModelCode | InputCode | OutputCode | WorkCode
@@ -77,6 +78,9 @@ WarningCode = Literal[
     "audio.silent",
     "face.missing",
     "mouth.covered",
+    "face.small",
+    "mouth.still",
+    "picture.soft",
     "cache.unusable",
     "device.fallback",
     "result.unreadable",
@@ -191,6 +195,7 @@ CODES: dict[Code, CodeInfo] = {
         "the machine or its memory limit has too little memory", "job", FAILED, transient=True
     ),
     "job.poison": CodeInfo("the job killed the process before and is not tried again", "job", FAILED),
+    "job.strict": CodeInfo("the job has a warning that --strict names", "job", FAILED),
     "internal.bug": CodeInfo("something unforeseen; please report it", "job", BUG),
 }
 """Every error code, in the order of docs/results.md."""
@@ -206,6 +211,9 @@ WARNINGS: dict[WarningCode, str] = {
     "audio.silent": "nobody speaks in the audio; the mouth stays closed",
     "face.missing": "the chosen face was not found in some frames; they stay as they are",
     "mouth.covered": "something is in front of the mouth in some frames; they stay as they are",
+    "face.small": "the face is so small that hardly anybody sees its lips",
+    "mouth.still": "somebody speaks in the audio, and in the finished video the mouth does not move",
+    "picture.soft": "the inside of the mouth is much less sharp than in the video it was made from",
     "cache.unusable": "something could not be kept in the cache; a later job works it out again",
     "device.fallback": "the device asked for cannot be used; the CPU is",
     "result.unreadable": "the earlier result file is damaged and is replaced",
@@ -216,7 +224,7 @@ WARNINGS: dict[WarningCode, str] = {
     "on_finish.failed": "the command of --on-finish did not start, failed or took too long",
     "monitor.failed": "a part of what the job uses could not be measured",
 }
-"""Every warning code with its meaning. A warning does not end the job."""
+"""Every warning code with its meaning. A warning ends a job only where --strict names it."""
 
 
 class DhError(Exception):

@@ -44,7 +44,7 @@ def render(models: Models, store: Store, tmp_path: Path, events: list[Event]) ->
     """Render one job to `out.mp4` and give its result file; options as in a manifest, settings by name."""
 
     def run(audio: Path, video: Path, *, save_path: Path | None = None, **options: object) -> JobResult:
-        names = {"batch", "if_exists", "limit_frames", "stall_timeout_s", "timeout_s", "results_dir"}
+        names = {"batch", "strict", "if_exists", "limit_frames", "stall_timeout_s", "timeout_s", "results_dir"}
         how = {name: options.pop(name) for name in names & set(options)}
         output = save_path or tmp_path / "out.mp4"
         jobs = single_job(audio, video, output, {key: str(value) for key, value in options.items()}).jobs

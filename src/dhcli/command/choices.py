@@ -43,6 +43,7 @@ class SchemaKind(StrEnum):
     model = "model"
     event = "event"
     bench = "bench"
+    score = "score"
 
 
 def path_value(text: str) -> Path:

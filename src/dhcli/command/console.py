@@ -6,6 +6,7 @@ pipe does not end a render: the output is dropped, and for stdout the exit code 
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -273,3 +274,13 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str | No
     for row in rows:
         made.add_row(*(Text(printable(cell), overflow="fold") for cell in row))
     return made
+
+
+def table_lines(columns: Sequence[str], rows: Iterable[Sequence[str]], width: int = 80) -> list[str]:
+    """A table for stdout, without lines: a pipe or an ASCII terminal may read it."""
+    made = table(columns, rows)
+    made.box = None
+    made.padding = (0, 2, 0, 0)
+    written = io.StringIO()
+    Console(file=written, width=width, highlight=False, color_system=None).print(made)
+    return [line.rstrip() for line in written.getvalue().splitlines()]

@@ -266,6 +266,15 @@ MaxFailures = Annotated[
         metavar="N|N%", help="Start no more jobs once N, or N % of the jobs, have failed.", rich_help_panel=HOW
     ),
 ]
+Strict = Annotated[
+    str | None,
+    typer.Option(
+        "--strict",
+        metavar="WARNING,...",
+        help="A job with one of these warnings fails, and its output is not put in place.",
+        rich_help_panel=HOW,
+    ),
+]
 LockWait = Annotated[
     float,
     typer.Option(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ import typer
 from dhcli.command.choices import FacePrecision
 from dhcli.command.entry import as_bug, refused
 from dhcli.command.streams import say
-from dhcli.errors import DhError
+from dhcli.errors import WARNINGS, DhError, WarningCode, checked_warning
 from dhcli.events import Listener
 
 if TYPE_CHECKING:
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
     from dhcli.render.models import Models
     from dhcli.render.probes import Probes
     from dhcli.runs.retry import FailureLimit
+
+WARNINGS_OF_RUNS: frozenset[WarningCode] = frozenset(
+    {"run.stopped", "result.lost", "events.lost", "report.lost", "on_finish.failed"}
+)
+"""Those that come after the jobs, or around them: they can make no job fail."""
 
 
 @contextlib.contextmanager
@@ -58,6 +64,22 @@ def failure_limit(text: str | None, *, fail_fast: bool) -> FailureLimit | None:
         return parse_failure_limit(text) if text is not None else None
     except ValueError as error:
         usage(f"--max-failures {text}: expected {error}")
+
+
+def strict_warnings(text: str | None) -> frozenset[WarningCode]:
+    """The codes that --strict names. Ends with usage where one of them is no warning of a job."""
+    from dhcli.command.selection import usage
+
+    known = [code for code in WARNINGS if code not in WARNINGS_OF_RUNS]
+    chosen = set[WarningCode]()
+    for name in text.split(",") if text is not None else ():
+        if (code := name.strip()) not in known:
+            near = difflib.get_close_matches(code, known, 1)
+            usage(
+                f"--strict {text}: no warning of a job is '{code}'" + (f"; did you mean '{near[0]}'?" if near else "")
+            )
+        chosen.add(checked_warning(code))
+    return frozenset(chosen)
 
 
 def chosen_models(

@@ -28,6 +28,10 @@ class Conditions(Protocol):
     def silent(self) -> bool:
         """Nobody speaks in it."""
 
+    @property
+    def noise_db(self) -> float | None:
+        """Level of its background noise against the speech, dB; None: not known."""
+
     def at(self, time_s: Fraction, gain: float) -> Any:
         """What it asks at a time: the `condition` of a shot. `gain` scales the movement; 1 is the speech's own."""
 
@@ -46,6 +50,14 @@ class Shot:
 
 class Patch(Protocol):
     """The new mouth of one shot; good until the family is asked for the next ones."""
+
+    @property
+    def opening(self) -> float | None:
+        """Gap between the inner lips that the mouth is to have, in widths of the mouth; None: not known."""
+
+    @property
+    def reference(self) -> int | None:
+        """Number of the picture that its teeth come from, among the person's; None: from none."""
 
     def paste(self, frame: Frame, weight: float, yuv: YuvMatrix) -> Frame:
         """The frame with the new mouth, or a copy where it is read-only. `weight` 0..1: how much of it to show."""
@@ -89,6 +101,9 @@ class Family(Protocol):
 
     def listen(self, speech: Speech) -> Conditions:
         """What the mouth has to do in a whole speech. Raises DhError model.*, and what `speech` raises."""
+
+    def asked(self, condition: Any) -> float | None:
+        """The opening beyond rest that a condition asks of a usual mouth, in widths of it; None: it tells of none."""
 
     def profiler(self, fmt: FrameFormat) -> Profiler | None:
         """For a video of this format; None where the family keeps nothing of a person."""

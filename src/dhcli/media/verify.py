@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -27,7 +27,7 @@ from dhcli.media.packets import Timeline, read_timelines
 from dhcli.media.thumbnail import KEPT, SCALE, SHOWN_BYTES, THUMBNAIL_BYTES, unlike
 from dhcli.runtime.child import Command, exit_text
 from dhcli.runtime.scope import Scope
-from dhcli.types import FrameFormat
+from dhcli.types import Frame, FrameFormat
 
 DECODED_SHARE = 0.01
 """Share of a render's processor time that decoding the output may take. Decoding fills one core and rendering two, so
@@ -60,10 +60,14 @@ class VerifiedOutput:
     duration: Fraction
     """Of the video, s."""
     audio_codec: str | None
+    keys: tuple[int, ...]
+    """The key frames, ascending."""
     bytes: int
     sha256: str
     stamp: FileStamp
     """The file as it was when its last byte was read."""
+    wanted: tuple[Frame, ...] | None = None
+    """The frames that were asked for; None: they were not decoded, since the output is large."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,19 +94,26 @@ class _ReadBack:
     shown: Timeline
     """Of the pictures with a thumbnail."""
     thumbnails: bytes
+    pictures: bytes
+    """Of the frames that were asked for."""
     complaint: str
     """What ffmpeg complained about; "" for nothing."""
 
 
-def verify_output(scope: Scope, path: Path, expected: Expected, *, folder: int | None = None) -> VerifiedOutput:
+def verify_output(
+    scope: Scope, path: Path, expected: Expected, *, folder: int | None = None, wanted: Sequence[int] = ()
+) -> VerifiedOutput:
     """Read `path` and compare it with what is expected. `folder` is its folder where that is open.
+
+    `wanted` are a few frames that are delivered, too, where all are decoded anyway.
 
     Raises output.mismatch, decode.failed, env.*, Stopped.
     """
     fmt, frames = expected.fmt, expected.frames
-    with scope.stage(STAGE), _opened(path, folder) as file:
+    with scope.stage(STAGE), opened_output(path, folder) as file:
         skipped = _skipped_pictures(fmt.width * fmt.height, frames, file.bytes, expected.encoder)
-        read = _read(scope, file, frames, skipped)
+        whole = skipped is None
+        read = _read(scope, file, frames, skipped, wanted if whole else ())
         if read.complaint:  # decode all, to see where the fault is, or that it comes from the pictures left out
             skipped, complaint, read = None, read.complaint, _read(scope, file, frames, None, to_first_fault=True)
             if read.complaint:
@@ -122,14 +133,21 @@ def verify_output(scope: Scope, path: Path, expected: Expected, *, folder: int |
             frames=frames,
             duration=frames / fmt.fps,
             audio_codec=read.audio.codec or None,
+            keys=tuple(np.searchsorted(read.video.times, np.sort(read.video.keys)).tolist()),
             bytes=file.bytes,
             sha256=sha256,
             stamp=stamp,
+            wanted=_pictures(read.pictures, wanted, fmt) if whole else None,
         )
 
 
+def _pictures(raw: bytes, wanted: Sequence[int], fmt: FrameFormat) -> tuple[Frame, ...]:
+    planes = np.frombuffer(raw, np.uint8).reshape(-1, fmt.height * 3 // 2, fmt.width)
+    return tuple(Frame(index, data) for index, data in zip(wanted, planes, strict=True))
+
+
 @contextlib.contextmanager
-def _opened(path: Path, folder: int | None) -> Iterator[InputFile]:
+def opened_output(path: Path, folder: int | None) -> Iterator[InputFile]:
     """The output, open for reading; errors about it get an output's code instead of an input's."""
     try:
         with InputFile(path, "output", folder=folder) as file:
@@ -152,17 +170,25 @@ def _skipped_pictures(pixels: int, frames: int, file_bytes: int, encoder: str) -
 
 
 def _read(
-    scope: Scope, file: InputFile, frames: int, skipped: str | None, *, to_first_fault: bool = False
+    scope: Scope,
+    file: InputFile,
+    frames: int,
+    skipped: str | None,
+    wanted: Sequence[int] = (),
+    *,
+    to_first_fault: bool = False,
 ) -> _ReadBack:
     """List all packets of `file`, and decode its pictures, but for those that are `skipped`.
 
+    Where none is skipped, the frames `wanted` are kept.
+
     Raises output.mismatch, decode.failed, env.*, Stopped.
     """
-    thumbnails = memory_file()
-    try:
+    with _memory() as thumbnails, _memory() as pictures:
         argv = _read_argv(file, thumbnails, skipped, to_first_fault)
+        argv += _wanted_argv(pictures, wanted) if wanted else []
         limits = ChildLimits(CPU_BASE_S + CPU_PER_FRAME_S * frames)
-        command = Command(argv, (*file.pass_fds, thumbnails), flood="output.mismatch")
+        command = Command(argv, (*file.pass_fds, thumbnails, pictures), flood="output.mismatch")
         with running(scope, STAGE, command, limits) as child:
             video, decoded, shown, audio = read_timelines(beating(scope, STAGE, lines_of(child)), 4)
             code = child.wait()
@@ -170,10 +196,29 @@ def _read(
             complaint = damage(child.tail(100)) or (reason(child.tail()) or exit_text(code) if code else "")
             if (code is not None and code < 0) or (code and not len(video.pts) and not to_first_fault):
                 raise read_back_error(file.path, child, code)
-        size = os.fstat(thumbnails).st_size
-        return _ReadBack(video, audio, decoded, shown, os.pread(thumbnails, size, 0), complaint)
+        return _ReadBack(video, audio, decoded, shown, _content(thumbnails), _content(pictures), complaint)
+
+
+@contextlib.contextmanager
+def _memory() -> Iterator[int]:
+    fd = memory_file()
+    try:
+        yield fd
     finally:
-        os.close(thumbnails)
+        os.close(fd)
+
+
+def _content(fd: int) -> bytes:
+    return os.pread(fd, os.fstat(fd).st_size, 0)
+
+
+def _wanted_argv(pictures: int, wanted: Sequence[int]) -> list[str]:
+    """One more output of the command line: raw frames."""
+    chosen = "+".join(f"eq(n\\,{index})" for index in wanted)
+    return [
+        *("-map", "0:v", "-vf", f"select={chosen},format=yuv420p", "-fps_mode", "passthrough"),
+        *("-f", "rawvideo", f"pipe:{pictures}"),
+    ]
 
 
 def _read_argv(file: InputFile, thumbnails: int, skipped: str | None, to_first_fault: bool) -> list[str]:

@@ -71,7 +71,7 @@ class Analysis:
         try:
             return self._run()
         finally:
-            self.finder.close()
+            self.finder.close_detector()
 
     def _run(self) -> tuple[FaceTrack, Any]:
         key = track_key(self.plan, self.finder)

@@ -26,9 +26,11 @@ from dhcli.media.audio import Repeatable, read_waveform
 from dhcli.media.playback import Footage, play
 from dhcli.media.verify import Expected, VerifiedOutput, verify_output
 from dhcli.media.writer import Encoding, Sound, VideoWriter
+from dhcli.picture.figures import KeptWhy
 from dhcli.render.face_finder import FaceFinder
 from dhcli.render.face_track import Analysis, Notify
 from dhcli.render.left import left_frames
+from dhcli.render.picture import Finished, PictureLog
 from dhcli.render.plan import Plan, unchanged
 from dhcli.render.trace import Trace
 from dhcli.render.track_file import FaceTrack
@@ -95,12 +97,18 @@ def render_job(rendering: Rendering) -> VerifiedOutput:
             scratch=rendering.scratch,
         )
         track, profile = analysis.run()
-    with track, trace.timed("render"):
-        thumbnails = _Render(rendering, track, profile, conditions).run()
-    with scope.stage("commit", limit_s=os.fstat(part.fd).st_size / SLOW_DISK_BYTES_S):
-        part.flush()  # it may take minutes; what is read back afterwards is what will be renamed
-    with trace.timed("verify"), scope.stage("verify"), unchanged(scope, "verify", *inputs):
-        return _verified(rendering, thumbnails)
+    with track:
+        with trace.timed("render"):
+            render = _Render(rendering, track, profile, conditions)
+            thumbnails = render.run()
+        with scope.stage("commit", limit_s=os.fstat(part.fd).st_size / SLOW_DISK_BYTES_S):
+            part.flush()  # it may take minutes; what is read back afterwards is what will be renamed
+        with trace.timed("verify"), scope.stage("verify"), unchanged(scope, "verify", *inputs):
+            finished = Finished(scope, plan, part, rendering.finder, track, render.log)
+            verified = _verified(rendering, thumbnails, finished.wanted())
+        with trace.timed("measure"), scope.stage("verify"):
+            finished.measure(verified, trace)
+        return verified
 
 
 def _listen(rendering: Rendering) -> Conditions:
@@ -117,12 +125,12 @@ def _listen(rendering: Rendering) -> Conditions:
     return conditions
 
 
-def _verified(rendering: Rendering, thumbnails: bytes) -> VerifiedOutput:
+def _verified(rendering: Rendering, thumbnails: bytes, wanted: Sequence[int]) -> VerifiedOutput:
     plan, scope, part = rendering.plan, rendering.scope, rendering.part
     with scope.waiting("verify"):
         rendering.notify("verify", 0, None)
     expected = Expected(plan.format, plan.frames, plan.duration, plan.job.options.encoder, thumbnails)
-    verified = verify_output(scope, part.path, expected, folder=part.folder)
+    verified = verify_output(scope, part.path, expected, folder=part.folder, wanted=wanted)
     plan.check_unchanged(lambda: scope.alive("verify"))
     return verified
 
@@ -135,6 +143,8 @@ class _Render:
         self._scope, self._trace = rendering.scope, rendering.trace
         self._track, self._profile, self._conditions = track, profile, conditions
         plan, batch = rendering.plan, rendering.batch or rendering.family.model.batch
+        noise_db: float | None = getattr(conditions, "noise_db", None)  # a foreign family may not tell it
+        self.log = PictureLog(rendering.finder.mesh, plan.frames, noise_db)
         self._yuv: YuvMatrix = yuv_matrix(plan.format.colour, plan.format.height)
         capacity = channel_frames(plan.format.frame_bytes, batch)
         self._batch = min(batch, capacity)
@@ -189,7 +199,7 @@ class _Render:
 
     def _speak(self) -> None:
         """Pass every decoded frame on, in order, with its mouth moved where it shows the face."""
-        pending: list[tuple[Frame, Shot | None]] = []
+        pending: list[tuple[Frame, Shot | KeptWhy]] = []
         for index in itertools.count():
             item = self._decoded.get("speak")
             match item:
@@ -205,24 +215,34 @@ class _Render:
                     assert_never(item)
         self._rendered.end("speak")
 
-    def _shot(self, index: int, frame: Frame) -> Shot | None:
+    def _shot(self, index: int, frame: Frame) -> Shot | KeptWhy:
+        """What the output's frame `index` is to say, or why it stays as it was filmed."""
         row = self._track.row(frame.index)
-        weight = 0.0 if row is None else min(row.weight, self._left.weight(index))
-        if row is None or not weight:
-            return None
+        shown = None if row is None or not row.weight else row
+        self.log.film(frame, shown)
+        weight = self._left.weight(index)
+        if not weight:
+            return "left"
+        if shown is None:
+            return "missing" if row is None else "covered"
         with faults_of(self._family):
             condition = self._conditions.at(index / self._plan.format.fps, self._plan.job.options.gain)
-        return Shot(frame, dataclasses.replace(row, weight=weight), condition, self._profile)
+        face = dataclasses.replace(shown, weight=min(shown.weight, weight))
+        return Shot(frame, face, condition, self._profile)
 
-    def _flush(self, pending: list[tuple[Frame, Shot | None]]) -> None:
-        shots = [shot for _, shot in pending if shot is not None]
+    def _flush(self, pending: list[tuple[Frame, Shot | KeptWhy]]) -> None:
+        shots = [shot for _, shot in pending if isinstance(shot, Shot)]
         self._trace.batch = max(self._trace.batch or 0, len(shots)) or None
         began = time.monotonic()
         patches = iter(self._patches(shots) if shots else [])
         self._spent("speak", began)
         for frame, shot in pending:
             began = time.monotonic()
-            new = frame if shot is None else self._pasted(next(patches), shot)
+            if isinstance(shot, Shot):
+                new = self._pasted(next(patches), shot)
+            else:
+                new = frame
+                self.log.keep(shot)
             self._spent("blend", began)
             self._rendered.put(new, "speak")
             self._trace.rendered += 1
@@ -239,6 +259,7 @@ class _Render:
         """The frame with the new mouth in it."""
         frame = shot.frame
         with faults_of(self._family):
+            self.log.ask(patch)
             new: Frame = patch.paste(frame, shot.face.weight, self._yuv)
             if (new.index, new.data.shape, new.data.dtype) != (frame.index, frame.data.shape, frame.data.dtype):
                 raise ValueError(f"a frame of shape {new.data.shape} and type {new.data.dtype}, not {frame.data.shape}")

@@ -10,6 +10,7 @@ from typing import Literal
 
 from dhcli.errors import WarningCode
 from dhcli.media.info import AudioInfo, VideoInfo
+from dhcli.picture.figures import PictureFigures
 
 
 @dataclass(slots=True)
@@ -31,6 +32,8 @@ class Trace:
     mouth_covered_ranges: list[tuple[int, int]] = field(default_factory=list)
     left_ranges: list[tuple[int, int]] = field(default_factory=list)
     """Of the option `leave`: frames of the output, not of the video as in the two above."""
+    picture: PictureFigures | None = None
+    """None until the finished video was looked at."""
     timings_s: dict[str, float] = field(default_factory=dict)
     stages_s: dict[str, float] = field(default_factory=dict)
     reader_wait_s: float = 0.0

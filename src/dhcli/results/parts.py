@@ -157,6 +157,7 @@ class LastSuccess(Part):
     fingerprint: str | None = Field(default=None, description="Its fingerprint.")
     limit_frames: int | None = Field(default=None, description="The limit of frames that it was rendered with.")
     output: OutputInfo = Field(description="What it left on the disk.")
+    warnings: tuple[WarningInfo, ...] = Field(default=(), description="What was odd in it.")
 
 
 class FileContent(Part):
@@ -201,6 +202,45 @@ class FrameCounts(Part):
     )
 
 
+class Kept(Part):
+    """Shares of the output's frames that stay as they were filmed."""
+
+    missing: float = Field(description="They do not show the face.")
+    covered: float = Field(description="Something is in front of the mouth.")
+    left: float = Field(description="The job says so.")
+
+
+class Picture(Part):
+    """What the finished video shows of the mouth; null stands for what no frame tells."""
+
+    face_px: float | None = Field(description="Width of the face from cheek to cheek, px; median of all frames.")
+    face_px_least: float | None = Field(description="The smallest of all frames.")
+    yaw_deg: float | None = Field(description="Turn of the head to a side, degrees; median of all frames.")
+    yaw_deg_most: float | None = Field(description="The largest of all frames.")
+    looked: int = Field(description="Frames of the finished video that were looked at, for the next six.")
+    asked: float | None = Field(
+        description="How far the mouth was asked to open and close: 95th less 5th percentile of the gap between the "
+        "inner lips, in widths of the mouth. Talkers have 0.3."
+    )
+    shown: float | None = Field(description="How far it does.")
+    correlation: float | None = Field(
+        description="Of both over time, 1 at best; null where one of them hardly changes."
+    )
+    lag_ms: float | None = Field(
+        description="Where it is best; positive: the picture is late. Null below a correlation of 0.5."
+    )
+    sharpness: float | None = Field(
+        description="Inside the open mouth: variance of the luma's Laplacian, median; null where it is never open."
+    )
+    source_sharpness: float | None = Field(description="The same of the video, at its own openings.")
+    kept: Kept = Field(description="Shares of the output's frames that stay as they were filmed, 0 to 1.")
+    reference_switches: int | None = Field(
+        description="How often the teeth came from another frame of the video than before; null where no frame gives "
+        "any."
+    )
+    noise_db: float | None = Field(description="Level of the background noise against the speech, dB.")
+
+
 class Timings(Part):
     """Seconds. What runs at the same time adds up to more than `wall`."""
 
@@ -211,6 +251,7 @@ class Timings(Part):
     listen: float = Field(default=0.0, description="Speech to mouth codes.")
     render: float = Field(default=0.0, description="From the first frame to the encoder's end.")
     verify: float = Field(default=0.0, description="Reading the output back, and comparing the inputs.")
+    measure: float = Field(default=0.0, description="Looking at the mouth in the finished video.")
     stages: dict[str, float] = Field(default_factory=dict, description="Parts of `render`, by stage.")
     reader_wait: float = Field(default=0.0, description="Time the reader waited for the networks.")
     writer_wait: float = Field(default=0.0, description="Time the writer waited for the networks.")

@@ -29,6 +29,7 @@ from dhcli.results.parts import (
     LastSuccess,
     OutputInfo,
     Part,
+    Picture,
     PutInPlace,
     Resources,
     Timings,
@@ -95,6 +96,9 @@ class JobResult(Part):
     analysis: Literal["made", "cached"] | None = Field(
         default=None,
         description="`cached`: the analysis of the video was in the cache; null where the job did not come to it.",
+    )
+    picture: Picture | None = Field(
+        default=None, description="What the output shows of the mouth; null where the job ended before."
     )
     timings_s: Timings = Field(default=Timings(), description="Where the time went, s.")
     resources: Resources = Field(default=Resources(), description="What the job used.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,8 +60,10 @@ class Ingredients:
         return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
-def why_render(previous: JobResult, ingredients: Ingredients, save_path: Path) -> str | None:
-    """The reason to render the job again; None if the earlier output is up to date."""
+def why_render(
+    previous: JobResult, ingredients: Ingredients, save_path: Path, strict: Collection[str] = ()
+) -> str | None:
+    """The reason to render the job again; None if the earlier output is up to date and has no `strict` warning."""
     output = previous.output
     if output is None:  # a failed attempt that replaced no file leaves the output of an earlier success up to date
         success = previous.last_success
@@ -80,7 +82,10 @@ def why_render(previous: JobResult, ingredients: Ingredients, save_path: Path) -
         return "stale: the output is gone"
     if size != output.bytes:
         return f"stale: the output has {size} bytes, and had {output.bytes}"
-    return None
+    success = previous.last_success
+    told = [*previous.warnings, *(success.warnings if success is not None else ())]
+    code = next((warning.code for warning in told if warning.code in strict), None)
+    return None if code is None else f"the last render had the warning {code}, which --strict names"
 
 
 def _how_it_ended(previous: JobResult) -> str:
@@ -159,6 +164,7 @@ def legacy(previous: JobResult | None, save_path: Path, *, beside: bool) -> Lega
             fingerprint=previous.fingerprint,
             limit_frames=limit if isinstance(limit, int) else None,
             output=previous.output,
+            warnings=previous.warnings,
         )
     written: tuple[FileContent, ...] = ()
     if success is not None and _same_place(success.output.path, save_path, beside):

@@ -189,7 +189,7 @@ class Attempt:
         if self._settings.if_exists == "overwrite" or self._settings.verify or previous.output is None:
             return False
         known = inputs.known()
-        return known is not None and why_render(previous, known, self._job.save_path) is None
+        return known is not None and why_render(previous, known, self._job.save_path, self._settings.strict) is None
 
     def _emit_in_stage(self, event: Event, scope: Scope) -> None:
         with scope.waiting(PREPARING):
@@ -231,7 +231,7 @@ class Attempt:
         ingredients = inputs.identify(scope)
         if self._settings.if_exists == "overwrite":
             return "asked for"
-        reason = why_render(previous, ingredients, self._job.save_path)
+        reason = why_render(previous, ingredients, self._job.save_path, self._settings.strict)
         if reason is None and self._settings.verify:
             return self._output.why_changed(scope)
         return reason
@@ -281,8 +281,21 @@ class Attempt:
             finally:  # some networks are opened only when they are needed
                 if (warning := family.model.warning or finder.warning) is not None:
                     record.trace.warn("device.fallback", warning)
+            self._refuse_warnings()
             with scope.stage("commit"):
                 self._output.replace(part, scope, self._writer.begin)
+
+    def _refuse_warnings(self) -> None:
+        """Raise DhError job.strict where the job has a warning that may not be."""
+        told = {code: text for code, text in self._record.trace.warnings if code in self._settings.strict}
+        if told:
+            texts = " ".join(f"{text} [{code}]" for code, text in told.items())
+            raise DhError(
+                "job.strict",
+                f"The output {self._job.save_path} is not put in place: {texts}",
+                hint="The result's block 'picture' has the figures. To look at the video, render without --strict.",
+                stage="verify",
+            )
 
     def _notify(self, stage: str, done: int, total: int | None) -> None:
         self._emit(Progress(self._job.id, stage, done, total))

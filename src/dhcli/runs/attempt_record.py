@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import os
 import platform
@@ -33,6 +34,7 @@ from dhcli.results.parts import (
     LastSuccess,
     OutputInfo,
     PhotoInput,
+    Picture,
     PutInPlace,
     Resources,
     Timings,
@@ -121,7 +123,7 @@ class AttemptRecord:
             pid=os.getpid(),
             manifest=str(self.manifest) if self.manifest is not None else None,
             error=ErrorInfo.from_error(error, notes=notes) if error is not None else None,
-            warnings=tuple(WarningInfo(code=code, message=message) for code, message in trace.warnings),
+            warnings=self._warnings(status),
             inputs=self._inputs(),
             output=self._output(status),
             owns_output=self.owns_output or ended_well,
@@ -142,12 +144,18 @@ class AttemptRecord:
                 left_ranges=tuple(trace.left_ranges),
             ),
             analysis=trace.analysis,
+            picture=self._picture(),
             timings_s=self._timings(),
             resources=self._resources(),
             environment=self._environment(),
             started_at=self._started_at,
             finished_at=None if status == "running" else now(),
         )
+
+    def _warnings(self, status: Status) -> tuple[WarningInfo, ...]:
+        """Those of this attempt, and where it leaves an earlier output as it is, those of that."""
+        kept = self.last_success.warnings if status == "skipped" and self.last_success is not None else ()
+        return (*kept, *(WarningInfo(code=code, message=message) for code, message in self.trace.warnings))
 
     def _inputs(self) -> Inputs:
         return Inputs(video=self._video(), audio=self._audio(), photo=self._photo())
@@ -201,6 +209,10 @@ class AttemptRecord:
             duration_s=float(output.duration),
             audio_codec=output.audio_codec,
         )
+
+    def _picture(self) -> Picture | None:
+        figures = self.trace.picture
+        return None if figures is None else Picture.model_validate(dataclasses.asdict(figures))
 
     def _timings(self) -> Timings:
         trace = self.trace

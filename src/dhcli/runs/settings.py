@@ -8,6 +8,7 @@ from typing import Literal
 
 from dhcli.disk.hashes import HashCache
 from dhcli.disk.names import result_path
+from dhcli.errors import WarningCode
 from dhcli.jobs.options import Job
 from dhcli.media.input_limits import MAX_DURATION_S
 from dhcli.render.models import Models
@@ -28,6 +29,8 @@ class Settings:
     """Inputs are hashed again, and an output is up to date only if its content has the hash in its result."""
     retry_poison: bool = False
     """Jobs that killed the process are rendered once more."""
+    strict: frozenset[WarningCode] = frozenset()
+    """Warnings that make a job fail: its output is not put in place."""
     results_dir: Path | None = None
     limit_frames: int | None = None
     stall_timeout_s: float = 60.0

@@ -19,6 +19,9 @@ class ColourPatch:
     matrix: F64  # (2, 3) image px -> patch px
     colour: F32  # (h, w, 3) RGB 0..255
     mask: F32  # (h, w) 0..1: how much of the picture to show; beyond the patch nothing is shown
+    opening: float | None = None
+    reference: int | None = None
+    """See `families.family.Patch`."""
 
     def paste(self, frame: Frame, weight: float, yuv: align.YuvMatrix) -> Frame:
         """The frame with the patch in it, or a copy where it is read-only. `weight` 0..1 scales the mask.

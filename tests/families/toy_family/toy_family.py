@@ -18,6 +18,8 @@ MOUTH = np.array([0.0, 1.72, 0.0])  # canonical units
 
 
 class Levels:
+    noise_db: float | None = None
+
     def __init__(self, speech: Speech) -> None:
         samples = np.concatenate([np.zeros(1, np.float32), *speech()])
         self.levels = [float(np.abs(part).max()) for part in np.array_split(samples, len(samples) // 320 + 1)]
@@ -39,6 +41,9 @@ class ToyFamily:
 
     def listen(self, speech: Speech) -> Levels:
         return Levels(speech)
+
+    def asked(self, condition: float) -> float:
+        return condition
 
     def profiler(self, _: FrameFormat) -> None:
         return None

@@ -212,6 +212,16 @@ class FlowPatch:
     spoken: Spoken
     blender: Blender
 
+    @property
+    def opening(self) -> float | None:
+        """See `families.family.Patch`."""
+        return self.spoken.wanted.opening
+
+    @property
+    def reference(self) -> int | None:
+        """See `families.family.Patch`."""
+        return self.spoken.reference
+
     def paste(self, frame: Frame, weight: float, yuv: align.YuvMatrix) -> Frame:
         """See `families.family.Patch`."""
         (_, mouth), *others = self.spoken.mouths

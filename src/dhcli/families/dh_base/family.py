@@ -19,7 +19,7 @@ from dhcli.families.dh_base.speak import OUTPUTS, Speaker
 from dhcli.families.family import Shot, Speech
 from dhcli.networks.model import Model
 from dhcli.stages.align import YuvMatrix, yuv_matrix
-from dhcli.types import F32, FrameFormat, Numbers
+from dhcli.types import F32, F64, FrameFormat, Numbers
 
 FACES: Mapping[Numbers, str] = {"fp32": "face", "fp16": "face_fp16", "int8": "face_int8"}
 """The face network's roles in a bundle; a bundle need not have more than the first one."""
@@ -52,6 +52,10 @@ class DhBase:
         loudness = measure_loudness(speech())
         codes, levels = listen(speech(), loudness, self._hear)
         return MouthCodes(rest_in_silence(codes, levels, loudness), loudness.silent)
+
+    def asked(self, condition: F64) -> float:
+        """The opening beyond rest, in widths of a mouth, which are about a canonical unit."""
+        return float(self.geometry.gap_of_code @ condition)
 
     def profiler(self, fmt: FrameFormat) -> PersonProfiler:
         """Of each person the mouth at rest, and frames that show what is inside it."""

@@ -22,6 +22,8 @@ CROP_CENTRE = np.array([0.0, 1.72, -0.2])
 """Canonical point in the middle of the crop."""
 UPPER_LIP, LOWER_LIP = 35, 25
 """Rows of the mouth points: the inner lips' middles."""
+MOUTH_CORNERS = 0, 10
+"""Rows of the mouth points: the corners of the mouth."""
 INNER = slice(20, 40)
 """Rows of the mouth points: the inner lips, a closed line."""
 CLOSED_GAP = 0.02
@@ -42,6 +44,11 @@ class Geometry:
     basis: F64  # (12, 106, 3) mouth code -> move of the mouth points, canonical units
     projection: F64  # (12, 106, 3) move of the mouth points -> mouth code
 
+    @property
+    def gap_of_code(self) -> F64:  # (12,)
+        """How far each code opens the inner lips, canonical units."""
+        return self.basis[:, LOWER_LIP, 1] - self.basis[:, UPPER_LIP, 1]
+
     def mouth_code(self, mouth: F64, rest: F64) -> F64:  # (106, 3), (106, 3) -> (12,)
         """The code of a pose-free mouth, relative to the same person's rest shape."""
         return self.projection.reshape(len(self.projection), -1) @ (mouth - rest).reshape(-1)
@@ -51,7 +58,7 @@ class Geometry:
         gap = mouth[LOWER_LIP, 1] - mouth[UPPER_LIP, 1]
         if gap <= CLOSED_GAP:
             return mouth
-        gap_of_code = self.basis[:, LOWER_LIP, 1] - self.basis[:, UPPER_LIP, 1]
+        gap_of_code = self.gap_of_code
         code = (CLOSED_GAP - gap) * gap_of_code / (gap_of_code @ gap_of_code)
         return mouth + np.tensordot(code, self.basis, 1)
 
@@ -73,3 +80,9 @@ def face_crop_matrix(pose: Pose) -> F64:
 def mouth_opening(mouth: F64) -> float:  # (106, 3) canonical units
     """Distance of the inner lips' middles, canonical units."""
     return float(np.linalg.norm(mouth[LOWER_LIP] - mouth[UPPER_LIP]))
+
+
+def opening_share(mouth: F64) -> float:  # (106, 3) canonical units
+    """Distance of the inner lips' middles, in widths of the mouth."""
+    left, right = MOUTH_CORNERS
+    return mouth_opening(mouth) / max(float(np.linalg.norm(mouth[right] - mouth[left])), 1e-6)

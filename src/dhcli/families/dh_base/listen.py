@@ -63,6 +63,8 @@ class MouthCodes:
     codes: F32  # (n, 12)
     silent: bool
     """Nobody speaks in it."""
+    noise_db: float | None = None
+    """Level of its background noise against the speech, dB; None: not known."""
 
     def at(self, time_s: Fraction, gain: float) -> F64:  # (12,)
         """The code at a time, interpolated between its neighbours; the last one holds beyond the end.

@@ -20,6 +20,7 @@ from dhcli.families.dh_base.geometry import (
     PX_PER_UNIT,
     Geometry,
     face_crop_matrix,
+    opening_share,
 )
 from dhcli.families.dh_base.interior import Answer, show
 from dhcli.families.dh_base.profile import Person
@@ -61,6 +62,7 @@ class Wanted:
     source: F64  # (106, 2) crop px: where the mouth points are
     target: F64  # (106, 2) crop px: where they are to be
     stand: Stand
+    opening: float  # of the inner lips, in widths of the mouth
 
 
 def wanted(face: FaceRow, rest: F64, code: F64, geometry: Geometry) -> Wanted:
@@ -79,7 +81,7 @@ def wanted(face: FaceRow, rest: F64, code: F64, geometry: Geometry) -> Wanted:
     change = np.einsum("k,kij->ij", move, geometry.basis)
     target = points + (change @ (unroll @ face.pose.rotation).T)[:, :2] * PX_PER_UNIT
     shape = rest[INNER] + np.einsum("k,kij->ij", code, geometry.basis[:, INNER])
-    return Wanted(matrix, points, target, Stand(shape[:, :2], yaw_pitch(face)))
+    return Wanted(matrix, points, target, Stand(shape[:, :2], yaw_pitch(face)), opening_share(free + change))
 
 
 @dataclass(frozen=True, slots=True)

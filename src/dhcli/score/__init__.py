@@ -1,0 +1,1 @@
+"""`dh score`: how the mouth of any video moves and looks."""

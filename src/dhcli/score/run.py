@@ -1,0 +1,209 @@
+"""A score: the face is followed through all frames of the video, and of the original; a model hears the sound."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from dhcli import __version__
+from dhcli.errors import DhError
+from dhcli.families.guard import faults_of
+from dhcli.jobs.options import DEFAULT_MODEL, FaceChoice
+from dhcli.media.audio import Repeatable, read_waveform
+from dhcli.media.info import VideoInfo, frame_format
+from dhcli.media.input_file import InputFile
+from dhcli.media.probe import probe_audio, probe_video
+from dhcli.media.reader import read_frames
+from dhcli.picture.against import beside, difference_outside
+from dhcli.picture.clip import ClipMeter
+from dhcli.picture.follow import Following, follow, spread
+from dhcli.picture.judge import Judged, verdicts
+from dhcli.render.face_finder import FaceFinder
+from dhcli.render.models import Models
+from dhcli.results.parts import WarningInfo
+from dhcli.runtime.scope import Scope, Stopped
+from dhcli.runtime.signals import StopSignals
+from dhcli.score.report import Against, Score
+from dhcli.stages.track import Tracker
+from dhcli.timing import rate_text
+from dhcli.types import F64, Frame, FrameFormat, Pose
+
+STAGE = "score"
+COMPARED = 24
+"""Frames whose pixels outside the mouth are compared."""
+HIGH = 99.9
+"""Percentile that stands for the largest difference: a codec errs far in a few pixels of any frame."""
+
+
+class InterruptedScoreError(Exception):
+    """A signal ended the measurement. The argument is the exit code."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to be scored."""
+
+    video: Path
+    original: Path | None = None
+    audio: Path | None = None
+    """What has the sound; None: the video."""
+    model: str = DEFAULT_MODEL
+
+
+@dataclass(frozen=True, slots=True)
+class _Clip:
+    """A video whose frames were all looked at."""
+
+    file: InputFile
+    info: VideoInfo
+    format: FrameFormat
+    meter: ClipMeter
+    poses: dict[int, Pose]
+    """By frame; where there is no face, there is none."""
+
+
+def score(request: Request, models: Models) -> Score:
+    """Score a video. Raises InterruptedScoreError; DhError input.*, audio.*, model.*, device.*, decode.*, env.*."""
+    cancelled = DhError("job.cancelled", "A signal ended the measurement.")
+    with (
+        Scope() as scope,
+        StopSignals(lambda _: scope.fail(cancelled, STAGE), lambda _: None) as signals,
+        contextlib.ExitStack() as files,
+    ):
+        try:
+            return _Scorer(scope, models, files).score(request)
+        except Stopped:
+            if signals.number is None and scope.error is not None:
+                raise scope.error from None
+            raise InterruptedScoreError(128 + (signals.number or 0)) from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """What the sound asks of the mouth, and how that follows."""
+
+    asked: float | None
+    following: Following | None
+
+
+class _Scorer:
+    def __init__(self, scope: Scope, models: Models, files: contextlib.ExitStack) -> None:
+        self._scope, self._models, self._files = scope, models, files
+
+    def score(self, request: Request) -> Score:
+        finder = self._models.finder
+        clip = self._clip(request.video, "video", finder)
+        heard = self._heard(request, clip)
+        against = self._against(request.original, clip, finder)
+        figures, following = clip.meter.figures(), None if heard is None else heard.following
+        asked = None if heard is None else heard.asked
+        softer = None if against is None else against.sharpness
+        judged = Judged(asked, figures.opening, figures.face_px, softer, None if softer is None else 1.0)
+        return Score(
+            dh=__version__,
+            path=str(request.video.absolute()),
+            width=clip.info.width,
+            height=clip.info.height,
+            fps=rate_text(clip.format.fps),
+            frames=clip.meter.frames,
+            with_face=figures.looked / clip.meter.frames,
+            face_px=figures.face_px,
+            face_px_least=figures.face_px_least,
+            yaw_deg=figures.yaw_deg,
+            yaw_deg_most=figures.yaw_deg_most,
+            opening=figures.opening,
+            sharpness=figures.sharpness,
+            audio=None if heard is None else str((request.audio or request.video).absolute()),
+            model=None if heard is None else request.model,
+            asked=asked,
+            correlation=None if following is None else following.correlation,
+            lag_ms=None if following is None else following.lag_ms,
+            against=against,
+            warnings=tuple(WarningInfo(code=code, message=text) for code, text in verdicts(judged)),
+        )
+
+    def _clip(self, path: Path, role: str, finder: FaceFinder, fps: Fraction | None = None) -> _Clip:
+        """Look at all frames of a video, at another rate where one is given."""
+        scope = self._scope
+        file = self._files.enter_context(InputFile(path, role))
+        with scope.stage(STAGE):
+            info = probe_video(scope, file)
+            fmt = frame_format(info, fps)
+            clip = _Clip(file, info, fmt, ClipMeter(finder.mesh), {})
+            tracker = Tracker(finder, fmt, FaceChoice("largest"))
+            for frame in read_frames(scope, file, info, fmt, stage=STAGE):
+                for seen, observed in tracker.observe(frame):
+                    self._see(clip, seen, observed.points)
+            for seen, observed in tracker.finish():
+                self._see(clip, seen, observed.points)
+        return clip
+
+    def _see(self, clip: _Clip, frame: Frame, points: F64 | None) -> None:
+        self._scope.check()
+        clip.meter.see(frame, points)
+        if points is not None:
+            clip.poses[frame.index] = clip.meter.mesh.pose(points)
+
+    def _heard(self, request: Request, clip: _Clip) -> _Heard | None:
+        """None where there is no sound, or nobody speaks in it."""
+        if request.audio is None and not clip.info.audio_streams:
+            return None
+        file = clip.file
+        if request.audio is not None:
+            file = self._files.enter_context(InputFile(request.audio, "audio"))
+        with self._scope.stage(STAGE):
+            family = self._models.family(request.model)
+            sound = probe_audio(self._scope, file)
+            speech = Repeatable(lambda: read_waveform(self._scope, file, sound, rate=family.sample_rate, stage=STAGE))
+            fps = clip.format.fps
+            with faults_of(family):
+                conditions = family.listen(speech)
+                if conditions.silent:
+                    return None
+                count = math.ceil(sound.duration * fps)
+                asked = [family.asked(conditions.at(index / fps, 1.0)) for index in range(count)]
+        openings = np.array([math.nan if one is None else one for one in asked])
+        at, shown = clip.meter.openings()
+        # Sound and picture of a file have one clock; a sound of its own begins with the first frame.
+        begin_s = 0.0 if request.audio is not None else float(int(clip.info.pts[0]) * clip.info.time_base)
+        following = follow(at / float(fps) + begin_s, shown, np.arange(count) / float(fps), openings)
+        return _Heard(spread(openings), following)
+
+    def _against(self, path: Path | None, clip: _Clip, finder: FaceFinder) -> Against | None:
+        if path is None:
+            return None
+        original = self._clip(path, "original", finder, clip.format.fps)
+        same_size = (clip.format.width, clip.format.height) == (original.format.width, original.format.height)
+        figures = beside(clip.meter, original.meter, same_size=same_size)
+        frames = min(clip.meter.frames, original.meter.frames)
+        mean, most = self._outside(clip, original, frames) if same_size else (None, None)
+        return Against(
+            path=str(path.absolute()),
+            frames=frames,
+            **dataclasses.asdict(figures),
+            outside_mean=mean,
+            outside_most=most,
+        )
+
+    def _outside(self, clip: _Clip, original: _Clip, frames: int) -> tuple[float | None, float | None]:
+        """Mean and highest difference of the luma outside the mouth, over some of the frames that both have."""
+        wanted = {index for index in clip.poses if index < frames}
+        wanted = set(sorted(wanted)[:: max(1, len(wanted) // COMPARED)])
+        means, highest = list[float](), list[float]()
+        with self._scope.stage(STAGE):
+            for new, old in zip(self._frames(clip, frames), self._frames(original, frames), strict=True):
+                if new.index in wanted:
+                    different = difference_outside(new, old, clip.poses[new.index])
+                    means += [float(different.mean())] if len(different) else []
+                    highest += [float(np.percentile(different, HIGH))] if len(different) else []
+        return (float(np.mean(means)), float(np.mean(highest))) if means else (None, None)
+
+    def _frames(self, clip: _Clip, count: int) -> Iterator[Frame]:
+        return read_frames(self._scope, clip.file, clip.info, clip.format, count=count, stage=STAGE)
