@@ -28,6 +28,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
+from training.native import INPUTS, OUTPUTS
 from training.pack import Clip, held_out, load_faces
 
 from dhcli.types import F32
@@ -44,10 +45,8 @@ LOWER_LIP, UPPER_LIP, INNER_LIPS = 25, 35, slice(20, 40)
 NEAR_POSE = 0.1
 APART = 12
 """Frames between a target and its reference."""
-FIRST_KERNEL = 6
-"""Px of the first convolution's; no other has as many."""
-INPUTS = ("source", "reference", "source_points", "reference_points", "target_points")
-OUTPUTS = ("flow", "reference_flow", "rgb", "weights", "light")
+PICTURE_CHANNELS, MAP_CHANNELS = 9, 13
+"""Of the two inputs of the layers; no other convolution has as many."""
 
 
 def triples(clips: list[Clip], count: int, seed: int) -> dict[str, F32]:
@@ -152,15 +151,14 @@ def places(graph: GraphProto) -> Places:
     """Found by what the network is, since the names are the exporter's."""
     sizes = {one.name: one.dims for one in graph.initializer}
     users = {name: node for node in graph.node for name in node.input}
-    makers = {name: node for node in graph.node for name in node.output}
     convolutions = [node for node in graph.node if node.op_type == "Conv"]
-    (first,) = (node for node in convolutions if sizes[node.input[1]][-1] == FIRST_KERNEL)
-    (second,) = (node for node in convolutions if node.input[1].endswith("net.stem2.weight"))
+    (first,) = (node for node in convolutions if sizes[node.input[1]][1] == PICTURE_CHANNELS)
+    (other,) = (node for node in convolutions if sizes[node.input[1]][1] == MAP_CHANNELS)
     (flow,) = (node for node in convolutions if node.input[1].endswith("net.flow.weight"))
     (painted,) = (node.output[0] for node in graph.node if node.op_type == "Sigmoid")
     (large,) = users[flow.output[0]].output
     (far_flow,) = (name for name in users[large].input if name != large)
-    return Places(first.input[0], makers[second.input[0]].input[1], far_flow, flow.output[0], painted)
+    return Places(first.input[0], other.input[0], far_flow, flow.output[0], painted)
 
 
 def simplified(network: Path) -> onnx.ModelProto:

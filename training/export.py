@@ -19,9 +19,8 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 from training.face_network import POINTS, SIDE, FaceNetwork
+from training.native import INPUTS, OUTPUTS
 
-INPUTS = ("source", "reference", "source_points", "reference_points", "target_points")
-OUTPUTS = ("flow", "reference_flow", "rgb", "weights", "light")
 MOST_APART = 1e-4
 OPSET = 17
 BATCHES = (1, 3)

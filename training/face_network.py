@@ -111,6 +111,22 @@ def warp(image: Tensor, flow: Tensor, side: int = SIDE) -> Tensor:
     return F.grid_sample(image, at.permute(0, 2, 3, 1).to(image.dtype), padding_mode="border", align_corners=False)
 
 
+def moved(image: Tensor, flow: Tensor) -> Tensor:
+    """As `warp` at 160 px, in half of its time in ONNX Runtime: one look-up a pixel for all that it needs."""
+    line = torch.arange(SIDE, device=flow.device, dtype=flow.dtype)
+    x, y = ((flow[:, axis] + by).clamp(0, SIDE - 1) for axis, by in ((0, line), (1, line[:, None])))
+    left, top = (at.floor().clamp(max=SIDE - 2) for at in (x, y))
+    quads = image.permute(0, 2, 3, 1)
+    quads = torch.cat([quads[:, :-1, :-1], quads[:, :-1, 1:], quads[:, 1:, :-1], quads[:, 1:, 1:]], -1)
+    each = torch.arange(image.shape[0], device=flow.device, dtype=flow.dtype)[:, None, None] * (SIDE - 1) ** 2
+    rows = (top * (SIDE - 1) + left + each).long().reshape(-1)
+    found = torch.index_select(quads.reshape(-1, 12), 0, rows).reshape(-1, SIDE * SIDE, 12)
+    a, b, c, d = found.transpose(1, 2).reshape(-1, 12, SIDE, SIDE).split(3, 1)
+    across, down = ((at - start)[:, None].to(image.dtype) for at, start in ((x, left), (y, top)))
+    above, below = a + across * (b - a), c + across * (d - c)
+    return above + down * (below - above)
+
+
 def enlarged(x: Tensor, factor: int) -> Tensor:
     """Bilinear."""
     return F.interpolate(x, scale_factor=float(factor), mode="bilinear", align_corners=False)
@@ -159,7 +175,7 @@ class FaceNetwork(nn.Module):
         super().__init__()
         full, half, quarter, eighth = widths
         self.stem1 = nn.Conv2d(36, full, 3, 1, 1)  # source, moved source and moved reference, 2 x 2 px as channels
-        self.stem2 = nn.Conv2d(4 * full + 13, half, 3, 1, 1)  # the same of stem1, coarse flows, point maps
+        self.stem2 = nn.Conv2d(4 * full + 13, half, 3, 1, 1)  # the same of what stem1 gives, and 13 maps
         self.e0, self.e1 = Block(half, half), Block(half, quarter, 2)
         self.e2, self.mid = Block(quarter, eighth, 2), Block(eighth, eighth)
         self.d1, self.d0 = Block(eighth + quarter, quarter), Block(quarter + half, half)
@@ -188,7 +204,7 @@ class FaceNetwork(nn.Module):
         with torch.no_grad():
             coarse = coarse_flows([sources, references], targets)
             far = enlarged(coarse, SIDE // COARSE)
-            pictures = torch.cat([source, warp(source, far[:, :2]), warp(reference, far[:, 2:])], 1)
+            pictures = torch.cat([source, moved(source, far[:, :2]), moved(reference, far[:, 2:])], 1)
             shown = enlarged(coarse, QUARTER // COARSE) / 10
             maps = torch.cat([shown[:, :2], heat(sources), heat(targets), shown[:, 2:], heat(references)], 1)
         residual, painted = self._layers(pictures, maps)
@@ -198,16 +214,19 @@ class FaceNetwork(nn.Module):
         )  # the pixel shuffle would show as a mesh
         new, shared = smooth[:, :1], smooth[:, 1:] * trust(references, targets)
         weights = torch.cat([new * (1 - shared), new * shared], 1)
-        moved = warp(F.avg_pool2d(reference.float(), 2), F.avg_pool2d(flows[:, 2:], 2) / 2, SIDE // 2)
-        light = low_pass(F.avg_pool2d(rgb, 2) - moved)  # low frequencies need no more than half the px
+        half = warp(F.avg_pool2d(reference.float(), 2), F.avg_pool2d(flows[:, 2:], 2) / 2, SIDE // 2)
+        light = low_pass(F.avg_pool2d(rgb, 2) - half)  # low frequencies need no more than half the px
         return Answer(flows[:, :2], flows[:, 2:], rgb, weights, light, residual)
 
     def _layers(self, pictures: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
         """Pictures (n, 9, 160, 160), maps (n, 13, 40, 40) -> residual flows, and (n, 5, 160, 160) 0..1."""
         first = F.conv2d(pictures, spread(self.stem1.weight), self.stem1.bias, 2, 2)
         detail = F.leaky_relu(first, SLOPE)
-        a = torch.cat([F.pixel_unshuffle(detail, 2), maps.to(detail.dtype)], 1)
-        a = self.e0(F.leaky_relu(self.stem2(a), SLOPE))
+        shuffled = 4 * self.stem1.out_channels
+        of_detail, of_maps = self.stem2.weight[:, :shuffled], self.stem2.weight[:, shuffled:]
+        a = F.conv2d(detail, spread(of_detail), self.stem2.bias, 2, 2)
+        a = a + F.conv2d(maps.to(detail.dtype), of_maps, None, 1, 1)
+        a = self.e0(F.leaky_relu(a, SLOPE))
         b = self.e1(a)
         c = self.mid(self.e2(b))
         b = self.d1(torch.cat([doubled(c), b], 1))

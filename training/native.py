@@ -21,6 +21,7 @@ LEAST_INSIDE = 80
 """Crop px from which a mouth counts as open."""
 INPUTS = ("source", "reference", "source_points", "reference_points", "target_points")
 OUTPUTS = ("flow", "reference_flow", "rgb", "weights", "light")
+"""Of face.onnx."""
 NAN = float("nan")
 
 

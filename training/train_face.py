@@ -1,6 +1,6 @@
 """Train the face network on a face pack, on a CPU or with CUDA.
 
-    python -m training.train_face PACK RUN --minutes 30
+    python -m training.train_face PACK RUN --minutes 30 --begin models/dh-base/face.onnx
     python -m training.train_face PACK RUN --minutes 30 --resume RUN/checkpoint.pt
 
 RUN gets checkpoint.pt (net, ema, critic, step), optimiser.pt, which a resumed run takes from beside its checkpoint, and
@@ -32,6 +32,7 @@ from training.face_network import Answer, FaceNetwork
 from training.pack import held_out, load_faces
 from training.pairs import I64, Pool, Triples, augmented, mirrored_rows
 from training.validation import Validation
+from training.weights import weights_of
 
 MODEL = Path(__file__).parents[1] / "models/dh-base"
 KEPT = "checkpoint", "optimiser"
@@ -89,6 +90,11 @@ class Trainer:
             states = torch.load(beside, map_location=self._device, weights_only=True)
             self._learn.load_state_dict(states["net"])
             self._learn_critic.load_state_dict(states["critic"])
+
+    def begin(self, network: Path) -> None:
+        """Start from the weights of a face.onnx; the critic starts from nothing."""
+        self.net.load_state_dict({name: torch.from_numpy(value) for name, value in weights_of(network).items()})
+        self.ema = {name: value.detach().clone() for name, value in self.net.state_dict().items()}
 
     def save(self, run: Path) -> None:
         """Both files, each replaced only when it is whole."""
@@ -208,6 +214,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("pack", type=Path)
     parser.add_argument("run", type=Path)
     parser.add_argument("--resume", type=Path, help="a checkpoint")
+    parser.add_argument("--begin", type=Path, help="a face.onnx whose weights are the first ones")
     parser.add_argument("--minutes", type=float, default=30, help="of this run")
     parser.add_argument(
         "--schedule-minutes", type=float, help="of all runs together: the learning rate falls over them"
@@ -265,6 +272,8 @@ def main(argv: list[str] | None = None) -> None:
     trainer = Trainer(plan, device, mirror)
     if asked.resume:
         trainer.resume(asked.resume)
+    elif asked.begin:
+        trainer.begin(asked.begin)
     pool = Pool(list(learned.values()), device, time.time_ns(), [share_of(name, asked.share) for name in learned])
     train(trainer, pool, Validation(kept_back, device), plan, asked.run)
 

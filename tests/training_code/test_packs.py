@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from training import evaluate, prepare
 from training.pack import Clip, Speech, held_out, load_faces, load_speech, write_faces, write_speech
 
 from dhcli.families.dh_base.geometry import load_geometry, mouth_opening
 from dhcli.families.dh_base.listen import CODE_RATE, SAMPLE_RATE
 from dhcli.media.ffmpeg_program import find_ffmpeg
-from training import evaluate, prepare
 
 ROOT = Path(__file__).parents[2]
 MEDIA = ROOT / "examples/media"
