@@ -24,7 +24,10 @@ WRONG = [
     (["render", "night.yaml", "--job", "thre"], "dh render: no job 'thre' in the manifest; did you mean 'three'?"),
     (["render", "night.yaml", "--set", "gain"], "dh render: --set gain: expected KEY=VALUE"),
     (["render", "night.yaml", "--set", "gian=1"], "dh render: --set gian: unknown key, did you mean 'gain'?"),
-    (["render", "night.yaml", "--set", "gain=9"], "dh render: --set gain: found '9', expected a number from 0 to 3"),
+    (
+        ["render", "night.yaml", "--set", "gain=9"],
+        "dh render: --set gain: found '9', expected auto or a number from 0 to 3",
+    ),
     (["render", "night.yaml", "--shard", "3/2"], "dh render: --shard 3/2: expected I/N with I from 0 to N-1"),
     (["render", "night.yaml", "--device", "gpu"], "dh render: --device gpu: expected auto, cpu, cuda or cuda:N"),
     (

@@ -120,7 +120,7 @@ def test_a_package_that_cannot_be_loaded_is_named(dh: Dh, installed: Path, tmp_p
 FAULTS = {
     "__init__": ("self.model = model", "raise RuntimeError('broken')"),
     "listen": ("return Levels(speech)", "raise RuntimeError('broken')"),
-    "at": ("return gain * self.levels", "raise RuntimeError('broken')  #"),
+    "at": ("return (1.0 if gain is None else gain) * self.levels", "raise RuntimeError('broken')  #"),
     "profiler": (
         "def profiler(self, _: FrameFormat) -> None:\n        return None",
         "def profiler(self, _: FrameFormat) -> None:\n        1 / 0",

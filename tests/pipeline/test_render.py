@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -259,6 +260,19 @@ def test_frames_with_a_covered_mouth_pass_through(
     new, old = decoded(tmp_path / "out.mp4", 400, 300), decoded(video, 400, 300)
     same = [np.array_equal(a.data, b.data) for a, b in zip(new, old, strict=True)]
     assert same == [6 <= i <= 16 for i in range(18)]
+
+
+def test_noise_in_the_pauses_is_told(
+    render: Render, speech: Path, avatar: Path, ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    """Pink noise some 13 dB below the speech: the result says so. Without it there is nothing to say."""
+    for amplitude, expected in ((0.0, []), (0.1, ["audio.noisy"])):
+        noise, sound = f"anoisesrc=c=pink:a={amplitude}:r=16000:d=4:seed=1", tmp_path / "noisy.wav"
+        mix = "[0]atrim=0:2,apad=pad_dur=2[voice];[voice][1]amix=normalize=0"
+        ffmpeg("-i", speech, "-f", "lavfi", "-i", noise, "-filter_complex", mix, "-y", sound)
+        result = succeeded(render(sound, avatar, limit_frames=2, if_exists="overwrite"))
+        assert [warning.code for warning in result.warnings] == expected
+    assert re.search(r"only 1[234] dB quieter than the speech", result.warnings[0].message)
 
 
 @pytest.mark.slow

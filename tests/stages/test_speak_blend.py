@@ -17,6 +17,7 @@ from conftest import decode
 from dhcli.disk.scratch import Scratch
 from dhcli.families.dh_base import blend
 from dhcli.families.dh_base.blend import Blender, FlowPatch, rectangle, window
+from dhcli.families.dh_base.conditions import MouthAsked
 from dhcli.families.dh_base.family import DhBase
 from dhcli.families.dh_base.follow import Follower, Use
 from dhcli.families.dh_base.geometry import CROP_SIDE, face_crop_matrix, mouth_opening
@@ -98,7 +99,8 @@ def shots(
             )
             uses = (Use(number, share) for number, share in enumerate(golden["shares"][index]) if share)
             person = Person(rest, 0.2, references, cast("Follower", Fixed(*uses)))
-            shots[index] = Shot(frames[index], row, golden["codes"][index], (person,))
+            asked = MouthAsked(golden["codes"][index], gain=1.0, closing=0.0, speech_spread=0.0)
+            shots[index] = Shot(frames[index], row, asked, (person,))
     return shots
 
 
@@ -141,7 +143,7 @@ def test_target_points_are_the_references(
     index: int, shots: dict[int, Shot], dh_base: DhBase, golden: dict[str, F64]
 ) -> None:
     shot = shots[index]
-    goal = wanted(shot.face, shot.profile[0].rest, shot.condition, dh_base.geometry)
+    goal = wanted(shot.face, shot.profile[0].rest, shot.condition.code, dh_base.geometry)
     assert np.abs(goal.target - golden[f"target_points_{index}"]).max() < 0.5
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import io
+import json
 import os
 import string
 from collections.abc import Callable
@@ -293,6 +294,20 @@ def test_no_face(text: str) -> None:
         parse_face(text)
 
 
+@pytest.mark.parametrize(("text", "gain"), [("auto", "auto"), ("0", 0.0), ("1", 1.0), (" 2.5", 2.5), ("3", 3.0)])
+def test_gain(text: str, gain: float | str) -> None:
+    options = JobOptions.model_validate({"gain": text})
+    assert options.gain == gain
+    assert json.loads(options.model_dump_json())["gain"] == gain
+    assert JobOptions().gain == "auto"
+
+
+@pytest.mark.parametrize("text", ["Auto", "", "-0.1", "3.01", "inf", "nan", "1,5"])
+def test_no_gain(text: str) -> None:
+    with pytest.raises(ValueError, match="auto or a number from 0 to 3"):
+        JobOptions.model_validate({"gain": text})
+
+
 def test_options_survive_json() -> None:
     options = JobOptions.model_validate(
         {"fps": "29.97", "trim": "1:30.5-", "leave": "1-2, 3-", "face": "index:1", "gain": "0.7"}
@@ -326,7 +341,7 @@ def test_options_survive_json() -> None:
         (manifest(job("a.mp4", "crf: [2]")), "4: jobs[0].crf: found a list, expected one value"),
         (manifest(job("a.mp4", "crf: ")), "4: jobs[0].crf: no value; give one or remove the key"),
         (manifest(job("a.mp4", video="~")), "4: jobs[0].video: no value; the person: a video or a picture"),
-        (manifest(job("a.mp4", "gain: nan")), "4: jobs[0].gain: found 'nan', expected a number from 0 to 3"),
+        (manifest(job("a.mp4", "gain: nan")), "4: jobs[0].gain: found 'nan', expected auto or a number from 0 to 3"),
         (manifest(job("a.mp4", "crf: 0x12")), "4: jobs[0].crf: found '0x12', expected a whole number from 0 to 51"),
         (manifest(job("a.mp4", "id: ../x")), "4: jobs[0].id: found '../x', expected 1 to 128 letters"),
         (
@@ -564,7 +579,7 @@ VALUES = st.fixed_dictionaries(
     optional={
         "loop": st.sampled_from(["pingpong", "restart", "hold", "error"]),
         "crf": st.integers(0, 51).map(str),
-        "gain": st.floats(0, 3).map(str),
+        "gain": st.just("auto") | st.floats(0, 3).map(str),
         "label": st.text(st.characters(codec="utf-8"), max_size=200),
         "face": st.tuples(*[st.integers(1, 9999)] * 4).map(lambda box: "box:" + ",".join(map(str, box))),
         "fps": st.integers(1, 240).map(str),

@@ -105,6 +105,7 @@ def test_job_is_up_to_date_where_everything_agrees(output: Path, status: str) ->
         ({"audio_sha256": "b"}, "stale: the audio has changed"),
         ({"video_sha256": "b"}, "stale: the video has changed"),
         ({"options": {"gain": 1.2}}, "stale: gain 1.0 -> 1.2"),
+        ({"options": {"gain": "auto"}}, 'stale: gain 1.0 -> "auto"'),
         ({"options": {"trim": "1-2", "crf": 20}}, 'stale: crf 18 -> 20; trim null -> "1-2"'),
         ({"options": {"limit_frames": 5}}, "stale: limit_frames null -> 5"),
         ({"model": "n"}, f"stale: the model has changed (dh-base {'m' * 12} -> {'n' * 12})"),

@@ -30,10 +30,13 @@ class Conditions(Protocol):
 
     @property
     def noise_db(self) -> float | None:
-        """Level of its background noise against the speech, dB; None: not known."""
+        """How loud its pauses are, dB relative to the speech; None where it has none or the family does not measure."""
 
-    def at(self, time_s: Fraction, gain: float) -> Any:
-        """What it asks at a time: the `condition` of a shot. `gain` scales the movement; 1 is the speech's own."""
+    def at(self, time_s: Fraction, gain: float | None) -> Any:
+        """What it asks at a time: the `condition` of a shot.
+
+        `gain` scales the movement: 1 is the speech's own, None the one that suits the person in the video.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ The schema, the checks and the table in the docs are all made from the fields of
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass
 from fractions import Fraction
@@ -21,6 +22,7 @@ Preset = Literal[
 ]
 
 MIN_FPS, MAX_FPS = 1, 240
+MAX_GAIN = 3
 FACE_PATTERN = r"^(largest|left|right|center|index:[0-9]{1,4}|box:[0-9]{1,5}(,[0-9]{1,5}){3}|like:.+)$"
 LIKE = "like:"
 FPS_PATTERN = r"^[0-9]{1,9}(\.[0-9]{1,9}|/[0-9]{1,9})?$"
@@ -92,6 +94,17 @@ def parse_fps(value: object) -> Fraction:
     raise ValueError(f"a frame rate from {MIN_FPS} to {MAX_FPS}, as 25, 29.97 or 30000/1001; or null")
 
 
+def parse_gain(value: object) -> float | Literal["auto"]:
+    """The value of the option `gain`. Raises ValueError."""
+    text = str(value).strip()
+    if text == "auto":
+        return "auto"
+    with contextlib.suppress(ValueError):
+        if 0 <= (gain := float(text)) <= MAX_GAIN:
+            return gain
+    raise ValueError(f"auto or a number from 0 to {MAX_GAIN}")
+
+
 def parse_trim(value: object) -> Trim:
     """The part of the audio from "START-END"; either side may be empty. Raises ValueError."""
     if isinstance(value, Trim):
@@ -150,6 +163,11 @@ _TEXT_OF = PlainSerializer(str, return_type=str, when_used="json")
 Face: TypeAlias = Annotated[
     str, AfterValidator(_checked_face), WithJsonSchema({"type": "string", "pattern": FACE_PATTERN})
 ]
+Gain: TypeAlias = Annotated[
+    float | Literal["auto"],
+    PlainValidator(parse_gain),
+    WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "number", "minimum": 0, "maximum": MAX_GAIN}]}),
+]
 Rate: TypeAlias = Annotated[
     Fraction,
     PlainValidator(parse_fps),
@@ -185,8 +203,10 @@ class JobOptions(BaseModel):
         description="which face speaks; index:N counts from 0 at the left; box:X,Y,W,H takes the face that overlaps "
         "the box most, in pixels of the upright video; like:PHOTO takes the one that looks most like the photo's",
     )
-    gain: Annotated[float, Field(ge=0, le=3)] = Field(
-        default=1.0, description="mouth movement; 0 keeps the mouth still"
+    gain: Gain = Field(
+        default="auto",
+        description="mouth movement: auto opens the mouth as far as the person does in the video; a number scales what "
+        "the model gives, 0 keeps the mouth still",
     )
     on_no_face: Literal["keep", "fail"] = Field(
         default="keep",

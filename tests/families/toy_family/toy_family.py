@@ -25,8 +25,8 @@ class Levels:
         self.levels = [float(np.abs(part).max()) for part in np.array_split(samples, len(samples) // 320 + 1)]
         self.silent = max(self.levels) < 0.001
 
-    def at(self, time_s: Fraction, gain: float) -> float:
-        return gain * self.levels[min(int(time_s * 25), len(self.levels) - 1)]
+    def at(self, time_s: Fraction, gain: float | None) -> float:
+        return (1.0 if gain is None else gain) * self.levels[min(int(time_s * 25), len(self.levels) - 1)]
 
 
 class ToyFamily:

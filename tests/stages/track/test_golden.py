@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+from dhcli.families.dh_base.conditions import MouthAsked
 from dhcli.families.dh_base.family import DhBase
 from dhcli.families.dh_base.geometry import (
     CROP_SIDE,
@@ -81,6 +82,9 @@ def test_sample_video_agrees_with_the_reference(
     assert difference.mean() < 0.12
     assert difference.max() < 0.5
     assert np.abs(persons[0].rest - golden["rest"]).max() < 0.01
+    opened = [mouth_opening(pose_free(row.points[geometry.mouth], row.pose)) for row in seen]
+    assert persons[0].spread == pytest.approx(np.quantile(opened, 0.9) - np.quantile(opened, 0.1))
+    assert 0.3 < persons[0].spread < 0.4, "he talks, wide"
 
 
 @pytest.mark.slow
@@ -173,7 +177,9 @@ def test_whoever_never_opens_the_mouth_gets_a_drawn_inside(
     yuv, face = yuv_matrix(Colour(), 300), track.row(5)
     gap = geometry.basis[:, LOWER_LIP, 1] - geometry.basis[:, UPPER_LIP, 1]
     wide = 0.35 * gap / (gap @ gap)
-    (patch,) = dh_base.speak([Shot(closed[5], face, wide, (person,))], yuv)
+    (patch,) = dh_base.speak(
+        [Shot(closed[5], face, MouthAsked(wide, gain=1.0, closing=0.0, speech_spread=0.2), (person,))], yuv
+    )
     new = patch.paste(closed[5].copy(), 1.0, yuv)
     inside = np.zeros(new.y.shape, np.uint8)
     lips = apply(invert(face_crop_matrix(face.pose)), patch.spoken.wanted.target[INNER])

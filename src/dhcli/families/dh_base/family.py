@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, cast
 
 from dhcli.families.dh_base.blend import Blender, FlowPatch
+from dhcli.families.dh_base.conditions import MouthAsked, MouthCodes, conditions_of
 from dhcli.families.dh_base.geometry import Geometry, load_geometry
-from dhcli.families.dh_base.listen import (
-    SAMPLE_RATE,
-    MouthCodes,
-    listen,
-    measure_loudness,
-    rest_in_silence,
-)
+from dhcli.families.dh_base.listen import SAMPLE_RATE, listen, measure_loudness
 from dhcli.families.dh_base.profile import Person, PersonProfiler, persons_of
 from dhcli.families.dh_base.speak import OUTPUTS, Speaker
 from dhcli.families.family import Shot, Speech
 from dhcli.networks.model import Model
 from dhcli.stages.align import YuvMatrix, yuv_matrix
-from dhcli.types import F32, F64, FrameFormat, Numbers
+from dhcli.types import F32, FrameFormat, Numbers
 
 FACES: Mapping[Numbers, str] = {"fp32": "face", "fp16": "face_fp16", "int8": "face_int8"}
 """The face network's roles in a bundle; a bundle need not have more than the first one."""
@@ -50,12 +46,11 @@ class DhBase:
     def listen(self, speech: Speech) -> MouthCodes:
         """Codes for a whole speech of 16 kHz, which is read twice."""
         loudness = measure_loudness(speech())
-        codes, levels = listen(speech(), loudness, self._hear)
-        return MouthCodes(rest_in_silence(codes, levels, loudness), loudness.silent)
+        return conditions_of(listen(speech(), loudness, self._hear), loudness, self.geometry)
 
-    def asked(self, condition: F64) -> float:
+    def asked(self, condition: MouthAsked) -> float:
         """The opening beyond rest, in widths of a mouth, which are about a canonical unit."""
-        return float(self.geometry.gap_of_code @ condition)
+        return float(self.geometry.gap_of_code @ condition.code_for(math.nan, self.geometry))
 
     def profiler(self, fmt: FrameFormat) -> PersonProfiler:
         """Of each person the mouth at rest, and frames that show what is inside it."""
@@ -69,8 +64,10 @@ class DhBase:
         """The new mouths of up to a batch of frames; good until the next call."""
         return [FlowPatch(spoken, self._blender) for spoken in self._speaker.speak(shots, yuv)]
 
-    def _hear(self, samples: F32) -> F32:
-        return cast("F32", self._audio.run(["codes"], {"waveform": samples[None]}, seldom=True)[0][0])
+    def _hear(self, samples: F32) -> tuple[F32, F32 | None]:
+        told = ["codes"] + [output.name for output in self._audio.outputs if output.name == "phones"]
+        codes, *phones = self._audio.run(told, {"waveform": samples[None]}, seldom=True)
+        return codes[0], phones[0][0] if phones else None
 
     def _move(self, feeds: dict[str, F32]) -> Sequence[F32]:
         return cast("Sequence[F32]", self._face.run_bound(OUTPUTS, feeds))

@@ -1,14 +1,13 @@
-"""Speech to mouth codes: loudness, windows of bounded length, rest in silence, and codes at any frame's time.
+"""A speech through the audio network: loudness, and windows of bounded length.
 
 The waveform comes in chunks and is read twice, once for its loudness and once for the network, so that an hour of sound
-needs no more memory than a minute. What stays is one code of 12 numbers for each 40 ms.
+needs no more memory than a minute. What stays of each 40 ms is a code of 12 numbers, and what phones are heard in it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 
 import numpy as np
 
@@ -25,18 +24,13 @@ SPEECH_RMS = 0.08
 """Loudness of the active speech that the network was trained with, full scale = 1."""
 SMOOTHING = 0.6  # codes
 
-SILENCE = 0.01
-"""Below this part of the active speech's loudness (-40 dB) nobody speaks. The network was never taught to close the
-mouth there: in digital silence its codes are larger than in speech."""
 INAUDIBLE_RMS = 3e-4
 """A whole recording below this (-70 dB full scale) is silence, however its parts compare."""
-PAUSE = 6
-"""Codes (0.24 s) that must be silent in a row; shorter stops belong to plosives."""
-FALL, RISE = 4, 3
-"""Codes that the mouth takes to come to rest after the last sound, and to leave it before the next one."""
+PHONE_STEPS = 2
+"""Steps of the network's phones in one code."""
 
-Listen = Callable[[F32], F32]
-"""The audio network: (samples,) in, (codes, 12) out."""
+Listen = Callable[[F32], tuple[F32, F32 | None]]
+"""The audio network: (samples,) in; codes (n, 12) and phones (2 n or more, 2) out, None where it tells no phones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,26 +51,12 @@ class Loudness:
 
 
 @dataclass(frozen=True, slots=True)
-class MouthCodes:
-    """Mouth codes of a whole speech; see `families.family.Conditions`."""
+class Heard:
+    """What the audio network says of a whole speech."""
 
-    codes: F32  # (n, 12)
-    silent: bool
-    """Nobody speaks in it."""
-    noise_db: float | None = None
-    """Level of its background noise against the speech, dB; None: not known."""
-
-    def at(self, time_s: Fraction, gain: float) -> F64:  # (12,)
-        """The code at a time, interpolated between its neighbours; the last one holds beyond the end.
-
-        0 is a mouth at rest.
-        """
-        position = time_s * CODE_RATE
-        before = min(int(position), len(self.codes) - 1)
-        after = min(before + 1, len(self.codes) - 1)
-        part = float(position - int(position))
-        code = np.asarray((1 - part) * self.codes[before] + part * self.codes[after], np.float64)
-        return code * gain
+    codes: F32  # (n, 12) mouth codes, 25 a second
+    levels: F32  # (n,) loudness of each code's 40 ms, 1 = full scale of the normalised speech
+    phones: F32 | None  # (2 n, 2) probability of b, p, m and of any phone, 50 a second; None: the bundle does not tell
 
 
 def measure_loudness(chunks: Iterator[F32]) -> Loudness:
@@ -99,20 +79,42 @@ def measure_loudness(chunks: Iterator[F32]) -> Loudness:
     return Loudness(samples, float(np.sqrt(energies[active].sum() / heard)) if heard else 0.0)
 
 
-def listen(chunks: Iterator[F32], loudness: Loudness, network: Listen) -> tuple[F32, F32]:
-    """Second pass: the network's codes (n, 12), and the loudness of each code's 40 ms (n,), full scale = 1."""
+def listen(chunks: Iterator[F32], loudness: Loudness, network: Listen) -> Heard:
+    """Second pass: the network's answers for the whole speech."""
     total = -(-loudness.samples // SAMPLES)
-    codes, levels = np.zeros((total, 12)), np.zeros(total, np.float32)
-    weight = np.zeros((total, 1))
+    sums, levels = _Sums(total), np.zeros(total, np.float32)
     start, ahead = 0, np.zeros(0, np.float32)
     for chunk in _padded(chunks, loudness):
         ahead = np.concatenate([ahead, chunk])
         while len(ahead) > (WINDOW + 2) * SAMPLES:  # a code more than the window holds: only then another one follows
-            _listen_window(codes, weight, levels, start, ahead[: WINDOW * SAMPLES], network)
+            _listen_window(sums, levels, start, ahead[: WINDOW * SAMPLES], network)
             start, ahead = start + HOP, ahead[HOP * SAMPLES :]
     if start < total and not (start and total - start <= WINDOW - HOP):
-        _listen_window(codes, weight, levels, start, ahead[: WINDOW * SAMPLES] if start else ahead, network)
-    return _smooth(codes / weight).astype(np.float32), levels
+        _listen_window(sums, levels, start, ahead[: WINDOW * SAMPLES] if start else ahead, network)
+    return Heard(_smooth(sums.codes / sums.weight).astype(np.float32), levels, sums.mean_phones())
+
+
+class _Sums:
+    """Weighted sums of the windows' answers, and of the weights."""
+
+    def __init__(self, total: int) -> None:
+        self.codes, self.phones = np.zeros((total, 12)), np.zeros((total, PHONE_STEPS * 2))
+        self.weight = np.zeros((total, 1))
+        self._told = True
+
+    def add(self, start: int, ramp: F64, codes: F32, phones: F32 | None) -> None:
+        """One window's answers from code `start` on, with the weights `ramp` (n,)."""
+        part = slice(start, start + len(ramp))
+        self.weight[part, 0] += ramp
+        self.codes[part] += ramp[:, None] * codes
+        if phones is None:
+            self._told = False
+        else:
+            self.phones[part] += ramp[:, None] * phones[: PHONE_STEPS * len(ramp)].reshape(len(ramp), -1)
+
+    def mean_phones(self) -> F32 | None:
+        """As in `Heard`."""
+        return (self.phones / self.weight).reshape(-1, 2).astype(np.float32) if self._told else None
 
 
 def _padded(chunks: Iterator[F32], loudness: Loudness) -> Iterator[F32]:
@@ -123,17 +125,17 @@ def _padded(chunks: Iterator[F32], loudness: Loudness) -> Iterator[F32]:
     yield np.zeros(2 * SAMPLES, np.float32)
 
 
-def _listen_window(codes: F64, weight: F64, levels: F32, start: int, samples: F32, network: Listen) -> None:
-    """Add one window's codes, fading in over what it shares with the one before and out towards the next."""
-    total, shared = len(codes), WINDOW - HOP
-    part = network(samples)[: min(WINDOW, total - start)]
-    at = np.arange(len(part)) + 0.5
-    ramp = np.minimum(1.0, at / shared) if start else np.ones(len(part))
+def _listen_window(sums: _Sums, levels: F32, start: int, samples: F32, network: Listen) -> None:
+    """Add one window's answers, fading in over what it shares with the one before and out towards the next."""
+    total, shared = len(levels), WINDOW - HOP
+    codes, phones = network(samples)
+    codes = codes[: min(WINDOW, total - start)]
+    at = np.arange(len(codes)) + 0.5
+    ramp = np.minimum(1.0, at / shared) if start else np.ones(len(codes))
     if start + HOP < total - shared:
         ramp = np.minimum(ramp, (WINDOW - at) / shared)
-    codes[start : start + len(part)] += ramp[:, None] * part
-    weight[start : start + len(part), 0] += ramp
-    blocks = samples[: len(samples) // SAMPLES * SAMPLES].reshape(-1, SAMPLES)[: len(part)]
+    sums.add(start, ramp, codes, phones)
+    blocks = samples[: len(samples) // SAMPLES * SAMPLES].reshape(-1, SAMPLES)[: len(codes)]
     levels[start : start + len(blocks)] = np.sqrt((blocks**2).mean(1))
 
 
@@ -145,25 +147,3 @@ def _smooth(codes: F64) -> F64:
     for i, weight in enumerate(kernel / kernel.sum()):
         smooth += weight * padded[i : i + len(codes)]
     return smooth
-
-
-def rest_in_silence(codes: F32, levels: F32, loudness: Loudness) -> F32:
-    """The codes with the mouth at rest (code 0) wherever nobody speaks for a while; speech is left as it is."""
-    if loudness.silent:
-        return np.zeros_like(codes)
-    return codes * speaking(levels)[:, None]
-
-
-def speaking(levels: F32) -> F32:  # (n,) -> (n,) 0..1
-    """How much somebody speaks at each code: 1 in speech and its short stops, 0 in pauses, straight between them."""
-    quiet = levels < SILENCE * SPEECH_RMS
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], quiet.astype(np.int8), [0]])))
-    gate = np.ones(len(levels), np.float32)
-    for begin, end in zip(edges[::2], edges[1::2], strict=True):
-        if end - begin < PAUSE:
-            continue
-        at = np.arange(end - begin)
-        fall = 1 - (at + 1) / FALL if begin else np.zeros(len(at))
-        rise = 1 - (len(at) - at) / RISE if end < len(levels) else np.zeros(len(at))
-        gate[begin:end] = np.clip(np.maximum(fall, rise), 0, 1)
-    return gate

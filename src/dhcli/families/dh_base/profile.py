@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dhcli.families.dh_base.conditions import opening_spread
 from dhcli.families.dh_base.drawn import drawn_reference
 from dhcli.families.dh_base.follow import Follower
 from dhcli.families.dh_base.geometry import (
@@ -61,7 +62,7 @@ class Person:
 
     rest: F64  # (106, 3) canonical units: the mouth when it is closed
     spread: float
-    """From the 10 % most closed frames to the 10 % most open ones, canonical units between the inner lips."""
+    """How far this person opens the mouth: 90 % less 10 % quantile of the opening, canonical units."""
     references: tuple[Reference, ...]
     """Empty where the landmark network was never asked about this person."""
     follower: Follower
@@ -125,7 +126,7 @@ class PersonProfiler:
         people, references = np.zeros(len(shown), PERSON), []
         for person, one in shown.items():
             rest = self._geometry.closed(one.closed / one.closed_frames)
-            spread = float(np.subtract(*np.quantile(one.openings, [0.9, 0.1])))
+            spread = opening_spread(np.asarray(one.openings))
             chosen = self._references(person, one, rest)
             people[person] = rest, spread, len(chosen)
             references += chosen

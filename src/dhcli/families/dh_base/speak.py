@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from dhcli.families.dh_base.conditions import MouthAsked
 from dhcli.families.dh_base.geometry import (
     CROP_SIDE,
     INNER,
@@ -130,7 +131,8 @@ class _Asked:
     @classmethod
     def of(cls, shot: Shot, geometry: Geometry, yuv: align.YuvMatrix) -> _Asked:
         person: Person = shot.profile[shot.face.person]
-        goal = wanted(shot.face, person.rest, shot.condition, geometry)
+        asked: MouthAsked = shot.condition
+        goal = wanted(shot.face, person.rest, asked.code_for(person.spread, geometry), geometry)
         crop = align.to_rgb(align.crop_yuv(shot.frame, goal.matrix, CROP_SIDE), yuv)
         if not person.references:  # the frame itself is all there is of this person
             low = np.rint(crop).astype(np.uint8)
