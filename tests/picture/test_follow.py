@@ -75,3 +75,4 @@ def test_a_range_leaves_out_what_is_seen_once() -> None:
     values = np.concatenate([np.linspace(0.1, 0.3, 99), [9.0, np.nan]])
     assert spread(values) == pytest.approx(0.18, abs=0.01)
     assert spread(np.array([np.nan])) is None
+    assert spread(np.linspace(0, 1, 7)) is None, "too few frames tell no range"

@@ -12,7 +12,7 @@ MOST_LAG_S = 0.5
 STEP_S = 0.01
 """Lags that are tried: sound and picture of a video are hardly farther apart, and nobody sees 10 ms."""
 LEAST_SAMPLES = 8
-"""Fewer frames make any correlation large."""
+"""Fewer frames make any correlation large, and any range small."""
 LEAST_CORRELATION = 0.5
 """Below this the best lag is chance: a speech played backward has up to 0.4 with itself at some lag."""
 LEAST_RANGE = 0.02
@@ -32,9 +32,9 @@ class Following:
 
 
 def spread(values: F64) -> float | None:
-    """95th less 5th percentile; None where no value is a number."""
+    """95th less 5th percentile; None where fewer than `LEAST_SAMPLES` values are numbers."""
     known = values[np.isfinite(values)]
-    if not len(known):
+    if len(known) < LEAST_SAMPLES:
         return None
     low, high = np.percentile(known, (LOW, HIGH))
     return float(high - low)

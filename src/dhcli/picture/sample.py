@@ -17,14 +17,16 @@ from dhcli.types import F64
 
 SHARE = 0.025
 """Of the render's processor time, so that a user waits 3 % longer at most."""
-START_NS, RENDERED_NS, RENDERED_PIXEL_NS = 0.4e9, 13e6, 25.0
+START_NS, RENDERED_NS, RENDERED_PIXEL_NS, RENDERED_BYTE_NS = 0.4e9, 13e6, 25.0, 400.0
 """Processor time of a render that finds its analysis in the cache, on a processor with VNNI: for the job, for each
-frame, for each of its pixels. Others take longer, and their share is smaller."""
-SPAN_NS, DECODED_PIXEL_NS, LOOK_NS = 40e6, 2.2, 6e6
-"""Of looking: starting a decoder, decoding a pixel, finding the landmarks in a frame."""
+frame, for each of its pixels, each byte of the output. Others take longer, and their share is smaller."""
+SPAN_NS, DECODED_PIXEL_NS, DECODED_BYTE_NS, LOOK_NS = 40e6, 2.2, 130.0, 6e6
+"""Of looking: starting a decoder, decoding a pixel and a byte, finding the landmarks in a frame."""
 LEAST_LOOKS, MOST_LOOKS, MOST_SPANS = 12, 240, 12
-"""Fewer frames tell nothing, so that a clip of 5 s or less takes more than its share. More do not make the figures of
+"""Fewer frames tell nothing, so that a clip of some seconds takes more than its share. More do not make the figures of
 an hour any surer."""
+LEAST_S = 0.8
+"""Least length of what is decoded of a video, as far as it shows the face: some syllables."""
 GOLDEN = 0.6180339887
 """Its multiples, without their whole parts, lie evenly between 0 and 1."""
 MOVING = 0.25
@@ -50,28 +52,32 @@ def choose_frames(asked: F64, pixels: int) -> tuple[int, ...]:
 
     `asked` has the opening asked for in each frame, NaN where it shows no face; `pixels` are those of a frame.
     """
-    return _spread_out(asked, 0, len(asked), int(_budget_ns(len(asked), pixels) / LOOK_NS))
+    return _spread_out(asked, 0, len(asked), int(_budget_ns(len(asked), pixels, 0) / LOOK_NS))
 
 
-def choose_spans(asked: F64, keys: Sequence[int], pixels: int, fps: float) -> tuple[Span, ...]:
-    """The frames to look at where they have to be decoded. `keys` are the key frames, ascending, from 0."""
-    frames, decoded_ns = len(asked), DECODED_PIXEL_NS * pixels
-    budget = _budget_ns(frames, pixels)
-    length = math.ceil(SPAN_S * fps)
+def choose_spans(asked: F64, keys: Sequence[int], pixels: int, frame_bytes: float, fps: float) -> tuple[Span, ...]:
+    """The frames to look at where they have to be decoded. `keys` are the key frames, ascending, from 0.
+
+    `frame_bytes` are those of a coded frame, on average.
+    """
+    frames, decoded_ns = len(asked), DECODED_PIXEL_NS * pixels + DECODED_BYTE_NS * frame_bytes
+    budget = _budget_ns(frames, pixels, frame_bytes)
+    length, least = math.ceil(SPAN_S * fps), math.ceil(LEAST_S * fps)
     least_ns = SPAN_NS + length * decoded_ns + LEAST_LOOKS * LOOK_NS
     shots = [(first, end) for first, end in zip(keys, [*keys[1:], frames], strict=True) if end > first]
     if len(shots) == 1 or SPAN_NS + frames * decoded_ns <= budget / 2:
-        return (_span(asked, (0, frames), round(fps), budget - SPAN_NS, decoded_ns, MOST_LOOKS),)
+        return (_span(asked, (0, frames), least, budget - SPAN_NS, decoded_ns, MOST_LOOKS),)
     movement = {shot: _movement(asked[shot[0] : min(shot[1], shot[0] + length)]) for shot in shots}
     moving = [shot for shot in shots if movement[shot] >= MOVING * max(movement.values())]
     best = sorted(moving, key=lambda shot: -movement[shot])
     chosen = sorted(best[: max(1, min(MOST_SPANS, int(budget / least_ns)))])
     each, most = budget / len(chosen) - SPAN_NS, MOST_LOOKS // len(chosen)
-    return tuple(_span(asked, shot, round(fps), each, decoded_ns, most) for shot in chosen)
+    return tuple(_span(asked, shot, least, each, decoded_ns, most) for shot in chosen)
 
 
-def _budget_ns(frames: int, pixels: int) -> float:
-    return SHARE * (START_NS + frames * (RENDERED_NS + RENDERED_PIXEL_NS * pixels))
+def _budget_ns(frames: int, pixels: int, frame_bytes: float) -> float:
+    frame_ns = RENDERED_NS + RENDERED_PIXEL_NS * pixels + RENDERED_BYTE_NS * frame_bytes
+    return SHARE * (START_NS + frames * frame_ns)
 
 
 def _span(asked: F64, shot: tuple[int, int], least: int, budget: float, decoded_ns: float, most: int) -> Span:
@@ -86,7 +92,7 @@ def _span(asked: F64, shot: tuple[int, int], least: int, budget: float, decoded_
         np.count_nonzero(np.isfinite(asked[first : first + count])) < least
         or _movement(asked[first : first + count]) < enough
     ):
-        count = min(end - first, count + max(1, least // 2))
+        count = min(end - first, count + max(1, least // 4))
     looked = _spread_out(asked, first, first + count, min(most, int((budget - count * decoded_ns) / LOOK_NS)))
     return Span(first, looked[-1] - first + 1 if looked else 0, looked)
 

@@ -43,7 +43,7 @@ class PictureLog:
     noise_db: float | None = None
     """Of the speech, where the family tells it."""
     source: array[int] = field(default_factory=lambda: array("i"))
-    """The frame of the video that each frame of the output shows; -1 where it has no face."""
+    """The frame of the video that each frame of the output shows; -1 where it stays as filmed."""
     face_px: array[float] = field(default_factory=lambda: array("f"))
     yaw_deg: array[float] = field(default_factory=lambda: array("f"))
     asked: array[float] = field(default_factory=lambda: array("f"))
@@ -82,8 +82,9 @@ class PictureLog:
             self.sharpness += [] if sharp is None else [sharp]
 
     def keep(self, why: KeptWhy) -> None:
-        """The next frame stays as it was filmed."""
+        """The next frame stays as it was filmed, and need not be looked at."""
         self.kept[why] += 1
+        self.source[len(self.asked)] = -1
         self.asked.append(NAN)
 
     def ask(self, patch: Patch) -> None:
@@ -119,7 +120,7 @@ class Finished:
 
         Raises output.mismatch, decode.failed, env.*, model.*, device.*, Stopped.
         """
-        frames = self._decoded(verified.keys) if verified.wanted is None else iter(verified.wanted)
+        frames = self._decoded(verified) if verified.wanted is None else iter(verified.wanted)
         looks = list(self._looks(frames))
         figures = trace.picture = self._figures(looks)
         judged = Judged(figures.asked, figures.shown, figures.face_px, figures.sharpness, figures.source_sharpness)
@@ -129,10 +130,11 @@ class Finished:
     def _pixels(self) -> int:
         return self.plan.format.width * self.plan.format.height
 
-    def _decoded(self, keys: Sequence[int]) -> Iterator[Frame]:
+    def _decoded(self, verified: VerifiedOutput) -> Iterator[Frame]:
         """The frames to look at of an output that is too large to decode it all."""
         plan, part = self.plan, self.part
-        for span in choose_spans(self.log.asked_of_faces, keys, self._pixels, float(plan.format.fps)):
+        size, fps = verified.bytes / plan.frames, float(plan.format.fps)
+        for span in choose_spans(self.log.asked_of_faces, verified.keys, self._pixels, size, fps):
             for frame in read_excerpt(
                 self.scope,
                 part.path,
