@@ -18,6 +18,8 @@ GROWTH = 1.5
 """Most that its size changes from one frame to the next."""
 SPEED = 3.0
 """How fast a lost face may wander, in its own sizes a second."""
+LEAP_S = 0.5
+"""A face that was lost for longer comes in anew anyway."""
 
 
 @dataclass(slots=True)
@@ -47,9 +49,10 @@ class Target:
         return math.dist(self.box.centre, now.centre) <= self.size * (STEP + SPEED * lost_s)
 
     def leaps(self, now: Landmarks, lost_s: float) -> bool:
-        """Whether the face, found again, is where or as large as it cannot be without a cut."""
+        """Whether the face, just lost and found again, is where or as large as it cannot be without a cut."""
         box = landmark_box(now.points)
-        return not (self.reaches(box, lost_s) and 1 / GROWTH < max(box.width, box.height) / self.size < GROWTH)
+        grows = max(box.width, box.height) / self.size
+        return lost_s <= LEAP_S and not (self.reaches(box, lost_s) and 1 / GROWTH < grows < GROWTH)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
-"""One face through a video: chosen once a shot, followed, lost and found again; never exchanged for another person's,
-but where one dissolves into the other in the same place, over two seconds or more.
+"""One face through a video: chosen when it first appears, followed, lost and found again; a shot without it chooses
+anew. Within a shot it is never exchanged for another person's, but where one dissolves into the other in the same
+place, over two seconds or more.
 
 Frames come in order, and in order an observation leaves for each: at once, or after the next few frames, where a face
 that hardly moves is not looked at in every one of them. Nothing here smooths or fills gaps, and memory does not grow

@@ -156,8 +156,15 @@ def test_light_shadow_and_blur_cover_nothing(finder: Any, avatar: list[Frame], s
 
 def test_a_cover_that_stays_becomes_the_look(finder: Any, avatar: list[Frame], still: Observation) -> None:
     (cupped,) = covered(avatar[:1], cup, 0, 0)
-    told = watch(finder, still, [avatar[0]] * 10 + [cupped] * 60 + [avatar[0]] * 60)
-    assert told == [False] * 10 + [True] * 50 + [False] * 10 + [True] * 50 + [False] * 10
+    told = watch(finder, still, [avatar[0]] * 10 + [cupped] * 60 + [avatar[0]] * 10 + [cupped] * 10)
+    assert told == [False] * 10 + [True] * 50 + [False] * 20 + [True] * 10
+
+
+def test_what_is_there_from_the_start_is_the_look_until_it_was_away_for_long(
+    finder: Any, avatar: list[Frame], still: Observation
+) -> None:
+    (cupped,) = covered(avatar[:1], cup, 0, 0)
+    assert watch(finder, still, [cupped] * 20 + [avatar[0]] * 60) == [False] * 20 + [True] * 50 + [False] * 10
 
 
 def test_another_shot_is_learnt_anew(finder: Any, avatar: list[Frame], still: Observation) -> None:
