@@ -178,16 +178,16 @@ def _first_picture(scope: Scope, file: InputFile, listing: Listing, stream: Stre
         for _ in lines_of(child):
             pass
         lines = _refuse_damage(scope, file, child, listing, stream, timeline)
-    picture = parse_picture(lines)
-    if picture is None and (unopened := _unopened(file, stream, lines)):
-        raise unopened
-    if not timeline.packets:
-        hint = "It is only a header; record or export it again."
-        raise file.error("input.no_frames", "its video stream has no frame", hint=hint, stderr_tail=lines[-20:])
-    if picture is None:
-        what = "no picture of it can be decoded"
-        raise file.error("input.corrupt", what, hint=COPY_AGAIN, stderr_tail=lines[-20:])
-    return picture
+        picture = parse_picture(lines)
+        if picture is None and (unopened := _unopened(file, stream, lines)):
+            raise unopened
+        if not timeline.packets:
+            hint = "It is only a header; record or export it again."
+            raise file.error("input.no_frames", "its video stream has no frame", hint=hint, stderr_tail=lines[-20:])
+        if picture is None:
+            what = "no picture of it can be decoded"
+            raise file.error("input.corrupt", what, hint=COPY_AGAIN, stderr_tail=lines[-20:])
+        return picture
 
 
 def _refuse_damage(
