@@ -68,20 +68,13 @@ WorkCode = Literal[
 ]
 Code: TypeAlias = ManifestCode | MachineCode | ModelCode | InputCode | OutputCode | WorkCode
 """The code of an error. A type, so that mypy finds a misspelt code."""
-WarningCode = Literal[
-    "input.vfr",
-    "input.interlaced",
-    "input.alpha",
-    "input.hdr",
-    "input.high_bit_depth",
-    "input.padded",
-    "audio.silent",
-    "audio.noisy",
-    "face.missing",
-    "mouth.covered",
-    "face.small",
-    "mouth.still",
-    "picture.soft",
+InputWarning = Literal[
+    "input.vfr", "input.interlaced", "input.alpha", "input.hdr", "input.high_bit_depth", "input.padded"
+]
+PictureWarning = Literal[
+    "audio.silent", "audio.noisy", "face.missing", "mouth.covered", "face.small", "mouth.still", "picture.soft"
+]
+RunWarning = Literal[
     "cache.unusable",
     "device.fallback",
     "result.unreadable",
@@ -92,6 +85,7 @@ WarningCode = Literal[
     "on_finish.failed",
     "monitor.failed",
 ]
+WarningCode: TypeAlias = InputWarning | PictureWarning | RunWarning
 """The code of a warning."""
 
 
