@@ -97,9 +97,11 @@ class CoverWatch:
             self._looks.clear()
             self._last = None
         last = self._last
+        if last is not None and not seen.looked:  # its picture is between those of two frames that were looked at
+            return dataclasses.replace(seen, covered=last.covered)
         if seen.points is not None:
-            self._last = seen
-            return dataclasses.replace(seen, covered=self._judge(frame, seen.points, seen.person))
+            self._last = dataclasses.replace(seen, covered=self._judge(frame, seen.points, seen.person))
+            return self._last
         if last is None or last.points is None or seen.index - last.index > GAP_S * self.fps:
             return seen
         looks, patterns = self._looks.get(last.person), self._patterns(frame, last.points)
