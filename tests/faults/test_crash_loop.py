@@ -168,7 +168,9 @@ def test_kill_around_every_step_of_the_commit(
     """`running` is renamed first, then the video, then `succeeded`; each is flushed with its folder."""
     steps = {"before": "pass", "after": "pass"} | {when: KILL.format(at=at)}
     owner = "part.rename" if call == "rename_new" else "part.os"
-    assert dh(program=KILL_AT.format(owner=owner, call=call, **steps)).wait(60) == -9
+    process = dh(program=KILL_AT.format(owner=owner, call=call, **steps))
+    said = process.communicate(timeout=60)
+    assert process.returncode == -9, said
     result = read_result(out / "out.mp4.json")
     assert (result.status if result is not None else None) == status
     assert (out / "out.mp4").exists() == new

@@ -172,9 +172,9 @@ def test_a_command_that_fails_is_a_warning_and_no_more(run: Run, command: str, t
 def test_a_command_that_hangs_is_killed_with_all_it_started(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
     began = time.monotonic()
-    trouble = OnFinish(f"sh -c 'sleep 600 & echo $! > {pid}; trap \"\" TERM; wait'").run(SUMMARY, None, limit_s=1.0)
+    trouble = OnFinish(f"sh -c 'sleep 600 & echo $! > {pid}; trap \"\" TERM; wait'").run(SUMMARY, None, limit_s=3.0)
     assert trouble is not None
-    assert "after 1 s" in trouble
+    assert "after 3 s" in trouble
     assert time.monotonic() - began < GRACE_S
     grandchild = int(pid.read_text())
     deadline = time.monotonic() + GRACE_S
