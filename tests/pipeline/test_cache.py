@@ -25,7 +25,7 @@ from dhcli.disk.store import Body, Entry, Store
 from dhcli.errors import DhError
 from dhcli.events import Event, JobFinished, Progress
 from dhcli.families.dh_base.family import DhBase
-from dhcli.families.dh_base.profile import PERSON
+from dhcli.families.dh_base.profile import PERSON, REFERENCE
 from dhcli.jobs.options import Job
 from dhcli.manifest import single_job
 from dhcli.media.input_file import InputFile
@@ -332,9 +332,55 @@ def test_a_damaged_entry_is_made_anew(run: Run, cache: Path, damage: str, kind: 
     assert the_entry(cache, kind).read_bytes() == bytes(original)
 
 
+def nothing(_: bytes) -> bytes:
+    return b""
+
+
+def twice(kept: bytes) -> bytes:
+    return kept * 2
+
+
+def cut_short(kept: bytes) -> bytes:
+    return kept[:-2]
+
+
+def person_with(field: str, value: float) -> Callable[[bytes], bytes]:
+    def forge(kept: bytes) -> bytes:
+        person = np.frombuffer(kept, PERSON, 1).copy()
+        person[field] = value
+        return person.tobytes() + kept[PERSON.itemsize :]
+
+    return forge
+
+
+def reference_with(field: str, value: float) -> Callable[[bytes], bytes]:
+    def forge(kept: bytes) -> bytes:
+        reference = np.frombuffer(kept, REFERENCE, 1, PERSON.itemsize).copy()
+        reference[field] = value
+        return kept[: PERSON.itemsize] + reference.tobytes() + kept[PERSON.itemsize + REFERENCE.itemsize :]
+
+    return forge
+
+
+FORGERIES = {
+    "nothing": nothing,
+    "twice": twice,
+    "shorter": cut_short,
+    "no place": person_with("rest", np.nan),
+    "far": person_with("rest", 1e30),
+    "no spread": person_with("spread", np.nan),
+    "references": person_with("references", 0xFFFFFFFF),
+    "one less": person_with("references", 1),
+    "odd size": reference_with("size", 33),
+    "large": reference_with("size", 1 << 14),
+    "flat": reference_with("matrix", 0.0),
+    "nan": reference_with("points", np.nan),
+}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("persons", [0, 2, "nan", "far"])
-def test_a_forged_profile_is_made_anew(run: Run, cache: Path, persons: int | str) -> None:
+@pytest.mark.parametrize("forge", FORGERIES.values(), ids=FORGERIES.keys())
+def test_a_forged_profile_is_made_anew(run: Run, cache: Path, forge: Callable[[bytes], bytes]) -> None:
     """Its checksum is right, and what it says is not."""
     cold = run()
     path = the_entry(cache, PROFILE)
@@ -342,12 +388,7 @@ def test_a_forged_profile_is_made_anew(run: Run, cache: Path, persons: int | str
     entry = Store(cache).get(PROFILE, path.name)
     assert entry is not None
     with entry:
-        person = np.frombuffer(entry.body(), PERSON).copy()
-    if isinstance(persons, int):
-        forged = person.tobytes() * persons
-    else:
-        person["rest"][0, 3] = {"nan": np.nan, "far": 1e30}[persons]
-        forged = person.tobytes()
+        forged = forge(entry.body())
     Store(cache).put(PROFILE, path.name, b"", lambda: [forged])
     again = run()
     assert (again.result.status, again.result.analysis) == ("succeeded", "cached"), again.result.error

@@ -160,7 +160,7 @@ def persons_of(kept: bytes, persons: int) -> tuple[Person, ...]:
     people = np.frombuffer(kept, PERSON, persons)
     if not (np.abs(people["rest"]) <= FAR).all() or not (np.abs(people["spread"]) <= FAR).all():
         raise ValueError(f"not the profile of {persons} persons")
-    references = iter(_unpacked(kept[people.nbytes :], int(people["references"].sum())))
+    references = iter(list(_unpacked(kept[people.nbytes :], int(people["references"].sum()))))
     return tuple(_person(one, tuple(next(references) for _ in range(one["references"]))) for one in people)
 
 
