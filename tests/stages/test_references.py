@@ -155,13 +155,14 @@ def test_at_a_cut_it_changes_at_once() -> None:
     assert [(use.number, use.share) for use in follower.follow(90, stand(0.8))] == [(1, 1.0)]
 
 
-def test_while_the_lips_are_shut_it_changes_sooner() -> None:
+def test_while_the_lips_are_shut_it_changes_sooner_and_at_once() -> None:
     """The turn of the head makes the second one nearer by 0.02 units: not enough in an open mouth."""
     for gap, changes in ((0.3, False), (0.0, True)):
         follower = Follower([lender(0.3, 0.0), lender(0.3, 0.1)])
         follower.follow(0, stand(gap, 0.0))
         later = [follower.follow(i, stand(gap, 0.075)) for i in range(1, 30)]
         assert (later[-1][0].number == 1) == changes
+        assert all(len(uses) == 1 for uses in later), "no fade where nobody sees the change"
 
 
 def test_damaged_profiles_are_told(dh_base: DhBase) -> None:

@@ -10,8 +10,9 @@ import numpy as np
 from dhcli.families.dh_base.geometry import CLOSED_GAP, INNER, LOWER_LIP, UPPER_LIP
 from dhcli.families.dh_base.references import Reference, Stand, Stands, costs, visible
 
-CLEARLY_BETTER = 0.04
-"""Canonical units (2 crop px) by which another reference must be nearer to take over in an open mouth."""
+CLEARLY_BETTER = 0.1
+"""Canonical units (5 crop px) by which another reference must be nearer to take over in an open mouth. With 0.04 the
+teeth of a talker change twice a second, which is seen, and each change has frames that cost two questions."""
 SHUT_BETTER = 0.01
 """The same while the lips are shut, when nobody sees the change."""
 SHUT_GAP = 2 * CLOSED_GAP
@@ -43,16 +44,17 @@ class Follower:
     def follow(self, index: int, wanted: Stand) -> list[Use]:
         """What frame `index` of the source uses for a mouth that is to stand like `wanted`.
 
-        It fades from one reference to the next. Where the picture jumps, at a cut, it changes at once.
+        It fades from one reference to the next. While the lips are shut, and at a cut, it changes at once.
         """
-        goal = Stands.of([wanted])
+        goal, shut = Stands.of([wanted]), _is_shut(wanted)
         cost, shows = costs(self._lent, goal)[:, 0], visible(self._lent, goal)[:, 0]
         best, current = int(np.argmin(cost)), self._current
         hidden = shows[current] < 1 <= shows[best]
+        free = self._since >= STAY or (hidden and self._since > FADE)
         if self._last is None or abs(index - self._last) > 1:
             self._current, self._since = best, FADE
-        elif cost[best] < cost[current] - _margin(wanted) and (self._since >= STAY or (hidden and self._since > FADE)):
-            self._before, self._current, self._since = current, best, 0
+        elif free and cost[best] < cost[current] - (SHUT_BETTER if shut else CLEARLY_BETTER):
+            self._before, self._current, self._since = current, best, FADE if shut else 0
         self._last = index
         self._since += 1
         share = min(1.0, self._since / (FADE + 1))
@@ -61,7 +63,6 @@ class Follower:
         return [Use(self._before, 1 - share), Use(self._current, share)]
 
 
-def _margin(wanted: Stand) -> float:
+def _is_shut(wanted: Stand) -> bool:
     lips = wanted.shape[:, 1]
-    shut = lips[LOWER_LIP - INNER.start] - lips[UPPER_LIP - INNER.start] < SHUT_GAP
-    return SHUT_BETTER if shut else CLEARLY_BETTER
+    return bool(lips[LOWER_LIP - INNER.start] - lips[UPPER_LIP - INNER.start] < SHUT_GAP)
