@@ -28,9 +28,10 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
-from training.native import INPUTS, OUTPUTS
 from training.pack import Clip, held_out, load_faces
 
+from dhcli.families.dh_base.geometry import INNER, LOWER_LIP, UPPER_LIP
+from dhcli.families.dh_base.speak import INPUTS, OUTPUTS
 from dhcli.types import F32
 
 MODEL = Path(__file__).parents[1] / "models/dh-base"
@@ -40,8 +41,6 @@ BATCH = 4
 LEAST_DB = {"face_int8.onnx": 45.0, "face_fp16.onnx": 80.0}
 """Of a held-out face, from single precision."""
 SIDE = 160
-LOWER_LIP, UPPER_LIP, INNER_LIPS = 25, 35, slice(20, 40)
-"""Rows of the points."""
 NEAR_POSE = 0.1
 APART = 12
 """Frames between a target and its reference."""
@@ -79,7 +78,7 @@ def widest(clip: Clip, _target: int) -> int:
 
 def like(clip: Clip, target: int) -> int:
     """The frame whose inner lips are nearest to the target's, out of those that are no neighbours of it."""
-    lips = clip.points[:, INNER_LIPS]
+    lips = clip.points[:, INNER]
     distance = np.linalg.norm(lips - lips[target], axis=-1).mean(-1)
     far = np.abs(np.arange(len(lips)) - target) > min(APART, len(lips) // 4)
     return int(np.argmin(np.where(clip.usable & far, distance, np.inf)))

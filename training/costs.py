@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from training.face_network import SIDE, Answer, compose, enlarged, gap, heat
-from training.pairs import INNER_LIPS, Triples
+from training.pairs import Triples
+
+from dhcli.families.dh_base.geometry import INNER
 
 ALL_POINTS, LIPS = ((0, 106),), ((0, 40),)
 EDGE_CELL, EDGE_STEP = 6, 4
@@ -57,7 +59,7 @@ def masks(batch: Triples) -> Masks:
 def inner_mask(points: Tensor) -> Tensor:
     """(n, 1, 160, 160): 1 inside the inner lips, soft over about a pixel."""
     filled = np.zeros((len(points), 1, SIDE, SIDE), np.float32)
-    for mask, lips in zip(filled[:, 0], points[:, INNER_LIPS].cpu().numpy(), strict=True):
+    for mask, lips in zip(filled[:, 0], points[:, INNER].cpu().numpy(), strict=True):
         area = cv2.fillPoly(np.zeros((SIDE, SIDE), np.uint8), [_sixteenths(lips)], 255, cv2.LINE_8, 4)
         mask[:] = cv2.GaussianBlur(area, (3, 3), 0) / 255
     return torch.from_numpy(filled).to(points.device)
@@ -70,9 +72,7 @@ def _sixteenths(line: np.typing.NDArray[np.float32]) -> np.typing.NDArray[np.int
 
 def fit(reference: Tensor, target: Tensor) -> Tensor:
     """(n, 1, 1, 1) 0..1: how likely the reference shows what the target does: as open, and of like form."""
-    lips, wanted = (
-        points[:, INNER_LIPS] - points[:, INNER_LIPS].mean(1, keepdim=True) for points in (reference, target)
-    )
+    lips, wanted = (points[:, INNER] - points[:, INNER].mean(1, keepdim=True) for points in (reference, target))
     apart = (lips - wanted).norm(dim=-1).mean(1)
     open_enough = (gap(reference) / gap(target).clamp(min=1)).clamp(max=1)
     return (open_enough * torch.exp(-((apart / SHAPE_PX) ** 2)))[:, None, None, None]

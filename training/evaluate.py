@@ -23,19 +23,22 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-from training.footage import Footage, analysed, crop_points, videos_in, yaw_pitch
-from training.native import INNER_LIPS, NAN, OUTER_LIPS, Figures, View, compare, opened, render
+from training.footage import Footage, analysed, crop_points, videos_in
+from training.native import NAN, Figures, View, compare, opened, render
 
 from dhcli.errors import DhError
 from dhcli.families.dh_base.geometry import (
     CROP_CENTRE,
     CROP_SIDE,
+    INNER,
     LOWER_LIP,
+    OUTER,
     PX_PER_UNIT,
     UPPER_LIP,
     Geometry,
     load_geometry,
 )
+from dhcli.families.dh_base.references import yaw_pitch
 from dhcli.stages.align import crop_matrix
 from dhcli.stages.mesh import pose_free
 from dhcli.types import F32, F64, U8
@@ -89,8 +92,8 @@ def mouths_of(footage: Footage, rows: npt.NDArray[np.intp]) -> Mouths:
     free = np.stack([pose_free(face.points[rows], face.pose) for face in faces])
     return Mouths(
         [face.index for face in faces],
-        free[:, INNER_LIPS, :2],
-        np.stack([yaw_pitch(face.pose) for face in faces]),
+        free[:, INNER, :2],
+        np.stack([yaw_pitch(face) for face in faces]),
         np.linalg.norm(free[:, LOWER_LIP] - free[:, UPPER_LIP], axis=-1),
     )
 
@@ -176,7 +179,7 @@ def judged(video: Path, networks: Sequence[Any], count: int, geometry: Geometry)
 def tile(crop: F32 | U8, points: F64) -> U8:
     """The mouth, px as they are."""
     scale = len(crop) / CROP_SIDE
-    x, y = points[OUTER_LIPS].mean(0) * scale
+    x, y = points[OUTER].mean(0) * scale
     size = (round(TILE[0] * scale), round(TILE[1] * scale))
     whole = np.clip(crop, 0, 255).astype(np.uint8)
     return np.asarray(cv2.getRectSubPix(whole, size, (float(x), float(y))), np.uint8)

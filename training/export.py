@@ -19,7 +19,8 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 from training.face_network import POINTS, SIDE, FaceNetwork
-from training.native import INPUTS, OUTPUTS
+
+from dhcli.families.dh_base.speak import INPUTS, OUTPUTS
 
 MOST_APART = 1e-4
 OPSET = 17

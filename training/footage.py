@@ -25,7 +25,7 @@ from dhcli.render.analysis import analyse
 from dhcli.render.face_finder import FaceFinder, finder_bundle
 from dhcli.runtime.scope import Scope
 from dhcli.stages.align import apply, crop_yuv, to_rgb, yuv_matrix
-from dhcli.types import F32, F64, U8, FaceRow, Frame, FrameFormat, Pose
+from dhcli.types import F32, F64, U8, FaceRow, Frame, FrameFormat
 
 SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".mpg"})
 NO_SOUND = frozenset({"input.no_audio", "audio.too_short"})
@@ -91,8 +91,3 @@ def speech_of(path: Path) -> F32 | None:
 def crop_points(row: FaceRow, geometry: Geometry) -> F64:
     """The mouth points (106, 2) in px of the face network's crop."""
     return apply(face_crop_matrix(row.pose), row.points[geometry.mouth, :2])
-
-
-def yaw_pitch(pose: Pose) -> F64:  # (2,)
-    """Where the face looks, rad; the crop takes the roll out."""
-    return np.arcsin(np.clip(pose.rotation[:2, 2], -1, 1))

@@ -9,19 +9,14 @@ import cv2
 import numpy as np
 import onnxruntime
 
-from dhcli.families.dh_base.geometry import CROP_SIDE
+from dhcli.families.dh_base.geometry import CROP_SIDE, INNER, OUTER
+from dhcli.families.dh_base.speak import INPUTS, OUTPUTS
 from dhcli.types import F32, F64, U8
 
-INNER_LIPS = slice(20, 40)
-OUTER_LIPS = slice(0, 20)
-"""Rows of the points."""
 MOUTH_MARGIN_PX = 4
 """Crop px around the lips that count as mouth."""
 LEAST_INSIDE = 80
 """Crop px from which a mouth counts as open."""
-INPUTS = ("source", "reference", "source_points", "reference_points", "target_points")
-OUTPUTS = ("flow", "reference_flow", "rgb", "weights", "light")
-"""Of face.onnx."""
 NAN = float("nan")
 
 
@@ -86,8 +81,8 @@ def compare(rendered: F32, real: U8, target_points: F64) -> Figures:
     side, scale = len(real), len(real) / CROP_SIDE
     reach = 2 * round(MOUTH_MARGIN_PX * scale) + 1
     around = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
-    mouth = cv2.dilate(_filled(target_points[OUTER_LIPS], side), around) > 0
-    inside = _filled(target_points[INNER_LIPS], side) > 0
+    mouth = cv2.dilate(_filled(target_points[OUTER], side), around) > 0
+    inside = _filled(target_points[INNER], side) > 0
     ours, theirs = np.clip(rendered, 0, 255).astype(np.float32), real.astype(np.float32)
     grey, real_grey = (np.asarray(cv2.cvtColor(x, cv2.COLOR_RGB2GRAY), np.float32) for x in (ours, theirs))
     ssim = float(_ssim(grey, real_grey)[mouth].mean())

@@ -18,8 +18,8 @@ from torch.nn import functional as F
 from training.face_network import INNER_LOWER, INNER_UPPER, SIDE, middles
 from training.pack import Clip
 
-INNER_LIPS = slice(20, 40)
-"""Rows of the points, a closed line."""
+from dhcli.families.dh_base.geometry import INNER
+
 NEAR_POSE = 0.10
 """Most difference between the poses of source and target, rad."""
 APART = 12
@@ -119,7 +119,7 @@ def _rows(clip: Clip, start: int) -> _Rows:
     opening = np.linalg.norm(clip.points[:, INNER_LOWER] - clip.points[:, INNER_UPPER], axis=-1)
     order = np.argsort(-opening)
     few = max(3, len(order) // 8)
-    lips = clip.points[:, INNER_LIPS]
+    lips = clip.points[:, INNER]
     centred = lips - lips.mean(1, keepdims=True)
     return _Rows(start, centred, clip.pose, clip.usable, order[:few], order[-few:])
 

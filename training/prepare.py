@@ -16,12 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from training.footage import Footage, analysed, crop_points, speech_of, videos_in, yaw_pitch
+from training.footage import Footage, analysed, crop_points, speech_of, videos_in
 from training.pack import Clip, Speech, write_faces, write_speech
 
 from dhcli.errors import DhError
 from dhcli.families.dh_base.geometry import Geometry, face_crop_matrix, load_geometry, mouth_opening
 from dhcli.families.dh_base.listen import CODE_RATE, SAMPLES
+from dhcli.families.dh_base.profile import CLOSED_SHARE
+from dhcli.families.dh_base.references import yaw_pitch
 from dhcli.stages.mesh import pose_free
 from dhcli.types import F32, F64, FaceRow
 
@@ -31,8 +33,6 @@ LEAST_FRAMES = 20
 PIECE, LEAST_PIECE = 8 * CODE_RATE, CODE_RATE
 """Codes in a piece of speech, and in the last piece at least."""
 HELD_OUT_EVERY = 8
-CLOSED_SHARE = 0.15
-"""Of the frames, the most closed ones: their mean is the mouth at rest, as in a render."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def face_clip(footage: Footage, geometry: Geometry) -> Clip:
     return Clip(
         np.stack(list(crops.values())),
         np.stack([crop_points(row, geometry) for row in rows]).astype(np.float32),
-        np.stack([yaw_pitch(row.pose) for row in rows]).astype(np.float32),
+        np.stack([yaw_pitch(row) for row in rows]).astype(np.float32),
         np.array([row.seen for row in rows]),
     )
 
@@ -64,7 +64,7 @@ def mouth_codes(rows: list[FaceRow], geometry: Geometry) -> F32:
 
 
 def rest_shape(mouths: list[F64], geometry: Geometry) -> F64:  # (106, 3)
-    """The mouth at rest, canonical units."""
+    """The mouth at rest, canonical units, as in a render."""
     openings = np.array([mouth_opening(mouth) for mouth in mouths])
     closed = openings <= np.quantile(openings, CLOSED_SHARE)
     return geometry.closed(np.mean([mouth for mouth, one in zip(mouths, closed, strict=True) if one], axis=0))
@@ -79,7 +79,7 @@ def stretches(indices: list[int]) -> Iterator[tuple[int, int]]:
 
 def pieces(name: str, footage: Footage, sound: F32, geometry: Geometry) -> list[Speech]:
     """The speech while the face is seen, with its codes."""
-    rows = footage.rows
+    rows = {index: row for index, row in footage.rows.items() if row.seen}
     codes = dict(zip(rows, mouth_codes(list(rows.values()), geometry), strict=True))
     found = []
     for first, last in stretches(list(rows)):
@@ -99,8 +99,9 @@ def prepared(video: Path, geometry: Geometry) -> Prepared | None:
     except DhError as error:
         print(f"{video.name} is left out: {error}", file=sys.stderr)
         return None
-    if len(footage.rows) < LEAST_FRAMES:
-        print(f"{video.name} is left out: a face in {len(footage.rows)} frames, {LEAST_FRAMES} needed", file=sys.stderr)
+    seen = sum(row.seen for row in footage.rows.values())
+    if seen < LEAST_FRAMES:
+        print(f"{video.name} is left out: a face in {seen} frames, {LEAST_FRAMES} needed", file=sys.stderr)
         return None
     speech = [] if sound is None else pieces(video.stem, footage, sound, geometry)
     print(

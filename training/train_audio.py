@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from training.audio_head import AudioFile, AudioHead, largest
 from training.pack import Speech, held_out, load_speech
 
-from dhcli.families.dh_base.geometry import LOWER_LIP, UPPER_LIP, Geometry, load_geometry
+from dhcli.families.dh_base.geometry import Geometry, load_geometry
 from dhcli.families.dh_base.listen import SAMPLES, measure_loudness
 from dhcli.types import F32
 
@@ -71,8 +71,7 @@ def heard(file: AudioFile, clips: Sequence[Speech]) -> list[Heard]:
 
 def openings(codes: Tensor, geometry: Geometry) -> Tensor:
     """(k,) canonical units between the lips that codes (k, 12) ask for."""
-    across = geometry.basis[:, LOWER_LIP, 1] - geometry.basis[:, UPPER_LIP, 1]
-    return codes @ torch.from_numpy(across).float()
+    return codes @ torch.from_numpy(geometry.gap_of_code).float()
 
 
 def judge(head: AudioHead, clips: Sequence[Heard], geometry: Geometry) -> tuple[float, float, float]:

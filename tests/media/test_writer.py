@@ -19,6 +19,7 @@ import pytest
 
 from dhcli.errors import DhError
 from dhcli.jobs.options import Trim
+from dhcli.media import verify
 from dhcli.media.ffmpeg_program import find_ffmpeg
 from dhcli.media.info import AudioInfo
 from dhcli.media.input_file import InputFile
@@ -419,3 +420,17 @@ def test_no_descriptor_is_left_open(make: Make, scope: Scope, tmp_path: Path) ->
     before = open_files()
     write(scope, tmp_path / "out.part", fmt, noise(10, fmt), make("a.m4a", "-f", "lavfi", "-i", "sine=d=0.4"))
     assert open_files() == before
+
+
+def test_frames_that_are_wanted_come_also_where_the_output_had_to_be_read_twice(
+    scope: Scope, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fmt, part = FrameFormat(48, 32, Fraction(25)), tmp_path / "out.part"
+    frames = noise(5, fmt)
+    write(scope, part, fmt, frames)
+    once = iter(["a fault that is gone the next time"])
+    monkeypatch.setattr(verify, "damage", lambda _: next(once, ""))
+    read = verify_output(scope, part, Expected(fmt, len(frames)), wanted=(1, 3))
+    assert read.wanted is not None
+    assert [one.index for one in read.wanted] == [1, 3]
+    assert all(np.array_equal(one.data, frames[one.index].data) for one in read.wanted)

@@ -52,6 +52,15 @@ def test_frames_that_stay_as_filmed_are_counted_and_not_looked_at(mesh: FaceMesh
     assert list(log.source) == [0, -1, -1, 3]
 
 
+def test_a_short_video_shown_again_and_again_is_looked_into_often(mesh: FaceMesh) -> None:
+    points = posed(mesh.canonical, POSE)
+    points[14, 1] += 12  # an open mouth
+    log = PictureLog(mesh, 50)
+    for index in range(20 * 50):
+        log.film(Frame(index % 50, FRAME.data), FaceRow(index % 50, 0, 1.0, POSE, landmark_box(points), points))
+    assert len(log.sharpness) == 50
+
+
 def test_changes_of_the_reference(mesh: FaceMesh) -> None:
     log = filmed(mesh, 6)
     log.ask(Told(0.1))

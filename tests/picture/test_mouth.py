@@ -10,10 +10,11 @@ from dhcli.networks.network import Device
 from dhcli.picture.against import beside, difference_outside
 from dhcli.picture.clip import ClipMeter
 from dhcli.picture.judge import Judged, verdicts
-from dhcli.picture.mouth import CORNERS, INNER_LIP, LOWER, UPPER, inside_sharpness, look
+from dhcli.picture.mouth import CORNERS, LOWER, UPPER, inside_sharpness, look
 from dhcli.render.face_finder import FaceFinder
 from dhcli.render.models import Models
-from dhcli.stages.mesh import FaceMesh, posed
+from dhcli.score.run import COMPARED, Poses
+from dhcli.stages.mesh import INNER_LIP, FaceMesh, posed
 from dhcli.types import F64, U8, Frame, Pose
 
 SIDE = 240
@@ -136,3 +137,15 @@ def test_warnings_about_pictures() -> None:
     assert codes(sharpness=20.0) == ["picture.soft"]
     assert codes(asked=None, shown=None, face_px=None, sharpness=None, source_sharpness=None) == []
     assert codes(source_sharpness=0.0) == []
+
+
+@pytest.mark.parametrize("faces", [1, 30, 1000])
+def test_poses_are_spread_over_all_frames_with_a_face(mesh: FaceMesh, faces: int) -> None:
+    poses = Poses()
+    points = posed(mesh.canonical, turned())
+    for number in range(faces):
+        poses.add(500 + number, points, mesh)
+    at = np.array(list(poses.by_frame))
+    assert min(faces, COMPARED) <= len(at) < 2 * COMPARED
+    assert at[0] == 500
+    assert np.ptp(np.diff([*at, 500 + faces])) <= faces / COMPARED

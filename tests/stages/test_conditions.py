@@ -78,9 +78,7 @@ def test_auto_opens_the_mouth_as_far_as_the_person_does(asked: MouthCodes, dh_ba
 
 
 def test_auto_widens_the_mouth_and_leaves_its_opening(asked: MouthCodes, dh_base: DhBase) -> None:
-    left, right = CORNERS
-    basis = dh_base.geometry.basis
-    width_of_code = basis[:, right, 0] - basis[:, left, 0]
+    width_of_code = dh_base.geometry.width_of_code
     assert abs(dh_base.geometry.mouth[list(CORNERS)] - [61, 291]).max() == 0, "the landmarks of the mouth's corners"
     for time in np.arange(0, 7, 0.5):
         free = dataclasses.replace(asked.at(Fraction(time), None), closing=0.0)

@@ -23,8 +23,12 @@ from dhcli.families.dh_base.references import (
     Stands,
     visible,
 )
+from dhcli.networks.network import Device
+from dhcli.render.models import Models
 from dhcli.stages.align import yuv_matrix
-from dhcli.types import Colour, Frame
+from dhcli.stages.cutout import Cutout
+from dhcli.stages.mesh import FaceMesh, landmark_box, posed
+from dhcli.types import Colour, FaceRow, Frame, Pose
 
 SIDE = 16
 
@@ -103,7 +107,13 @@ def test_large_faces_are_held_in_smaller_number(monkeypatch: pytest.MonkeyPatch)
     for gap in np.linspace(0.3, 0.9, 25):
         held.add(seen(float(gap), side=64))
     assert len(held._held) == 10
-    assert len(held.chosen(shown(*np.linspace(0.0, 0.9, 40)))) == 3
+    everywhere = shown(*np.linspace(0.0, 0.9, 40))
+    assert len(held.chosen(everywhere)) == 3
+    monkeypatch.setattr(references, "ALL_KEPT_BYTES", 8 * 64 * 64 * 3 // 2)
+    assert len(held.chosen(everywhere, persons=4)) == 2
+    monkeypatch.setattr(references, "HELD_BYTES", 16 * 64 * 64 * 3 // 2)
+    held.add(seen(0.95, side=64), persons=2)
+    assert len(held._held) == 8
 
 
 def test_mouths_that_are_blurred_or_in_shadow_are_left_out() -> None:
@@ -163,6 +173,46 @@ def test_while_the_lips_are_shut_it_changes_sooner_and_at_once() -> None:
         later = [follower.follow(i, stand(gap, 0.075)) for i in range(1, 30)]
         assert (later[-1][0].number == 1) == changes
         assert all(len(uses) == 1 for uses in later), "no fade where nobody sees the change"
+
+
+@pytest.fixture(scope="module")
+def mesh() -> FaceMesh:
+    return Models((), Device("cpu")).finder.mesh
+
+
+def row(mesh: FaceMesh, index: int, person: int, **state: bool) -> FaceRow:
+    """A face whose lips are the farther apart, the higher its index is; from 0.3 canonical units on."""
+    pose = Pose(40.0, np.eye(3), np.array([120.0, 80.0, 0.0]))
+    points = posed(mesh.canonical, pose)
+    points[14, 1] += 12 + index
+    return FaceRow(index, person, 1.0, pose, landmark_box(points), points, **state)
+
+
+def test_each_person_has_its_own_references_also_where_the_first_frames_are_covered(
+    dh_base: DhBase, mesh: FaceMesh
+) -> None:
+    """Person 0 is seen after person 1, and person 2 never."""
+    hidden = {"seen": False, "looked": False, "covered": True}
+    faces = [row(mesh, 0, 0, **hidden), *(row(mesh, i, 1) for i in (1, 2)), *(row(mesh, i, 0) for i in (5, 6))]
+    faces.append(row(mesh, 7, 2, **hidden))
+    profiler = PersonProfiler(dh_base.geometry, yuv_matrix(Colour(), 300))
+    for face in faces:
+        if face.looked:
+            level = np.full((450, 300), 100 + face.person, np.uint8)
+            profiler.see(face, Cutout(Frame(face.index, level), np.zeros(2)))
+    first, second, never = persons_of(profiler.finish(lambda: faces), 3)
+    for number, person in enumerate((first, second)):
+        assert {int(one.picture.y[0, 0]) for one in person.references} == {100 + number}
+    assert never.references == ()
+
+
+def test_landmarks_far_from_a_face_make_no_reference(dh_base: DhBase, mesh: FaceMesh) -> None:
+    strayed = row(mesh, 0, 0)
+    strayed.points[dh_base.geometry.mouth, 0] += 4 * strayed.pose.scale
+    profiler = PersonProfiler(dh_base.geometry, yuv_matrix(Colour(), 300))
+    profiler.see(strayed, Cutout(Frame(0, np.full((450, 300), 100, np.uint8)), np.zeros(2)))
+    (person,) = persons_of(profiler.finish(lambda: [strayed]), 1)
+    assert person.references == ()
 
 
 def test_damaged_profiles_are_told(dh_base: DhBase) -> None:

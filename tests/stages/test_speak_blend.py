@@ -88,7 +88,9 @@ def shots(
             row = face(index)
             mouth, points = pose_free(row.points[geometry.mouth], row.pose), row.points[geometry.mouth, :2]
             whole = Cutout(frames[index], np.zeros(2))
-            return candidate(row, whole, points, stand_of(mouth, row), mouth_opening(mouth), YUV).reference
+            made = candidate(row, whole, points, stand_of(mouth, row), mouth_opening(mouth), YUV)
+            assert made is not None
+            return made.reference
 
         references = tuple(reference(int(index)) for index in golden["references"])
         for index in (0, 10, 20, 30, 40):

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import subprocess
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 from training import evaluate, prepare
+from training.footage import Footage
 from training.pack import Clip, Speech, held_out, load_faces, load_speech, write_faces, write_speech
 
 from dhcli.families.dh_base.geometry import load_geometry, mouth_opening
 from dhcli.families.dh_base.listen import CODE_RATE, SAMPLE_RATE
 from dhcli.media.ffmpeg_program import find_ffmpeg
+from dhcli.stages.mesh import landmark_box
+from dhcli.types import FaceRow, FrameFormat, Pose
 
 ROOT = Path(__file__).parents[2]
 MEDIA = ROOT / "examples/media"
@@ -51,6 +55,17 @@ def test_audio_pack_comes_back(tmp_path: Path) -> None:
 
 def test_stretches_end_where_a_frame_is_missing() -> None:
     assert list(prepare.stretches([3, 4, 5, 7, 9, 10])) == [(3, 5), (7, 7), (9, 10)]
+
+
+def test_speech_ends_where_the_face_is_hidden() -> None:
+    with np.load(MODEL / "geometry.npz") as arrays:
+        points = arrays["canonical"].astype(np.float64) * 40 + 120
+    pose = Pose(40.0, np.eye(3), np.full(3, 120.0))
+    rows = {i: FaceRow(i, 0, 1.0, pose, landmark_box(points), points, seen=i != 40) for i in range(80)}
+    footage = Footage(Path("a.mp4"), FrameFormat(240, 240, Fraction(CODE_RATE)), rows)
+    geometry = load_geometry((MODEL / "geometry.npz").read_bytes())
+    found = prepare.pieces("a", footage, np.zeros(80 * SAMPLE_RATE // CODE_RATE, np.float32), geometry)
+    assert [(one.name, len(one.codes)) for one in found] == [("a_000000", 40), ("a_000041", 39)]
 
 
 @pytest.mark.slow

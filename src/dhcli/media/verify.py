@@ -115,7 +115,8 @@ def verify_output(
         whole = skipped is None
         read = _read(scope, file, frames, skipped, wanted if whole else ())
         if read.complaint:  # decode all, to see where the fault is, or that it comes from the pictures left out
-            skipped, complaint, read = None, read.complaint, _read(scope, file, frames, None, to_first_fault=True)
+            skipped, complaint = None, read.complaint
+            read = _read(scope, file, frames, None, wanted if whole else (), to_first_fault=True)
             if read.complaint:
                 frame = len(read.decoded.pts)
                 raise _mismatch(path, f"it cannot be decoded, from about frame {frame} on ({complaint})", frame)

@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 
 from dhcli.picture.clip import ClipMeter
+from dhcli.picture.mouth import MOUTH_CENTRE
 from dhcli.stages.align import crop_matrix, invert
 from dhcli.types import F64, Frame, Pose
 
 WINDOW_SIDE, WINDOW_PX_PER_UNIT = 160, 50.0
-WINDOW_CENTRE = np.array([0.0, 1.72, -0.2])
 """The square around the mouth, 3.2 canonical units wide, that may be another one."""
 MARGIN_PX = 8
 """Around it: codecs carry a change some pixels farther."""
@@ -42,7 +42,7 @@ def beside(clip: ClipMeter, original: ClipMeter, *, same_size: bool) -> Beside:
 
 def difference_outside(new: Frame, old: Frame, pose: Pose) -> F64:
     """Differences of the luma of all pixels outside the mouth's window, 8-bit levels, (n,)."""
-    matrix = crop_matrix(pose, WINDOW_CENTRE, WINDOW_PX_PER_UNIT, WINDOW_SIDE)
+    matrix = crop_matrix(pose, MOUTH_CENTRE, WINDOW_PX_PER_UNIT, WINDOW_SIDE)
     corners = np.array([[0, 0, 1], [WINDOW_SIDE, 0, 1], [WINDOW_SIDE, WINDOW_SIDE, 1], [0, WINDOW_SIDE, 1]], np.float64)
     window = np.zeros(new.y.shape, np.uint8)
     cv2.fillPoly(window, [np.rint(corners @ invert(matrix).T).astype(np.int32)], (1,))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 KeptWhy: TypeAlias = Literal["missing", "covered", "left"]
-"""Why a frame stays as it was filmed: no face, something before the mouth, or the job says so."""
+"""Why a frame stays as it was filmed: the face was not found, something covers the mouth, or the job says so."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,8 @@ def follow(times_s: F64, shown: F64, asked_times_s: F64, asked: F64) -> Followin
     if any((spread(values) or 0.0) < LEAST_RANGE for values in (shown, asked)):
         return None
     lags = np.arange(-round(MOST_LAG_S / STEP_S), round(MOST_LAG_S / STEP_S) + 1) * STEP_S
-    scores = np.array([_correlation(times_s, shown, asked_times_s, asked, lag) for lag in lags])
+    beyond = 1.5 * float(np.median(np.diff(asked_times_s)))
+    scores = np.array([_correlation(times_s - lag, shown, asked_times_s, asked, beyond) for lag in lags])
     if not np.isfinite(scores).any():
         return None
     best = int(np.nanargmax(scores))
@@ -57,13 +58,14 @@ def follow(times_s: F64, shown: F64, asked_times_s: F64, asked: F64) -> Followin
     return Following(correlation, float(lags[best]) * 1000 if correlation >= LEAST_CORRELATION else None)
 
 
-def _correlation(times_s: F64, shown: F64, asked_times_s: F64, asked: F64, lag_s: float) -> float:
-    """Pearson's correlation of what is shown with what was asked `lag_s` before; NaN where there is none."""
-    at = times_s - lag_s
-    wanted = np.interp(at, asked_times_s, asked)  # NaN beside a frame that asks nothing
-    step = 1.5 * float(np.median(np.diff(asked_times_s))) if len(asked_times_s) > 1 else 0.0
+def _correlation(at_s: F64, shown: F64, asked_times_s: F64, asked: F64, beyond_s: float) -> float:
+    """Pearson's correlation of what is shown with what was asked at the times `at_s`; NaN where there is none.
+
+    Times up to `beyond_s` before the first and after the last one asked count as these.
+    """
+    wanted = np.interp(at_s, asked_times_s, asked)  # NaN beside a frame that asks nothing
     known = np.isfinite(wanted) & np.isfinite(shown)
-    known &= (at >= asked_times_s[0] - step) & (at <= asked_times_s[-1] + step)
+    known &= (at_s >= asked_times_s[0] - beyond_s) & (at_s <= asked_times_s[-1] + beyond_s)
     if np.count_nonzero(known) < LEAST_SAMPLES:
         return float("nan")
     a, b = wanted[known] - wanted[known].mean(), shown[known] - shown[known].mean()

@@ -12,11 +12,10 @@ import cv2
 import numpy as np
 
 from dhcli.stages.align import apply, crop_matrix
-from dhcli.stages.mesh import FaceMesh, pose_free
+from dhcli.stages.mesh import INNER_LIP, FaceMesh, pose_free
 from dhcli.types import F32, F64, U8, Frame, Pose
 
 OUTER_LIP = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
-INNER_LIP = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191)
 """Landmarks around the lips, in order."""
 UPPER, LOWER = 13, 14
 """Landmarks in the middle of the inner lips."""
@@ -31,8 +30,9 @@ LEAST_PIXELS = 12
 MARGIN_PX = 2
 """Kept around the mouth, so that the Laplacian has its neighbours."""
 CROP_SIDE, CROP_PX_PER_UNIT = 96, 60.0
-CROP_CENTRE = np.array([0.0, 1.72, -0.2])
-"""The upright crop in which two frames are compared: the mouth, and nothing that moves less."""
+MOUTH_CENTRE = np.array([0.0, 1.72, -0.2])
+"""The upright crop in which two frames are compared: the mouth, and nothing that moves less; and the canonical point in
+its middle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ def mouth_crop(frame: Frame, points: F64, pose: Pose) -> tuple[F32, np.typing.ND
 
     Both are (96, 96).
     """
-    matrix = crop_matrix(pose, CROP_CENTRE, CROP_PX_PER_UNIT, CROP_SIDE)
+    matrix = crop_matrix(pose, MOUTH_CENTRE, CROP_PX_PER_UNIT, CROP_SIDE)
     size = (CROP_SIDE, CROP_SIDE)
     luma = cv2.warpAffine(frame.y, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     inside = _filled(apply(matrix, points[list(INNER_LIP), :2]), size)

@@ -64,15 +64,15 @@ def choose_spans(asked: F64, keys: Sequence[int], pixels: int, frame_bytes: floa
     budget = _budget_ns(frames, pixels, frame_bytes)
     length, least = math.ceil(SPAN_S * fps), math.ceil(LEAST_S * fps)
     least_ns = SPAN_NS + length * decoded_ns + LEAST_LOOKS * LOOK_NS
-    shots = [(first, end) for first, end in zip(keys, [*keys[1:], frames], strict=True) if end > first]
-    if len(shots) == 1 or SPAN_NS + frames * decoded_ns <= budget / 2:
+    stretches = [(first, end) for first, end in zip(keys, [*keys[1:], frames], strict=True) if end > first]
+    if len(stretches) == 1 or SPAN_NS + frames * decoded_ns <= budget / 2:
         return (_span(asked, (0, frames), least, budget - SPAN_NS, decoded_ns, MOST_LOOKS),)
-    movement = {shot: _movement(asked[shot[0] : min(shot[1], shot[0] + length)]) for shot in shots}
-    moving = [shot for shot in shots if movement[shot] >= MOVING * max(movement.values())]
-    best = sorted(moving, key=lambda shot: -movement[shot])
+    movement = {one: _movement(asked[one[0] : min(one[1], one[0] + length)]) for one in stretches}
+    moving = [one for one in stretches if movement[one] >= MOVING * max(movement.values())]
+    best = sorted(moving, key=lambda one: -movement[one])
     chosen = sorted(best[: max(1, min(MOST_SPANS, int(budget / least_ns)))])
     each, most = budget / len(chosen) - SPAN_NS, MOST_LOOKS // len(chosen)
-    return tuple(_span(asked, shot, least, each, decoded_ns, most) for shot in chosen)
+    return tuple(_span(asked, one, least, each, decoded_ns, most) for one in chosen)
 
 
 def _budget_ns(frames: int, pixels: int, frame_bytes: float) -> float:
@@ -80,12 +80,12 @@ def _budget_ns(frames: int, pixels: int, frame_bytes: float) -> float:
     return SHARE * (START_NS + frames * frame_ns)
 
 
-def _span(asked: F64, shot: tuple[int, int], least: int, budget: float, decoded_ns: float, most: int) -> Span:
+def _span(asked: F64, stretch: tuple[int, int], least: int, budget: float, decoded_ns: float, most: int) -> Span:
     """The frames from a key frame on that the budget allows, half of it for decoding.
 
     But as many as have half of the movement, and `least` with a face.
     """
-    first, end = shot
+    first, end = stretch
     count = max(1, min(end - first, int(budget / 2 / decoded_ns)))
     enough = _movement(asked[first:end]) / 2
     while count < end - first and (

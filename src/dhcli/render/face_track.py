@@ -40,7 +40,7 @@ from dhcli.types import FaceRow, Frame
 TRACK, PROFILE = "track", "profile"
 """Kinds of entries in the store."""
 PROFILE_BYTES = 64 << 20
-"""A larger profile is not kept: it is read into memory as a whole. One person takes 79 kB with `dh_base`."""
+"""A larger profile is not kept: it is read into memory as a whole. With `dh_base` one person takes up to 17 MiB."""
 CACHE_UNUSABLE: WarningCode = "cache.unusable"
 RANGES_TOLD = 8
 

@@ -39,7 +39,7 @@ class PictureLog:
 
     mesh: FaceMesh
     frames: int
-    """Of the output."""
+    """Of the video, as many as the output shows."""
     noise_db: float | None = None
     """Of the speech, where the family tells it."""
     source: array[int] = field(default_factory=lambda: array("i"))

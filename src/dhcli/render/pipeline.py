@@ -153,7 +153,7 @@ class _Render:
         self._track, self._profile, self._conditions = track, profile, conditions
         plan, batch = rendering.plan, rendering.batch or rendering.family.model.batch
         noise_db: float | None = getattr(conditions, "noise_db", None)  # a foreign family may not tell it
-        self.log = PictureLog(rendering.finder.mesh, plan.frames, noise_db)
+        self.log = PictureLog(rendering.finder.mesh, plan.source_frames, noise_db)
         self._gain = None if plan.job.options.gain == "auto" else plan.job.options.gain
         self._yuv: YuvMatrix = yuv_matrix(plan.format.colour, plan.format.height)
         capacity = channel_frames(plan.format.frame_bytes, batch)

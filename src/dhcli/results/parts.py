@@ -184,7 +184,7 @@ class FrameCounts(Part):
     rendered: int = Field(default=0, description="Frames that left the networks.")
     encoded: int = Field(default=0, description="Frames that the encoder took.")
     face_missing: int = Field(
-        default=0, description="Frames of the video without the face; they are shown as they are."
+        default=0, description="Frames of the video in which the chosen face was not found; they are shown as they are."
     )
     face_missing_ranges: tuple[tuple[int, int], ...] = Field(
         default=(), description="First and last index of each run of such frames."
@@ -205,7 +205,7 @@ class FrameCounts(Part):
 class Kept(Part):
     """Shares of the output's frames that stay as they were filmed."""
 
-    missing: float = Field(description="They do not show the face.")
+    missing: float = Field(description="The chosen face was not found in them.")
     covered: float = Field(description="Something is in front of the mouth.")
     left: float = Field(description="The job says so.")
 

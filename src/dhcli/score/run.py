@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
@@ -31,13 +31,14 @@ from dhcli.results.parts import WarningInfo
 from dhcli.runtime.scope import Scope, Stopped
 from dhcli.runtime.signals import StopSignals
 from dhcli.score.report import Against, Score
+from dhcli.stages.mesh import FaceMesh
 from dhcli.stages.track import Tracker
 from dhcli.timing import rate_text
 from dhcli.types import F64, Frame, FrameFormat, Pose
 
 STAGE = "score"
 COMPARED = 24
-"""Frames whose pixels outside the mouth are compared."""
+"""Frames whose pixels outside the mouth are compared, or up to twice as many."""
 HIGH = 99.9
 """Percentile that stands for the largest difference: a codec errs far in a few pixels of any frame."""
 
@@ -57,6 +58,24 @@ class Request:
     model: str = DEFAULT_MODEL
 
 
+@dataclass(slots=True)
+class Poses:
+    """Poses of some frames, evenly spread among those with a face, however many come."""
+
+    by_frame: dict[int, Pose] = field(default_factory=dict)
+    _faces: int = 0
+    _step: int = 1
+
+    def add(self, index: int, points: F64, mesh: FaceMesh) -> None:
+        """The next frame with a face, and its landmarks."""
+        if self._faces % self._step == 0:
+            self.by_frame[index] = mesh.pose(points)
+        self._faces += 1
+        if len(self.by_frame) == 2 * COMPARED:
+            self.by_frame = dict(list(self.by_frame.items())[::2])
+            self._step *= 2
+
+
 @dataclass(frozen=True, slots=True)
 class _Clip:
     """A video whose frames were all looked at."""
@@ -65,8 +84,7 @@ class _Clip:
     info: VideoInfo
     format: FrameFormat
     meter: ClipMeter
-    poses: dict[int, Pose]
-    """By frame; where there is no face, there is none."""
+    poses: Poses
 
 
 def score(request: Request, models: Models) -> Score:
@@ -136,7 +154,7 @@ class _Scorer:
         with scope.stage(STAGE):
             info = probe_video(scope, file)
             fmt = frame_format(info, fps)
-            clip = _Clip(file, info, fmt, ClipMeter(finder.mesh), {})
+            clip = _Clip(file, info, fmt, ClipMeter(finder.mesh), Poses())
             tracker = Tracker(finder, fmt, FaceChoice("largest"))
             for frame in read_frames(scope, file, info, fmt, stage=STAGE):
                 for seen, observed in tracker.observe(frame):
@@ -149,7 +167,7 @@ class _Scorer:
         self._scope.check()
         clip.meter.see(frame, points)
         if points is not None:
-            clip.poses[frame.index] = clip.meter.mesh.pose(points)
+            clip.poses.add(frame.index, points, clip.meter.mesh)
 
     def _heard(self, request: Request, clip: _Clip) -> _Heard | None:
         """None where there is no sound, or nobody speaks in it."""
@@ -194,13 +212,11 @@ class _Scorer:
 
     def _outside(self, clip: _Clip, original: _Clip, frames: int) -> tuple[float | None, float | None]:
         """Mean and highest difference of the luma outside the mouth, over some of the frames that both have."""
-        wanted = {index for index in clip.poses if index < frames}
-        wanted = set(sorted(wanted)[:: max(1, len(wanted) // COMPARED)])
         means, highest = list[float](), list[float]()
         with self._scope.stage(STAGE):
             for new, old in zip(self._frames(clip, frames), self._frames(original, frames), strict=True):
-                if new.index in wanted:
-                    different = difference_outside(new, old, clip.poses[new.index])
+                if (pose := clip.poses.by_frame.get(new.index)) is not None:
+                    different = difference_outside(new, old, pose)
                     means += [float(different.mean())] if len(different) else []
                     highest += [float(np.percentile(different, HIGH))] if len(different) else []
         return (float(np.mean(means)), float(np.mean(highest))) if means else (None, None)

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from dhcli.stages.align import apply, crop_matrix, crop_yuv
-from dhcli.stages.mesh import LANDMARKS, FaceMesh, Rows
+from dhcli.stages.mesh import INNER_LIP, LANDMARKS, FaceMesh, Rows
 from dhcli.stages.smooth import GAP_S
 from dhcli.stages.track import Observation
 from dhcli.types import F32, F64, Frame
@@ -26,8 +26,6 @@ SIDE, UNITS, CENTRE = 64, 3.8, np.array([0.0, 1.0, 0.0])
 """Of the crop that is sampled: px, canonical units, and its middle. With the pose it takes 0.3 ms a frame."""
 IRISES = 468
 """The landmarks from here on."""
-INNER_LIPS = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 191, 80, 81, 82, 13, 312, 311, 310, 415)
-"""Landmarks that see teeth and tongue."""
 CHROMA_WEIGHT = 2.8
 """Of colour beside luma: lips differ from skin by 20 levels of luma and 8 of each colour."""
 LEAST_PATTERN = 3.0
@@ -88,7 +86,7 @@ class CoverWatch:
         skin = (np.arange(LANDMARKS) < IRISES) & (z < 0.35)  # not the face's outline, beyond which is the background
         # Not the nose: what covers the mouth often covers that, too.
         self._upper = np.flatnonzero(skin & (y > -0.7) & (y < 0.6) & (np.abs(x) < 1.1))
-        skin[list(INNER_LIPS)] = False
+        skin[list(INNER_LIP)] = False
         self._lower = np.flatnonzero(skin & (y > 1.15) & (y < 2.35) & (np.abs(x) < 0.85))
 
     def look(self, frame: Frame, seen: Observation) -> Observation:

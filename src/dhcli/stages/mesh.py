@@ -17,6 +17,8 @@ from dhcli.types import F64, Box, Pose
 LANDMARKS = 478
 EYE_CORNERS = (33, 263)
 """Landmarks of the outer eye corners, the one at the picture's left first."""
+INNER_LIP = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191)
+"""Landmarks of the inner lips, in order: they see teeth and tongue."""
 
 Rows = np.typing.NDArray[np.intp]
 

@@ -48,10 +48,10 @@ def rectangle(matrix: F64, width: int, height: int, part: align.Area = WHOLE) ->
 
 def covering(mouth: Mouth) -> align.Area:
     """The part of the crop, px, where more than the frame's own pixels is seen: around the inside of the mouth."""
-    image_px = max(1.0, 1 / align.spacing(mouth.matrix))  # of the crop; as wide as a px of layers that were averaged
-    seen = mouth.weights.sum(2) * _reach(round(image_px)) > UNSEEN
+    step = max(1.0, 1 / align.spacing(mouth.matrix))  # crop px from one image px to the next, or of averaged layers
+    seen = mouth.weights.sum(2) * _reach(round(step)) > UNSEEN
     x, y, width, height = cv2.boundingRect(seen.view(np.uint8))
-    margin = 1 + math.ceil(2 * image_px)  # as far as averaging and sampling carry the weights
+    margin = 1 + math.ceil(2 * step)  # as far as averaging and sampling carry the weights
     return max(0, x - margin), max(0, y - margin), min(CROP, x + width + margin), min(CROP, y + height + margin)
 
 

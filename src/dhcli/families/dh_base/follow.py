@@ -44,7 +44,8 @@ class Follower:
     def follow(self, index: int, wanted: Stand) -> list[Use]:
         """What frame `index` of the source uses for a mouth that is to stand like `wanted`.
 
-        It fades from one reference to the next. While the lips are shut, and at a cut, it changes at once.
+        It fades from one reference to the next. While the lips are shut, and where frames were left out or a lap
+        ended, it changes at once.
         """
         goal, shut = Stands.of([wanted]), _is_shut(wanted)
         cost, shows = costs(self._lent, goal)[:, 0], visible(self._lent, goal)[:, 0]

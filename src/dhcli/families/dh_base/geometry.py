@@ -24,8 +24,8 @@ UPPER_LIP, LOWER_LIP = 35, 25
 """Rows of the mouth points: the inner lips' middles."""
 CORNERS = 0, 10
 """Rows of the mouth points: the corners of the mouth, at the picture's left and right."""
-INNER = slice(20, 40)
-"""Rows of the mouth points: the inner lips, a closed line."""
+OUTER, INNER = slice(0, 20), slice(20, 40)
+"""Rows of the mouth points: the outer and the inner lips, closed lines."""
 CLOSED_GAP = 0.02
 """Canonical units between closed inner lips; people at rest have 0.01 to 0.02."""
 MOUTH_POINTS, CODES = 106, 12
@@ -49,6 +49,12 @@ class Geometry:
         """How far each code opens the inner lips, canonical units."""
         return self.basis[:, LOWER_LIP, 1] - self.basis[:, UPPER_LIP, 1]
 
+    @property
+    def width_of_code(self) -> F64:  # (12,)
+        """How much each code widens the mouth, canonical units."""
+        left, right = CORNERS
+        return self.basis[:, right, 0] - self.basis[:, left, 0]
+
     def mouth_code(self, mouth: F64, rest: F64) -> F64:  # (106, 3), (106, 3) -> (12,)
         """The code of a pose-free mouth, relative to the same person's rest shape."""
         return self.projection.reshape(len(self.projection), -1) @ (mouth - rest).reshape(-1)
@@ -62,8 +68,7 @@ class Geometry:
 
     def widened(self, code: F64, factor: float) -> F64:  # (12,) -> (12,)
         """`code` with `factor` times the change of the mouth's width, by the shortest way that leaves its opening."""
-        left, right = CORNERS
-        width, gap = self.basis[:, right, 0] - self.basis[:, left, 0], self.gap_of_code
+        width, gap = self.width_of_code, self.gap_of_code
         way = width - (width @ gap) / (gap @ gap) * gap
         return code + (factor - 1) * float(code @ width) / float(way @ way) * way
 
@@ -86,7 +91,10 @@ def load_geometry(data: bytes, name: str = "geometry.npz") -> Geometry:
     mouth = arrays["mouth"].astype(np.intp)
     if mouth.min() < 0 or mouth.max() >= LANDMARKS:
         raise unfit(name, f"'mouth' names landmarks outside 0..{LANDMARKS - 1}")
-    return Geometry(mouth, arrays["basis"].astype(np.float64), arrays["projection"].astype(np.float64))
+    geometry = Geometry(mouth, arrays["basis"].astype(np.float64), arrays["projection"].astype(np.float64))
+    if np.linalg.matrix_rank([geometry.gap_of_code, geometry.width_of_code]) < 2:
+        raise unfit(name, "the codes of 'basis' cannot open the mouth and widen it")
+    return geometry
 
 
 def face_crop_matrix(pose: Pose) -> F64:

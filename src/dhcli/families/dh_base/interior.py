@@ -160,9 +160,8 @@ def _turn(angles: F64) -> F64:  # (2,) -> (3, 3)
 
 def _opening(points: F64, geometry: Geometry) -> F64:  # (106, 3) canonical units
     """The smallest move along the basis that opens these lips wide and keeps their width."""
-    gap = geometry.basis[:, LOWER_LIP, 1] - geometry.basis[:, UPPER_LIP, 1]
     width = geometry.basis[:, RIGHT, 0] - geometry.basis[:, LEFT, 0]
-    code = np.linalg.pinv(np.stack([gap, width])) @ np.array([WIDE - _gap(points), 0.0])
+    code = np.linalg.pinv(np.stack([geometry.gap_of_code, width])) @ np.array([WIDE - _gap(points), 0.0])
     return np.asarray(np.tensordot(code, geometry.basis, 1), np.float64)
 
 

@@ -111,20 +111,27 @@ class PersonProfiler:
         held = self._candidates.setdefault(face.person, Candidates())
         if held.wants(stand, opening):
             points = face.points[self._geometry.mouth, :2]
-            held.add(candidate(face, picture, points, stand, opening, self._yuv))
+            new = candidate(face, picture, points, stand, opening, self._yuv)
+            if new is not None:
+                held.add(new, len(self._candidates))
 
     def finish(self, faces: Callable[[], Iterable[FaceRow]]) -> bytes:
-        """All persons, as an array of PERSON, then their references, as one of REFERENCE, then the pictures' planes."""
+        """All persons, as an array of PERSON, then their references, as one of REFERENCE, then the pictures' planes.
+
+        A person whose mouth is covered in every frame has a rest of 0 and no reference: none is ever asked for.
+        """
         shown: dict[int, _Shown] = {}
+        persons = 0
         for face in faces():
+            persons = max(persons, face.person + 1)
             if face.seen:
                 shown.setdefault(face.person, _Shown()).openings.append(mouth_opening(self._mouth(face)))
         limits = {person: float(np.quantile(one.openings, CLOSED_SHARE)) for person, one in shown.items()}
         for face in faces():
             if face.seen:
                 shown[face.person].add(self._mouth(face), face, limits[face.person])
-        people, references = np.zeros(len(shown), PERSON), []
-        for person, one in shown.items():
+        people, references = np.zeros(persons, PERSON), []
+        for person, one in sorted(shown.items()):  # the first frames of a person may be covered
             rest = self._geometry.closed(one.closed / one.closed_frames)
             spread = opening_spread(np.asarray(one.openings))
             chosen = self._references(person, one, rest)
@@ -137,7 +144,7 @@ class PersonProfiler:
         closed = held.closed()
         if closed is not None and held.widest < NEVER_OPEN:
             return [drawn_reference(closed, rest, self._geometry, self._yuv)]
-        return held.chosen(shown.sample)
+        return held.chosen(shown.sample, len(self._candidates))
 
     def _mouth(self, face: FaceRow) -> F64:
         return pose_free(face.points[self._geometry.mouth], face.pose)

@@ -31,9 +31,10 @@ MOST = 6
 CANDIDATES = 24
 """Frames of a person that are held until the video's end, when the references are taken from them."""
 HELD_BYTES = 32 << 20
-"""Most pixels that candidates hold; where faces are so large that this would be exceeded, there are fewer of them."""
-KEPT_BYTES = 16 << 20
-"""Most pixels of a person's references."""
+"""Most pixels that candidates of all persons hold; where faces are so large that this would be exceeded, there are
+fewer of them."""
+KEPT_BYTES, ALL_KEPT_BYTES = 16 << 20, 48 << 20
+"""Most pixels of a person's references, and of all persons'."""
 AREA: align.Area = (16, 40, 144, 152)
 """What is kept of the crop, crop px: the mouth, and as far around as the network looks for it."""
 OPEN = 0.04
@@ -147,13 +148,18 @@ class Candidate:
 
 def candidate(
     face: FaceRow, picture: Cutout, points: F64, stand: Stand, opening: float, yuv: align.YuvMatrix
-) -> Candidate:
-    """The candidate that a face makes. `points` (106, 2) are the mouth's in image px."""
+) -> Candidate | None:
+    """The candidate that a face makes; None where its lips lie beyond the crop, and are none.
+
+    `points` (106, 2) are the mouth's in image px.
+    """
     matrix = face_crop_matrix(face.pose)
     crop = align.crop_yuv(picture.frame, picture.matrix(matrix), CROP_SIDE)
     inside = cv2.fillPoly(
         np.zeros((CROP_SIDE, CROP_SIDE), np.uint8), [np.rint(align.apply(matrix, points)[INNER]).astype(np.int32)], 1
     ).astype(bool)
+    if not inside.any():
+        return None
     luma = np.ascontiguousarray(crop[..., 0])
     corners = align.crop_corners(picture.matrix(matrix), AREA)
     part = cut_out(picture.frame, corners.min(0), corners.max(0))
@@ -181,13 +187,16 @@ class Candidates:
             return True
         return opening > OPEN and float(distances(Stands.of([stand]), self._stands()).min()) > ALIKE
 
-    def add(self, new: Candidate) -> None:
-        """Hold a frame; where there are too many, of the two that are most alike the softer one goes."""
+    def add(self, new: Candidate, persons: int = 1) -> None:
+        """Hold a frame; where there are too many, of the two that are most alike the softer one goes.
+
+        So many `persons` share the memory.
+        """
         if self._widest <= OPEN:  # nothing of the inside was shown before
             self._held.clear()
         self._widest = max(self._widest, new.opening)
         self._held.append(new)
-        most = max(MOST, min(CANDIDATES, HELD_BYTES // new.reference.picture.data.nbytes))
+        most = max(MOST, min(CANDIDATES, HELD_BYTES // persons // new.reference.picture.data.nbytes))
         while len(self._held) > most:
             self._drop()
 
@@ -214,12 +223,13 @@ class Candidates:
             default=None,
         )
 
-    def chosen(self, shown: Sequence[tuple[Stand, float]]) -> list[Reference]:
+    def chosen(self, shown: Sequence[tuple[Stand, float]], persons: int = 1) -> list[Reference]:
         """Up to `MOST` frames that together come nearest to every mouth of the video.
 
         `shown` has how the mouth stands in a sample of the frames, and how far it is open. The first reference is the
         widest mouth of those that are well visible; each next one is the frame that most lessens the summed distance
-        of all frames to their nearest reference. Frames with a wide mouth count more, and sharp ones are preferred.
+        of all frames to their nearest reference. Frames with a wide mouth count more, and sharp ones are preferred. So
+        many `persons` share the memory.
         """
         held = sorted(self._telling(), key=lambda one: -one.opening)
         if not held or not shown:
@@ -231,7 +241,8 @@ class Candidates:
         softness = PREFERENCE * (1 - order / len(held))
         cost = costs(lent, wanted) + softness[:, None]
         chosen, nearest = [0], cost[0]
-        most = max(1, min(MOST, KEPT_BYTES // max(one.reference.picture.data.nbytes for one in held)))
+        kept_bytes = min(KEPT_BYTES, ALL_KEPT_BYTES // persons)
+        most = max(1, min(MOST, kept_bytes // max(one.reference.picture.data.nbytes for one in held)))
         while len(chosen) < most:
             gains = (np.maximum(0, nearest - cost) * weights).sum(1)
             best = int(np.argmax(gains))

@@ -9,14 +9,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from dhcli.families.dh_base.geometry import CROP_SIDE, PX_PER_UNIT
+from dhcli.families.dh_base.geometry import CROP_SIDE, INNER, OUTER, PX_PER_UNIT
 from dhcli.types import F32, F64
 
 Mask = npt.NDArray[np.bool_]
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 """Luma of RGB (ITU-R BT.601)."""
-OUTER, INNER = slice(0, 20), slice(20, 40)
 SKIN_FROM, SKIN_TO = 1.2, 1.7
 """The skin around the mouth: from so many times the lips' outline to so many."""
 ENOUGH = 20
