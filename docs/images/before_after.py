@@ -75,4 +75,5 @@ def main() -> None:
     print(target.relative_to(ROOT))  # noqa: T201 - the program's answer
 
 
-main()
+if __name__ == "__main__":
+    main()
