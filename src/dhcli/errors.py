@@ -204,7 +204,7 @@ WARNINGS: dict[WarningCode, str] = {
     "input.high_bit_depth": "the video has more than 8 bits a sample and becomes 8",
     "input.padded": "the size is odd; one column or row is repeated",
     "audio.silent": "nobody speaks in the audio; the mouth stays closed",
-    "audio.noisy": "the audio's pauses are less than 15 dB quieter than its speech; the mouth may follow it badly",
+    "audio.noisy": "all of the audio is noise, or its pauses are less than 15 dB below the speech; the mouth may err",
     "face.missing": "the chosen face was not found in some frames; they stay as they are",
     "mouth.covered": "something is in front of the mouth in some frames; they stay as they are",
     "face.small": "the face is so small that hardly anybody sees its lips",

@@ -265,7 +265,7 @@ def test_frames_with_a_covered_mouth_pass_through(
 def test_noise_in_the_pauses_is_told(
     render: Render, speech: Path, avatar: Path, ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
-    """Pink noise some 13 dB below the speech: the result says so. Without it there is nothing to say."""
+    """Pink noise some 13 dB below the speech, or alone: the result says so. Without it there is nothing to say."""
     for amplitude, expected in ((0.0, []), (0.1, ["audio.noisy"])):
         noise, sound = f"anoisesrc=c=pink:a={amplitude}:r=16000:d=4:seed=1", tmp_path / "noisy.wav"
         mix = "[0]atrim=0:2,apad=pad_dur=2[voice];[voice][1]amix=normalize=0"
@@ -273,6 +273,10 @@ def test_noise_in_the_pauses_is_told(
         result = succeeded(render(sound, avatar, limit_frames=2, if_exists="overwrite"))
         assert [warning.code for warning in result.warnings] == expected
     assert re.search(r"only 1[234] dB quieter than the speech", result.warnings[0].message)
+    ffmpeg("-f", "lavfi", "-i", noise, "-y", sound)
+    (warning,) = succeeded(render(sound, avatar, limit_frames=2, if_exists="overwrite")).warnings
+    assert warning.code == "audio.noisy"
+    assert "and no speech" in warning.message
 
 
 @pytest.mark.slow

@@ -103,10 +103,15 @@ def test_where_no_phones_are_told_only_silence_is_a_pause(hear: Hear, samples: F
     silent, noisy = (hear(with_pause(samples, noise, -30)) for noise in (None, pink))
     speech = len(samples) // SAMPLES
     middle = slice(speech + CODE_RATE, speech + 2 * CODE_RATE)
-    for unclear in (None, np.zeros((2 * len(silent.codes), 2), np.float32)):
+    for unclear, noise_db in ((None, None), (np.zeros((2 * len(silent.codes), 2), np.float32), 0)):
         found = [find_pauses(dataclasses.replace(heard, phones=unclear)) for heard in (silent, noisy)]
         assert [one.speaking[middle].mean() for one in found] == [0, 1]
-        assert [one.noise_db for one in found] == [None, None]
+        assert [one.noise_db for one in found] == [noise_db, noise_db]
+
+
+def test_noise_alone_is_told_and_a_short_sound_is_not(hear: Hear) -> None:
+    noise = (pink(2 * SAMPLE_RATE) / 50).astype(np.float32)
+    assert [find_pauses(hear(part)).noise_db for part in (noise, noise[: SAMPLE_RATE // 2])] == [0, None]
 
 
 def test_short_stops_are_speech() -> None:

@@ -21,6 +21,7 @@ from dhcli.families.dh_base.references import (
     Reference,
     Stand,
     Stands,
+    all_grin,
     visible,
 )
 from dhcli.networks.network import Device
@@ -123,6 +124,12 @@ def test_mouths_that_are_blurred_or_in_shadow_are_left_out() -> None:
     held.add(seen(0.9, sharpness=0.1))
     held.add(seen(0.65, brightness=30.0))
     assert not {0.9, 0.65} & set(gaps_of(held.chosen(shown(0.9, 0.65, 0.5, 0.1))))
+
+
+def test_a_grin_is_wider_than_the_mouth_at_rest() -> None:
+    """All these mouths are 1 wide."""
+    assert all_grin([lender(0.2), lender(0.3)], 0.7)
+    assert not all_grin([lender(0.2), lender(0.3)], 0.85)
 
 
 def test_nobody_to_choose_from() -> None:

@@ -59,6 +59,11 @@ class Fixed:
         return self._uses
 
 
+def unseen(person: Person) -> Person:
+    """A person without references, whose frame itself is one."""
+    return dataclasses.replace(person, references=())
+
+
 @pytest.fixture(scope="module")
 def shots(
     dh_base: DhBase,
@@ -155,6 +160,16 @@ def test_a_batch_is_its_frames(shots: dict[int, Shot], dh_base: DhBase) -> None:
     for shot, one in zip(some, together, strict=True):
         (alone,) = render(dh_base, shot)
         assert np.abs(one.data.astype(int) - alone.data).max() <= 1
+
+
+def test_a_grey_picture_stays_grey(shots: dict[int, Shot], dh_base: DhBase) -> None:
+    frame = shots[0].frame.copy()
+    frame.u[:], frame.v[:] = 128, 128
+    frame.data.flags.writeable = False
+    (grey,) = render(dh_base, dataclasses.replace(shots[0], frame=frame, profile=(unseen(shots[0].profile[0]),)))
+    assert (grey.y != frame.y).any()
+    assert (grey.u == 128).all()
+    assert (grey.v == 128).all()
 
 
 def test_kept_memory_shows_nothing_of_what_was_in_it(shots: dict[int, Shot], dh_base: DhBase) -> None:

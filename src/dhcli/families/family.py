@@ -30,7 +30,9 @@ class Conditions(Protocol):
 
     @property
     def noise_db(self) -> float | None:
-        """How loud its pauses are, dB relative to the speech; None where it has none or the family does not measure."""
+        """How loud its pauses are, dB relative to the speech; 0 where no speech is heard, None where there are none or
+        the family does not measure.
+        """
 
     def at(self, time_s: Fraction, gain: float | None) -> Any:
         """What it asks at a time: the `condition` of a shot.

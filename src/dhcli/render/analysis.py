@@ -26,7 +26,7 @@ from dhcli.stages.smooth import Settled, Smoother
 from dhcli.stages.track import LEAST_EYE_DISTANCE_PX, Observation, Observed, Tracker
 from dhcli.types import F64, Colour, FaceRow, Frame, FrameFormat
 
-VERSION = 4
+VERSION = 5
 """Raised where the analysis of the same frames gives something else: what was kept of the old one is not used then."""
 CUTOUT_GRID = 120
 """px. Large faces are averaged down in blocks that are counted from the picture's edge. A cutout's edge has to be the

@@ -123,9 +123,11 @@ def _listen(rendering: Rendering) -> Conditions:
         conditions = family.listen(waveform)
         silent, noise_db = conditions.silent, conditions.noise_db
     if noise_db is not None and noise_db > NOISY_DB:
+        noise = f"its pauses are only {-noise_db:.0f} dB quieter than the speech"
+        if noise_db >= 0:
+            noise = "noise, music or singing is heard in it, and no speech"
         message = (
-            f"audio {plan.job.audio}: its pauses are only {max(0.0, -noise_db):.0f} dB quieter than the speech, so the "
-            "mouth may follow it badly; a recording without the noise helps."
+            f"audio {plan.job.audio}: {noise}; the mouth may follow it badly. A recording without the noise helps."
         )
         rendering.trace.warn("audio.noisy", message)
     if silent:

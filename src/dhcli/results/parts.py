@@ -238,7 +238,9 @@ class Picture(Part):
         description="How often the teeth came from another frame of the video than before; null where no frame gives "
         "any."
     )
-    noise_db: float | None = Field(description="Level of the background noise against the speech, dB.")
+    noise_db: float | None = Field(
+        description="Level of the pauses against the speech, dB; null without pauses, 0 if all is noise."
+    )
 
 
 class Timings(Part):

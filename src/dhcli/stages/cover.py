@@ -34,9 +34,14 @@ UNLIKE, STILL_UNLIKE = 0.5, 0.65
 """Correlation below which the lower face becomes another one, and stays one. Of 18,458 frames of 154 clips, their lips
 alone, 9 are below 0.5, in two clips of grimaces. In eight clips of people who talk it is 0.91 or more, with noise, blur
 and shadow 0.7; with a hand, microphone, cup or bar over the lips 0.45 at most, with letters 0.3 to 0.55."""
-STEADIER = 0.3
-"""By so much the upper face's correlation is higher where the mouth is covered: there it is 0.9 or more. With a shadow
-that sweeps over the face, or a face that leaves the picture, it is 0.1 higher."""
+SUDDEN, STILL_SUDDEN = 0.22, 0.15
+"""By so much less than in the last look is the correlation where something appears, and stays: letters on upper lip or
+chin leave 0.5 to 0.75 of 0.99. Those who talk lose 0.06 at most."""
+STEADIER, STILL_STEADIER = 0.3, 0.15
+"""By so much the upper face's correlation is higher where the mouth becomes, and stays, covered: there it is 0.9 or
+more. With a shadow that sweeps over the face, or a face that leaves the picture, it is 0.1 higher."""
+SUDDEN_STEADIER = 0.22
+"""The first, where something appears."""
 LEAST_LEARNT, LEARNT_S = 5, 0.3
 """Frames, and time, of a person and shot after which something can be told."""
 MEMORY_S = 2.0
@@ -52,12 +57,22 @@ class _Looks:
     lower: F32
     """Pattern of the lower face, (n, 3); see `_pattern`."""
     upper: F32
+    likeness: float = 1.0
+    """Correlation of the lower face in the last look that was not covered."""
     frames: int = 1
     """Learnt from."""
     covered: int = 0
     """Frames in a row."""
     before: _Looks | None = None
     """Those that a cover which stayed has replaced."""
+
+    def covers(self, lower: float, upper: float) -> bool:
+        """Whether a lower and an upper face with these correlations have something in front of the mouth."""
+        if self.covered:
+            return lower < max(STILL_UNLIKE, self.likeness - STILL_SUDDEN) and upper >= lower + STILL_STEADIER
+        if lower < UNLIKE:
+            return upper >= lower + STEADIER
+        return lower < self.likeness - SUDDEN and upper >= lower + SUDDEN_STEADIER
 
     def learn(self, lower: F32, upper: F32, rate: float) -> None:
         self.frames += 1
@@ -119,11 +134,10 @@ class CoverWatch:
             looks.before.covered = 0
             self._looks[person] = looks.before
             return False
-        unlike = lower < (STILL_UNLIKE if looks.covered else UNLIKE)
-        if looks.frames < self._learnt or not unlike or upper < lower + STEADIER:
-            if unlike:
+        if looks.frames < self._learnt or not looks.covers(lower, upper):
+            if lower < (STILL_UNLIKE if looks.covered else UNLIKE):
                 looks.frames = min(looks.frames, self._learnt)  # the whole face has changed: learn anew, and fast
-            looks.covered = 0
+            looks.covered, looks.likeness = 0, lower
             looks.learn(*patterns, 1 / (MEMORY_S * self.fps))
             return False
         looks.covered += 1

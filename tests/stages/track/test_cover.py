@@ -59,6 +59,14 @@ def subtitle(x: int, y: int) -> tuple[U8, F32, tuple[int, int]]:
     return mask, 20 + letters.astype(np.float32), (128, 128)
 
 
+def letters(x: int, y: int) -> tuple[U8, F32, tuple[int, int]]:
+    """White with a black outline, and skin between them."""
+    mask, white = np.zeros((300, 400), np.uint8), np.zeros((300, 400), np.uint8)
+    for picture, value, width in ((mask, 255, 5), (white, 235, 2)):
+        cv2.putText(picture, "TITLE", (x - 44, y + 6), cv2.FONT_HERSHEY_SIMPLEX, 0.8, value, width, cv2.LINE_AA)
+    return mask, white.astype(np.float32), (128, 128)
+
+
 def covered(frames: list[Frame], draw: Draw, first: int = FIRST, last: int = LAST, *, higher: int = 0) -> list[Frame]:
     """The frames with something that comes up over the mouth, stays, and goes down again. `higher`: px."""
     out = []
@@ -152,6 +160,15 @@ def test_light_shadow_and_blur_cover_nothing(finder: Any, avatar: list[Frame], s
     scenes = [lit(frame, 1.5), lit(frame, 0.4), lit(frame, 1.0, 15), lit(frame, below), soft]
     for scene in [[one] * 10 for one in scenes] + [[lit(frame, gain) for gain in sweep]]:
         assert not any(watch(finder, still, [*rest, *scene, *rest]))
+
+
+@pytest.mark.parametrize("higher", [0, 7, -28])  # on the lips, above them, on the chin
+def test_letters_that_appear_cover_as_long_as_they_are_there(
+    finder: Any, avatar: list[Frame], still: Observation, higher: int
+) -> None:
+    (lettered,) = covered(avatar[:1], letters, 0, 0, higher=higher)
+    told = watch(finder, still, [avatar[0]] * 10 + [lettered] * 20 + [avatar[0]] * 10)
+    assert told == [False] * 10 + [True] * 20 + [False] * 10
 
 
 def test_a_cover_that_stays_becomes_the_look(finder: Any, avatar: list[Frame], still: Observation) -> None:

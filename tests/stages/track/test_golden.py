@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+from dhcli.families.dh_base import references
 from dhcli.families.dh_base.conditions import MouthAsked
 from dhcli.families.dh_base.family import DhBase
 from dhcli.families.dh_base.geometry import (
@@ -160,6 +161,17 @@ def _gaussian(x: F64) -> F64:
     padded = np.concatenate([2 * x[:1] - x[4:0:-1], x, 2 * x[-1:] - x[-2:-6:-1]])
     total: F64 = sum(w * padded[i : i + len(x)] for i, w in enumerate(weights))
     return total
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("grin", "drawn"), [(1.1, True), (references.GRIN, False)])
+def test_whoever_only_grins_gets_a_drawn_inside(
+    profiled: Any, avatar: list[Frame], monkeypatch: pytest.MonkeyPatch, *, grin: float, drawn: bool
+) -> None:
+    """From frame 176 on his mouth is 1.2 times as wide as at rest, and shows the teeth."""
+    monkeypatch.setattr(references, "GRIN", grin)
+    _, (person,) = profiled([*avatar[:20], *avatar[178:194]])
+    assert {one.drawing is not None for one in person.references} == {drawn}
 
 
 @pytest.mark.slow

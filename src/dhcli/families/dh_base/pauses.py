@@ -36,6 +36,8 @@ Music that is as loud is taken for one, too."""
 LEAST_SHARE = 0.15
 """Of the loud codes, at which a phone must be heard: about half in speech, 0.06 and less in songs, of which the network
 makes no phones. There loudness has to do."""
+LEAST_SPEECH = CODE_RATE
+"""Loud codes without the phones of speech that are noise or music: a vowel alone can last half as long."""
 LEAST_NOISE = CODE_RATE // 2
 """Codes away from speech that it takes to measure noise."""
 LEAST_DB = -100.0
@@ -48,7 +50,7 @@ class Pauses:
 
     speaking: F32  # (n,) 1 in speech and its short stops, 0 in pauses, straight between them
     noise_db: float | None
-    """Loudness of the pauses relative to the speech, dB; None where there is no pause, or no phone to tell it by."""
+    """Loudness of the pauses relative to the speech, dB; None where there is no pause, 0 where no speech is heard."""
 
 
 def find_pauses(heard: Heard) -> Pauses:
@@ -57,7 +59,8 @@ def find_pauses(heard: Heard) -> Pauses:
     loud = _smooth_levels(heard.levels) > LOUD * SPEECH_RMS
     spoken = _spoken(heard, loud)
     if spoken is None:
-        return Pauses(gate(silent), None)
+        unknown = heard.phones is None or loud.sum() < LEAST_SPEECH
+        return Pauses(gate(silent), None if unknown else 0.0)
     since, until = _distances(spoken)
     away = (since > AFTER) & (until > BEFORE)
     return Pauses(gate(silent | (away & ~loud)), _noise_db(heard.levels[away]))

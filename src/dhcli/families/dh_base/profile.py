@@ -19,8 +19,8 @@ from dhcli.families.dh_base.geometry import (
     face_crop_matrix,
     mouth_opening,
 )
-from dhcli.families.dh_base.interior import LIGHT_SIDE, NEVER_OPEN, Placed
-from dhcli.families.dh_base.references import Candidates, Reference, Stand, candidate, stand_of
+from dhcli.families.dh_base.interior import LEFT, LIGHT_SIDE, NEVER_OPEN, RIGHT, Placed
+from dhcli.families.dh_base.references import Candidates, Reference, Stand, all_grin, candidate, stand_of
 from dhcli.stages.align import Area, YuvMatrix, crop_corners
 from dhcli.stages.cutout import Cutout
 from dhcli.stages.mesh import pose_free
@@ -142,9 +142,11 @@ class PersonProfiler:
     def _references(self, person: int, shown: _Shown, rest: F64) -> list[Reference]:
         held = self._candidates.get(person, Candidates())
         closed = held.closed()
-        if closed is not None and held.widest < NEVER_OPEN:
+        chosen = held.chosen(shown.sample, len(self._candidates))
+        only_grins = all_grin(chosen, float(np.linalg.norm(rest[RIGHT] - rest[LEFT])))
+        if closed is not None and (only_grins or held.widest < NEVER_OPEN):
             return [drawn_reference(closed, rest, self._geometry, self._yuv)]
-        return held.chosen(shown.sample, len(self._candidates))
+        return chosen
 
     def _mouth(self, face: FaceRow) -> F64:
         return pose_free(face.points[self._geometry.mouth], face.pose)

@@ -53,6 +53,9 @@ LEAST_GAIN = 0.01
 """Share of the summed distance that another reference must take away."""
 WIDE = 0.4
 """Of the widest mouth's opening; a narrower mouth is no reference."""
+GRIN = 1.25
+"""Of the width at rest: a wider mouth grins, and a speaking mouth would squeeze its teeth. The references of seven
+talkers have 0.87 to 1.22, those of a man who only grins 1.5."""
 DIM = 0.6
 """Of the median brightness: a mouth darker than this lies in shadow or behind something."""
 
@@ -63,6 +66,11 @@ class Stand:
 
     shape: F64  # (20, 2) inner lips in the head, canonical units; not centred: the teeth stand still in the head
     angle: F64  # (2,) yaw and pitch, rad
+
+    @property
+    def width(self) -> float:
+        """Between the corners of the inner lips, canonical units."""
+        return float(np.linalg.norm(self.shape[len(self.shape) // 2] - self.shape[0]))
 
 
 def stand_of(mouth: F64, face: FaceRow) -> Stand:  # (106, 3) pose-free
@@ -132,6 +140,11 @@ class Reference:
     def image_px(self) -> float:
         """Px of the picture per px of the crop."""
         return align.spacing(self.matrix)
+
+
+def all_grin(references: Sequence[Reference], width_at_rest: float) -> bool:
+    """Whether none of them shows the mouth as it speaks. The width is that of the closed mouth, canonical units."""
+    return all(one.stand.width > GRIN * width_at_rest for one in references)
 
 
 @dataclass(frozen=True, slots=True)

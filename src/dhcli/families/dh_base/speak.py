@@ -23,6 +23,7 @@ from dhcli.families.dh_base.geometry import (
     face_crop_matrix,
     opening_share,
 )
+from dhcli.families.dh_base.hue import Hue, hue_of
 from dhcli.families.dh_base.interior import Answer, show
 from dhcli.families.dh_base.profile import Person
 from dhcli.families.dh_base.references import Reference, Stand, yaw_pitch
@@ -125,6 +126,7 @@ class _Asked:
     wanted: Wanted
     rest: F64  # (106, 3) the person's mouth at rest, canonical units
     crop: F32  # (160, 160, 3) RGB 0..255
+    hue: Hue
     uses: list[tuple[int, float, Reference]]
     """Number, share and reference."""
 
@@ -137,9 +139,10 @@ class _Asked:
         if not person.references:  # the frame itself is all there is of this person
             low = np.rint(crop).astype(np.uint8)
             own = Reference(shot.frame, goal.matrix, low, goal.source, goal.stand)
-            return cls(goal, person.rest, crop, [(0, 1.0, own)])
+            return cls(goal, person.rest, crop, hue_of(crop), [(0, 1.0, own)])
         uses = person.follower.follow(shot.frame.index, goal.stand)
-        return cls(goal, person.rest, crop, [(use.number, use.share, person.references[use.number]) for use in uses])
+        numbered = [(use.number, use.share, person.references[use.number]) for use in uses]
+        return cls(goal, person.rest, crop, hue_of(crop), numbered)
 
     def answered(self, answers: Sequence[Sequence[F32]]) -> Spoken:
         """With the network's rows for each use."""
@@ -157,9 +160,9 @@ class _Asked:
             goal.matrix,
             flow.transpose(last),
             reference_flow.transpose(last),
-            rgb.transpose(last) * 255,
+            self.hue.tone(rgb.transpose(last) * 255),
             weights.transpose(last),
-            light.transpose(last) * 255,
+            self.hue.tone(light.transpose(last) * 255),
             reference,
         )
 
