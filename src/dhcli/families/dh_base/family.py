@@ -30,7 +30,7 @@ class DhBase:
     """The networks of a bundle and the geometry between them."""
 
     name: ClassVar[str] = "dh_base"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 2
     roles: ClassVar[tuple[str, ...]] = ("audio", FACES["fp32"], "geometry")
     sample_rate: ClassVar[int] = SAMPLE_RATE
 

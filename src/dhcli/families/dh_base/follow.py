@@ -14,7 +14,7 @@ CLEARLY_BETTER = 0.1
 """Canonical units (5 crop px) by which another reference must be nearer to take over in an open mouth. With 0.04 the
 teeth of a talker change twice a second, which is seen, and each change has frames that cost two questions."""
 SHUT_BETTER = 0.01
-"""The same while the lips are shut, when nobody sees the change."""
+"""The same while the lips are shut, when nobody sees the change, and where the present one hides what is to be seen."""
 SHUT_GAP = 2 * CLOSED_GAP
 """Canonical units between the lips below which they are shut."""
 STAY = 8
@@ -54,7 +54,7 @@ class Follower:
         free = self._since >= STAY or (hidden and self._since > FADE)
         if self._last is None or abs(index - self._last) > 1:
             self._current, self._since = best, FADE
-        elif free and cost[best] < cost[current] - (SHUT_BETTER if shut else CLEARLY_BETTER):
+        elif free and cost[best] < cost[current] - (SHUT_BETTER if shut or hidden else CLEARLY_BETTER):
             self._before, self._current, self._since = current, best, FADE if shut else 0
         self._last = index
         self._since += 1

@@ -51,7 +51,7 @@ PREFERENCE = 0.05
 """Canonical units by which the sharpest candidate is preferred to the softest."""
 LEAST_GAIN = 0.01
 """Share of the summed distance that another reference must take away."""
-WIDE = 0.4
+WIDE = 0.5
 """Of the widest mouth's opening; a narrower mouth is no reference."""
 GRIN = 1.25
 """Of the width at rest: a wider mouth grins, and a speaking mouth would squeeze its teeth. The references of seven
