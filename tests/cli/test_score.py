@@ -64,6 +64,8 @@ def test_a_video_without_a_face_has_no_figures(dh: Call, tmp_path: Path, ffmpeg:
     said = dh(bars)
     assert said.code == 0
     assert "unknown" in said.out
+    assert "No face was found in 5 of 5 frames" in said.err
+    assert "[face.missing]" in said.err
 
 
 @pytest.mark.parametrize(("arguments", "code"), [(["gone.mp4"], "input.missing"), ([__file__], "input.not_media")])

@@ -111,6 +111,14 @@ class _Heard:
     following: Following | None
 
 
+def _faceless(frames: int, with_face: int) -> tuple[WarningInfo, ...]:
+    """A warning where not all frames show a face."""
+    if with_face == frames:
+        return ()
+    message = f"No face was found in {frames - with_face} of {frames} frames; the figures are of the others."
+    return (WarningInfo(code="face.missing", message=message),)
+
+
 class _Scorer:
     def __init__(self, scope: Scope, models: Models, files: contextlib.ExitStack) -> None:
         self._scope, self._models, self._files = scope, models, files
@@ -144,7 +152,10 @@ class _Scorer:
             correlation=None if following is None else following.correlation,
             lag_ms=None if following is None else following.lag_ms,
             against=against,
-            warnings=tuple(WarningInfo(code=code, message=text) for code, text in verdicts(judged)),
+            warnings=(
+                *_faceless(clip.meter.frames, figures.looked),
+                *(WarningInfo(code=code, message=text) for code, text in verdicts(judged)),
+            ),
         )
 
     def _clip(self, path: Path, role: str, finder: FaceFinder, fps: Fraction | None = None) -> _Clip:

@@ -35,8 +35,10 @@ UNLIKE, STILL_UNLIKE = 0.5, 0.65
 alone, 9 are below 0.5, in two clips of grimaces. In eight clips of people who talk it is 0.91 or more, with noise, blur
 and shadow 0.7; with a hand, microphone, cup or bar over the lips 0.45 at most, with letters 0.3 to 0.55."""
 SUDDEN, STILL_SUDDEN = 0.22, 0.15
-"""By so much less than in the last look is the correlation where something appears, and stays: letters on upper lip or
-chin leave 0.5 to 0.75 of 0.99. Those who talk lose 0.06 at most."""
+"""By so much less than before is the correlation where something appears, and stays: letters on upper lip or chin leave
+0.5 to 0.75 of 0.99. Those who talk lose 0.06 from one look to the next."""
+SUDDEN_S = 1.0
+"""In this time what was before is forgotten: letters fade in within half of it."""
 STEADIER, STILL_STEADIER = 0.3, 0.15
 """By so much the upper face's correlation is higher where the mouth becomes, and stays, covered: there it is 0.9 or
 more. With a shadow that sweeps over the face, or a face that leaves the picture, it is 0.1 higher."""
@@ -58,7 +60,7 @@ class _Looks:
     """Pattern of the lower face, (n, 3); see `_pattern`."""
     upper: F32
     likeness: float = 1.0
-    """Correlation of the lower face in the last look that was not covered."""
+    """Correlation of the lower face a short while before, when it was not covered."""
     frames: int = 1
     """Learnt from."""
     covered: int = 0
@@ -137,7 +139,7 @@ class CoverWatch:
         if looks.frames < self._learnt or not looks.covers(lower, upper):
             if lower < (STILL_UNLIKE if looks.covered else UNLIKE):
                 looks.frames = min(looks.frames, self._learnt)  # the whole face has changed: learn anew, and fast
-            looks.covered, looks.likeness = 0, lower
+            looks.covered, looks.likeness = 0, max(lower, looks.likeness - SUDDEN / (SUDDEN_S * self.fps))
             looks.learn(*patterns, 1 / (MEMORY_S * self.fps))
             return False
         looks.covered += 1
