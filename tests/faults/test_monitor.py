@@ -100,7 +100,9 @@ def test_a_small_disk_is_enough_where_the_user_says_so(dh: Dh, small_disk: tuple
 def test_a_disk_that_fills_up_ends_the_job_before_it_is_full(
     dh: Dh, small_disk: tuple[str, ...], fake_ffmpeg: Callable[..., Path], out: Path, tmp_path: Path
 ) -> None:
-    fake_ffmpeg("encode", f"open({str(out / 'other')!r}, 'wb').write(bytes(30 << 20))\nstuck()")
+    fill = f"open({str(out / 'other')!r}, 'wb').write(bytes(30 << 20))"
+    at_work = "take(200_000)"  # more than one frame of 180,000 bytes: the first of them is counted by then
+    fake_ffmpeg("encode", f"{at_work}\n{fill}\nstuck()")
     code, _, err = ended(dh("--min-disk", "32", "--results-dir", str(tmp_path / "results"), under=small_disk))
     assert code == 75, err
     result = json.loads((tmp_path / "results/out.json").read_bytes())

@@ -219,7 +219,7 @@ def test_what_changed_is_rendered_and_named(night: Night, change: str) -> None:
             reason = "stale: the video has changed"
         case "option":
             night.jobs["a"]["gain"] = "1.5"
-            reason = "stale: gain 1.0 -> 1.5"
+            reason = 'stale: gain "auto" -> 1.5'
         case "gone":
             (night.folder / "a.mp4").unlink()
             reason = "stale: the output is gone"
