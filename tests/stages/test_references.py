@@ -148,7 +148,7 @@ def test_a_reference_gives_way_over_some_frames_and_then_stays() -> None:
     shares = [{use.number: use.share for use in one} for one in uses]
     assert shares[:5] == [{0: 1.0}] * 5
     change = next(i for i, share in enumerate(shares) if 1 in share)
-    assert [share[1] for share in shares[change : change + FADE + 1]] == [0.25, 0.5, 0.75, 1.0]
+    assert [share[1] for share in shares[change : change + FADE + 1]] == pytest.approx([1 / 3, 2 / 3, 1.0])
     assert all(share == {1: 1.0} for share in shares[change + FADE :])
 
 

@@ -17,9 +17,9 @@ SHUT_BETTER = 0.01
 """The same while the lips are shut, when nobody sees the change, and where the present one hides what is to be seen."""
 SHUT_GAP = 2 * CLOSED_GAP
 """Canonical units between the lips below which they are shut."""
-STAY = 8
+STAY = 12
 """Frames that a reference is used at least, unless it hides what is to be seen."""
-FADE = 3
+FADE = 2
 """Frames over which one reference gives way to the next."""
 
 
