@@ -10,7 +10,7 @@ every pixel of the frame and of the reference is sampled once, skin, teeth and g
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import cast
@@ -72,21 +72,21 @@ class _Layers:
 
 
 @dataclass(frozen=True, slots=True)
-class _Plane:
-    """One kind of planes that lie alike, and what is pasted there."""
+class _Sampling:
+    """What is pasted into planes of one resolution, for each of their px under the crop."""
 
-    old: Sequence[U8]
-    new: Sequence[U8]
-    reference: Sequence[U8]
     area: align.Area
     """What the crop covers, px of the planes."""
+    x: F32  # (h, w) px of the planes that the frame's pixels come from
+    y: F32
+    mask: F32  # (h, w) 0..1: the window
     inside: align.Area
-    """The part of it where more than the frame's own pixels is seen."""
-    matrix: F64  # (2, 3) px of the planes -> px of the layers
-    subsampling: int
-    """Luma px per px of the planes."""
-    channels: slice
-    """Theirs in the layers' YUV."""
+    """The part of the area where more than the frame's own pixels is seen."""
+    own: F32  # (h', w') inside: share of the frame's own pixels
+    share: F32  # (h', w') the reference's
+    there_x: F32  # (h', w') px of the reference's planes
+    there_y: F32
+    added: tuple[F32, ...]  # (h', w') each, 8-bit units: colour and light in Y, U and V
 
 
 class Blender:
@@ -106,76 +106,77 @@ class Blender:
         inside = rectangle(mouth.matrix, frame.width, frame.height, covering(mouth))
         reference, shrink = _at_scale(mouth.reference, align.spacing(mouth.matrix))
         layers = _layers(mouth, weight, shrink, yuv)
-        luma = _Plane([frame.y], [out.y], [reference.y], area, inside, layers.matrix, 1, np.s_[:1])
-        self._paste(luma, layers)
-        chroma = _Plane(
-            [frame.u, frame.v],
-            [out.u, out.v],
-            [reference.u, reference.v],
-            align.halved(area),
-            align.halved(inside),
-            align.chroma_matrix(layers.matrix),
-            2,
-            np.s_[1:],
-        )
-        self._paste(chroma, layers)
+        luma = self._luma(layers, area, inside)
+        self._paste((frame.y, out.y, reference.y), luma, 0)
+        chroma = self._chroma(luma)
+        self._paste((frame.u, out.u, reference.u), chroma, 1)
+        self._paste((frame.v, out.v, reference.v), chroma, 2)
         return out
 
-    def _paste(self, plane: _Plane, layers: _Layers) -> None:
-        """Write the new pixels."""
-        x0, y0, x1, y1 = plane.area
-        size = _size(plane.area)
-        coarse, to_layers = _coarse_grid(plane.area, plane.matrix)
-        turned = self._turned("motion", layers.motion, to_layers, coarse)
-        dx, dy, mask = (self._spread(f"motion {k}", part, size) for k, part in enumerate(turned))
-        if plane.subsampling != 1:
-            dx /= plane.subsampling
-            dy /= plane.subsampling
-        dx += np.arange(x0, x1, dtype=np.float32)
-        dy += np.arange(y0, y1, dtype=np.float32)[:, None]
-        pixels, sampled = self._array("pixels", size), self._pixels("sampled", size)
-        left, top, right, bottom = plane.inside
-        part = np.s_[top - y0 : bottom - y0, left - x0 : right - x0]
-        inside = self._inside(plane, layers)
-        for before, after, mixed in zip(plane.old, plane.new, inside, strict=True):
-            cv2.remap(before, dx, dy, cv2.INTER_CUBIC, dst=sampled, borderMode=cv2.BORDER_REPLICATE)
-            np.copyto(pixels, sampled)
-            if mixed is not None:
-                own, fresh = mixed
-                pixels[part] *= own
-                pixels[part] += fresh
-            pixels -= before[y0:y1, x0:x1]
-            pixels *= mask
-            pixels += before[y0:y1, x0:x1]
-            cv2.addWeighted(pixels, 1, pixels, 0, 0, dst=sampled, dtype=cv2.CV_8U)  # rounds and saturates
-            after[y0:y1, x0:x1] = sampled
-
-    def _inside(self, plane: _Plane, layers: _Layers) -> Iterator[tuple[F32, F32] | None]:
-        """For each plane the share of the frame's own pixels `inside`, and what is added to them.
-
-        None where there are no such pixels. What is given is good until the next one is asked for.
-        """
-        if align.is_empty(plane.inside):
-            yield from [None] * len(plane.old)
-            return
-        size, k = _size(plane.inside), plane.subsampling
-        coarse, to_layers = _coarse_grid(plane.inside, plane.matrix)
-        turned = self._turned("cover", layers.cover, to_layers, coarse)
-        own, share, x, y = (self._spread(f"cover {i}", part, size) for i, part in enumerate(turned))
+    def _luma(self, layers: _Layers, area: align.Area, inside: align.Area) -> _Sampling:
+        x, y, mask = self._layer("motion", layers.motion, layers.matrix, area)
+        x += np.arange(area[0], area[2], dtype=np.float32)
+        y += np.arange(area[1], area[3], dtype=np.float32)[:, None]
+        if align.is_empty(inside):
+            nothing = np.empty((0, 0), np.float32)
+            return _Sampling(area, x, y, mask, inside, nothing, nothing, nothing, nothing, (nothing,) * 3)
+        own, share, there_x, there_y = self._layer("cover", layers.cover, layers.matrix, inside)
         np.subtract(1, own, out=own)
-        if k != 1:  # see `align.CHROMA_SHIFT`
-            x -= align.CHROMA_SHIFT[0]
-            y -= align.CHROMA_SHIFT[1]
-            x /= k
-            y /= k
-        fills = self._turned("fill", layers.fill[..., plane.channels], to_layers, coarse)
-        taken = self._pixels("taken", size)
-        for lender, fill in zip(plane.reference, fills, strict=True):
-            cv2.remap(lender, x, y, cv2.INTER_CUBIC, dst=taken, borderMode=cv2.BORDER_REPLICATE)
-            fresh = self._array("fresh", size)
-            np.multiply(share, taken, out=fresh)
-            fresh += self._spread("fill", fill, size)
-            yield own, fresh
+        added = tuple(self._layer("fill", layers.fill, layers.matrix, inside))
+        return _Sampling(area, x, y, mask, inside, own, share, there_x, there_y, added)
+
+    def _chroma(self, luma: _Sampling) -> _Sampling:
+        """The same for planes of half the size: a colour sample (x, y) lies at (2x, 2y + 0.5), `align.CHROMA_SHIFT`."""
+        parts = (luma.x, luma.y, luma.mask, luma.own, luma.share, luma.there_x, luma.there_y, *luma.added)
+        halves = [self._halved(f"half {i}", part) for i, part in enumerate(parts)]
+        x, y, mask, own, share, there_x, there_y, *added = halves
+        for place, shift in zip((x, y, there_x, there_y), (*align.CHROMA_SHIFT, *align.CHROMA_SHIFT), strict=True):
+            np.subtract(place, shift, out=place)
+            np.multiply(place, 0.5, out=place)
+        area, inside = align.halved(luma.area), align.halved(luma.inside)
+        return _Sampling(area, x, y, mask, inside, own, share, there_x, there_y, tuple(added))
+
+    def _halved(self, name: str, plane: F32) -> F32:
+        height, width = (side // 2 for side in plane.shape)
+        half = self._array(name, (width, height))
+        np.add(plane[::2, ::2], plane[1::2, ::2], out=half)
+        half *= np.float32(0.5)
+        return half
+
+    def _paste(self, planes: tuple[U8, U8, U8], sampling: _Sampling, channel: int) -> None:
+        """Write the new pixels of a channel of YUV. The planes are the frame's, the new frame's and the reference's."""
+        before, after, lender = planes
+        x0, y0, x1, y1 = sampling.area
+        size = _size(sampling.area)
+        pixels, sampled = self._array("pixels", size), self._pixels("sampled", size)
+        cv2.remap(before, sampling.x, sampling.y, cv2.INTER_CUBIC, dst=sampled, borderMode=cv2.BORDER_REPLICATE)
+        np.copyto(pixels, sampled)
+        if not align.is_empty(sampling.inside):
+            left, top, right, bottom = sampling.inside
+            part = pixels[top - y0 : bottom - y0, left - x0 : right - x0]
+            part *= sampling.own
+            part += self._taken(lender, sampling)
+            part += sampling.added[channel]
+        pixels -= before[y0:y1, x0:x1]
+        pixels *= sampling.mask
+        pixels += before[y0:y1, x0:x1]
+        cv2.addWeighted(pixels, 1, pixels, 0, 0, dst=sampled, dtype=cv2.CV_8U)  # rounds and saturates
+        after[y0:y1, x0:x1] = sampled
+
+    def _taken(self, lender: U8, sampling: _Sampling) -> F32:
+        """The reference's pixels, times their share."""
+        size = _size(sampling.inside)
+        taken, fresh = self._pixels("taken", size), self._array("fresh", size)
+        x, y = sampling.there_x, sampling.there_y
+        cv2.remap(lender, x, y, cv2.INTER_CUBIC, dst=taken, borderMode=cv2.BORDER_REPLICATE)
+        np.multiply(sampling.share, taken, out=fresh)
+        return fresh
+
+    def _layer(self, name: str, layers: F32, matrix: F64, area: align.Area) -> list[F32]:
+        """The layers (n, n, k) on every px of an area; `matrix` maps its px to theirs."""
+        coarse, to_layers = _coarse_grid(area, matrix)
+        turned = self._turned(name, layers, to_layers, coarse)
+        return [self._spread(f"{name} {k}", part, _size(area)) for k, part in enumerate(turned)]
 
     def _turned(self, name: str, layers: F32, matrix: F64, size: tuple[int, int]) -> Sequence[cv2.typing.MatLike]:
         """The layers (n, n, k) on the coarse grid, one by one."""
