@@ -41,7 +41,7 @@ quick: install
 check: install  ## formatting, lint, types, layers and the quick tests: less than 1 minute on 2 cores
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint types quick
 
-test: lint types  ## formatting, lint, types, layers and all tests: less than 10 minutes on 2 cores
+test: lint types  ## formatting, lint, types, layers and all tests: about 10 minutes on 2 cores
 	$(BIN)/pytest --numprocesses=$(WORKERS) --dist=loadfile
 
 fuzz: install  ## 200 damaged files of each container through the whole pipeline; DH_FUZZ_SEEDS=1000 for more
