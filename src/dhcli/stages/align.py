@@ -187,6 +187,13 @@ def regrid(matrix: F64, origin: tuple[int, int], step: tuple[float, float]) -> F
     return moved
 
 
+def resized(matrix: F64, by: float) -> F64:
+    """The same map, but onto a crop with `by` times the px on each side."""
+    larger: F64 = matrix * by
+    larger[:, 2] += (by - 1) / 2  # pixel centres stay where they are
+    return larger
+
+
 def apply(matrix: F64, points: F64) -> F64:  # (2, 3), (n, 2) -> (n, 2)
     """The points, mapped."""
     return points @ matrix[:, :2].T + matrix[:, 2]

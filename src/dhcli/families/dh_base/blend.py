@@ -86,7 +86,7 @@ class _Sampling:
     share: F32  # (h', w') the reference's
     there_x: F32  # (h', w') px of the reference's planes
     there_y: F32
-    added: tuple[F32, ...]  # (h', w') each, 8-bit units: colour and light in Y, U and V
+    added: tuple[F32, ...]  # (h', w') for each plane, 8-bit units: colour and light
 
 
 class Blender:
@@ -107,10 +107,10 @@ class Blender:
         reference, shrink = _at_scale(mouth.reference, align.spacing(mouth.matrix))
         layers = _layers(mouth, weight, shrink, yuv)
         luma = self._luma(layers, area, inside)
-        self._paste((frame.y, out.y, reference.y), luma, 0)
         chroma = self._chroma(luma)
-        self._paste((frame.u, out.u, reference.u), chroma, 1)
-        self._paste((frame.v, out.v, reference.v), chroma, 2)
+        self._paste((frame.y, out.y, reference.y), luma, luma.added[0])
+        self._paste((frame.u, out.u, reference.u), chroma, chroma.added[0])
+        self._paste((frame.v, out.v, reference.v), chroma, chroma.added[1])
         return out
 
     def _luma(self, layers: _Layers, area: align.Area, inside: align.Area) -> _Sampling:
@@ -127,7 +127,7 @@ class Blender:
 
     def _chroma(self, luma: _Sampling) -> _Sampling:
         """The same for planes of half the size: a colour sample (x, y) lies at (2x, 2y + 0.5), `align.CHROMA_SHIFT`."""
-        parts = (luma.x, luma.y, luma.mask, luma.own, luma.share, luma.there_x, luma.there_y, *luma.added)
+        parts = (luma.x, luma.y, luma.mask, luma.own, luma.share, luma.there_x, luma.there_y, *luma.added[1:])
         halves = [self._halved(f"half {i}", part) for i, part in enumerate(parts)]
         x, y, mask, own, share, there_x, there_y, *added = halves
         for place, shift in zip((x, y, there_x, there_y), (*align.CHROMA_SHIFT, *align.CHROMA_SHIFT), strict=True):
@@ -143,8 +143,8 @@ class Blender:
         half *= np.float32(0.5)
         return half
 
-    def _paste(self, planes: tuple[U8, U8, U8], sampling: _Sampling, channel: int) -> None:
-        """Write the new pixels of a channel of YUV. The planes are the frame's, the new frame's and the reference's."""
+    def _paste(self, planes: tuple[U8, U8, U8], sampling: _Sampling, added: F32) -> None:
+        """Write the new pixels of a plane. The planes are the frame's, the new frame's and the reference's."""
         before, after, lender = planes
         x0, y0, x1, y1 = sampling.area
         size = _size(sampling.area)
@@ -156,7 +156,7 @@ class Blender:
             part = pixels[top - y0 : bottom - y0, left - x0 : right - x0]
             part *= sampling.own
             part += self._taken(lender, sampling)
-            part += sampling.added[channel]
+            part += added
         pixels -= before[y0:y1, x0:x1]
         pixels *= sampling.mask
         pixels += before[y0:y1, x0:x1]
@@ -294,14 +294,11 @@ def _size(area: align.Area) -> tuple[int, int]:
 
 
 def _shrink(layers: _Layers, side: int) -> _Layers:
-    k = side / layers.motion.shape[0]
-    smaller = layers.matrix * k
-    smaller[:, 2] += (k - 1) / 2  # pixel centres stay where they are
     averaged = (
         np.asarray(cv2.resize(part, (side, side), interpolation=cv2.INTER_AREA), np.float32)
         for part in (layers.motion, layers.cover, layers.fill)
     )
-    return _Layers(smaller, *averaged)
+    return _Layers(align.resized(layers.matrix, side / layers.motion.shape[0]), *averaged)
 
 
 def _coarse_grid(area: align.Area, matrix: F64) -> tuple[tuple[int, int], F64]:

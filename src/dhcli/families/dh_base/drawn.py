@@ -25,12 +25,10 @@ def drawn_reference(closed: Reference, rest: F64, geometry: Geometry, yuv: align
     `rest` (106, 3) is the person's mouth at rest, canonical units.
     """
     side = min(LARGEST_SIDE, max(CROP_SIDE, round(CROP_SIDE * closed.image_px / 2) * 2))
-    k = side / CROP_SIDE
-    larger = closed.matrix * k
-    larger[:, 2] += (k - 1) / 2  # pixel centres stay where they are
-    crop = np.rint(align.to_rgb(align.crop_yuv(closed.picture, larger, side), yuv)).astype(np.uint8)
+    native = align.resized(closed.matrix, side / CROP_SIDE)
+    crop = np.rint(align.to_rgb(align.crop_yuv(closed.picture, native, side), yuv)).astype(np.uint8)
     drawing = draw_inside(crop, closed.points, closed.stand.angle, rest, geometry)
-    matrix = np.array([[1 / k, 0.0, (1 / k - 1) / 2], [0.0, 1 / k, (1 / k - 1) / 2]])
+    matrix = align.resized(np.eye(2, 3), CROP_SIDE / side)
     picture = _planar(align.from_rgb(drawing.picture.astype(np.float32), yuv))
     return dataclasses.replace(closed, picture=picture, matrix=matrix, drawing=drawing.placed)
 

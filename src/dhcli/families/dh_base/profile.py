@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from dhcli.families.dh_base.drawn import drawn_reference
 from dhcli.families.dh_base.follow import Follower
 from dhcli.families.dh_base.geometry import (
     CROP_SIDE,
+    INNER,
     MOUTH_POINTS,
     Geometry,
     face_crop_matrix,
@@ -36,14 +37,13 @@ SAMPLE = 300
 """Frames of a person that references are chosen for; more change nothing."""
 LARGEST_PX = 1 << 14
 """Of a reference's sides."""
-INNER_LIPS = 20
 PERSON = np.dtype([("rest", "<f8", (MOUTH_POINTS, 3)), ("spread", "<f8"), ("references", "<u4")])
 REFERENCE = np.dtype(
     [
         ("size", "<u4", 2),  # width, height of the picture, whose planes follow behind all of these
         ("matrix", "<f8", (2, 3)),
         ("points", "<f8", (MOUTH_POINTS, 2)),
-        ("shape", "<f8", (INNER_LIPS, 2)),
+        ("shape", "<f8", (INNER.stop - INNER.start, 2)),
         ("angle", "<f8", 2),
         ("low", "u1", (CROP_SIDE, CROP_SIDE, 3)),
         ("drawn", "u1"),  # 1: the inside of its mouth is drawn, and the rest is about that
@@ -169,7 +169,7 @@ def persons_of(kept: bytes, persons: int) -> tuple[Person, ...]:
     people = np.frombuffer(kept, PERSON, persons)
     if not (np.abs(people["rest"]) <= FAR).all() or not (np.abs(people["spread"]) <= FAR).all():
         raise ValueError(f"not the profile of {persons} persons")
-    references = iter(list(_unpacked(kept[people.nbytes :], int(people["references"].sum()))))
+    references = iter(_unpacked(kept[people.nbytes :], int(people["references"].sum())))
     return tuple(_person(one, tuple(next(references) for _ in range(one["references"]))) for one in people)
 
 
@@ -177,8 +177,8 @@ def _person(head: np.void, references: tuple[Reference, ...]) -> Person:
     return Person(head["rest"].astype(np.float64), float(head["spread"]), references, Follower(references))
 
 
-def _unpacked(kept: bytes, count: int) -> Iterator[Reference]:
-    heads = np.frombuffer(kept, REFERENCE, count)
+def _unpacked(kept: bytes, count: int) -> list[Reference]:
+    heads, references = np.frombuffer(kept, REFERENCE, count), list[Reference]()
     at = heads.nbytes
     for head in heads:
         width, height = (int(side) for side in head["size"])
@@ -192,6 +192,8 @@ def _unpacked(kept: bytes, count: int) -> Iterator[Reference]:
             raise ValueError("a reference without a size")
         planes = np.frombuffer(kept, np.uint8, width * height * 3 // 2, at).reshape(-1, width)
         at += planes.nbytes
-        yield Reference(Frame(0, planes), matrix, head["low"].copy(), points, Stand(shape, angle), drawing)
+        low, stand = head["low"].copy(), Stand(shape, angle)
+        references.append(Reference(Frame(0, planes), matrix, low, points, stand, drawing))
     if at != len(kept):
         raise ValueError("bytes behind the last reference")
+    return references

@@ -136,13 +136,13 @@ class _Asked:
         asked: MouthAsked = shot.condition
         goal = wanted(shot.face, person.rest, asked.code_for(person.spread, geometry), geometry)
         crop = align.to_rgb(align.crop_yuv(shot.frame, goal.matrix, CROP_SIDE), yuv)
-        if not person.references:  # the frame itself is all there is of this person
+        if person.references:
+            followed = person.follower.follow(shot.frame.index, goal.stand)
+            uses = [(use.number, use.share, person.references[use.number]) for use in followed]
+        else:  # the frame itself is all there is of this person
             low = np.rint(crop).astype(np.uint8)
-            own = Reference(shot.frame, goal.matrix, low, goal.source, goal.stand)
-            return cls(goal, person.rest, crop, hue_of(crop), [(0, 1.0, own)])
-        uses = person.follower.follow(shot.frame.index, goal.stand)
-        numbered = [(use.number, use.share, person.references[use.number]) for use in uses]
-        return cls(goal, person.rest, crop, hue_of(crop), numbered)
+            uses = [(0, 1.0, Reference(shot.frame, goal.matrix, low, goal.source, goal.stand))]
+        return cls(goal, person.rest, crop, hue_of(crop), uses)
 
     def answered(self, answers: Sequence[Sequence[F32]]) -> Spoken:
         """With the network's rows for each use."""
