@@ -36,7 +36,7 @@ types: install
 	$(BIN)/mypy
 
 quick: install
-	$(BIN)/pytest -m 'not slow'
+	$(BIN)/pytest -m 'not slow' --numprocesses=$(WORKERS) --dist=loadfile
 
 check: install  ## formatting, lint, types, layers and the quick tests: less than 1 minute on 2 cores
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint types quick
