@@ -119,8 +119,8 @@ def test_a_package_that_cannot_be_loaded_is_named(dh: Dh, installed: Path, tmp_p
 
 FAULTS = {
     "__init__": ("self.model = model", "raise RuntimeError('broken')"),
-    "listen": ("return Levels(speech)", "raise RuntimeError('broken')"),
-    "at": ("return (1.0 if gain is None else gain) * self.levels", "raise RuntimeError('broken')  #"),
+    "listen": ("return Levels(speech, 1.0 if manner.gain is None else manner.gain)", "raise RuntimeError('broken')"),
+    "at": ("return self.gain * self.levels", "raise RuntimeError('broken')  #"),
     "profiler": (
         "def profiler(self, _: FrameFormat) -> None:\n        return None",
         "def profiler(self, _: FrameFormat) -> None:\n        1 / 0",

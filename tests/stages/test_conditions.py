@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dhcli.disk.scratch import Scratch
 from dhcli.families.dh_base.conditions import (
     LEAD_S,
     OWN_SHARE,
@@ -27,20 +29,23 @@ from dhcli.families.dh_base.conditions import (
 from dhcli.families.dh_base.family import DhBase
 from dhcli.families.dh_base.geometry import CORNERS, LOWER_LIP, UPPER_LIP, Geometry
 from dhcli.families.dh_base.listen import CODE_RATE, Heard, measure_loudness
+from dhcli.families.family import Manner
 from dhcli.types import F32, F64
 
+MANNER = Manner(Fraction(25), Scratch(Path("unused")))
 BILABIALS = ((0.37, 0.41), (4.00, 4.10), (4.52, 4.62), (4.79, 4.84), (4.94, 5.05), (5.75, 5.80), (6.74, 6.79))
 """When the speech has its m, m, m, b, p, p and m, s, as another recogniser found them with the help of the text."""
 
 
 @pytest.fixture(scope="module")
 def asked(dh_base: DhBase, samples: F32) -> MouthCodes:
-    return dh_base.listen(lambda: iter([samples]))
+    return dh_base.listen(lambda: iter([samples]), MANNER)
 
 
 def gaps(asked: MouthCodes, geometry: Geometry, times: F64, gain: float | None = None) -> F64:
     """How much farther apart the lips are than at rest, for a person of spread 0.3, canonical units."""
-    wanted = [asked.at(Fraction(time), gain).code_for(0.3, geometry) for time in times]
+    asked = dataclasses.replace(asked, gain=gain)
+    wanted = [asked.at(Fraction(time)).code_for(0.3, geometry) for time in times]
     return np.array(wanted) @ geometry.gap_of_code
 
 
@@ -49,22 +54,23 @@ def gaps(asked: MouthCodes, geometry: Geometry, times: F64, gain: float | None =
 def test_codes_are_read_at_the_frames_times(index: int, fps: Fraction) -> None:
     track = MouthCodes(np.arange(400, dtype=np.float32)[:, None].repeat(12, 1), silent=False)
     expected = min(float(index / fps * CODE_RATE), 399.0)
-    assert track.at(index / fps, 0.5).code == pytest.approx(np.full(12, expected))
+    assert track.at(index / fps).code == pytest.approx(np.full(12, expected))
 
 
 @pytest.mark.parametrize("level", [0.0, 1e-5])
 def test_a_silent_recording_keeps_the_mouth_closed(dh_base: DhBase, level: float) -> None:
     noise = np.random.default_rng(1).normal(0, level, 16_000).astype(np.float32)
-    asked = dh_base.listen(lambda: iter([noise]))
+    asked = dh_base.listen(lambda: iter([noise]), MANNER)
     assert asked.silent
-    assert not any(asked.at(Fraction(i, 25), None).code_for(0.3, dh_base.geometry).any() for i in range(25))
+    assert not any(asked.at(Fraction(i, 25)).code_for(0.3, dh_base.geometry).any() for i in range(25))
 
 
 def test_a_number_scales_and_zero_keeps_the_mouth_still(asked: MouthCodes, dh_base: DhBase) -> None:
     times = np.arange(0, 7, 0.04)
-    assert not np.any([asked.at(Fraction(time), 0.0).code_for(0.3, dh_base.geometry) for time in times])
+    still = dataclasses.replace(asked, gain=0.0)
+    assert not np.any([still.at(Fraction(time)).code_for(0.3, dh_base.geometry) for time in times])
     single, double = (gaps(asked, dh_base.geometry, times, gain) for gain in (1.0, 2.0))
-    free = np.array([asked.at(Fraction(time), None).closing == 0 for time in times])
+    free = np.array([asked.at(Fraction(time)).closing == 0 for time in times])
     assert free.mean() > 0.7
     assert double[free] == pytest.approx(2 * single[free])
 
@@ -72,7 +78,7 @@ def test_a_number_scales_and_zero_keeps_the_mouth_still(asked: MouthCodes, dh_ba
 @pytest.mark.parametrize("own", [0.2, 0.3, 0.36])
 def test_auto_opens_the_mouth_as_far_as_the_person_does(asked: MouthCodes, dh_base: DhBase, own: float) -> None:
     times = np.arange(0, 7, 0.02)
-    codes = [dataclasses.replace(asked.at(Fraction(time), None), closing=0.0) for time in times]
+    codes = [dataclasses.replace(asked.at(Fraction(time)), closing=0.0) for time in times]
     opening = np.array([one.code_for(own, dh_base.geometry) for one in codes]) @ dh_base.geometry.gap_of_code
     assert opening_spread(opening) == pytest.approx(OWN_SHARE * own, rel=0.03)
 
@@ -81,7 +87,7 @@ def test_auto_widens_the_mouth_and_leaves_its_opening(asked: MouthCodes, dh_base
     width_of_code = dh_base.geometry.width_of_code
     assert abs(dh_base.geometry.mouth[list(CORNERS)] - [61, 291]).max() == 0, "the landmarks of the mouth's corners"
     for time in np.arange(0, 7, 0.5):
-        free = dataclasses.replace(asked.at(Fraction(time), None), closing=0.0)
+        free = dataclasses.replace(asked.at(Fraction(time)), closing=0.0)
         auto = free.code_for(0.3, dh_base.geometry)
         gain = auto_gain(0.3, asked.spread)
         plain = dataclasses.replace(free, gain=gain).code_for(0.3, dh_base.geometry)
@@ -112,7 +118,7 @@ def test_lips_touch_at_b_p_and_m(asked: MouthCodes, dh_base: DhBase, fps: int) -
 
 
 def test_closing_is_smooth(asked: MouthCodes) -> None:
-    closing = np.array([asked.at(Fraction(i, 1000), None).closing for i in range(7000)])
+    closing = np.array([asked.at(Fraction(i, 1000)).closing for i in range(7000)])
     assert (closing.min(), closing.max()) == (0, 1)
     assert np.abs(np.diff(closing)).max() < 0.03, "some 60 ms from open to closed"
 
@@ -138,8 +144,10 @@ def test_each_phone_with_closed_lips_counts_once() -> None:
 
 def test_a_bundle_without_phones_speaks_as_before(dh_base: DhBase, samples: F32, hear: Callable[[F32], Heard]) -> None:
     heard = dataclasses.replace(hear(samples), phones=None)
-    asked = conditions_of(heard, measure_loudness(iter([samples])), dh_base.geometry)
-    code = asked.at(Fraction(4), 1.0)
+    asked = conditions_of(
+        heard, measure_loudness(iter([samples])), dh_base.geometry, dataclasses.replace(MANNER, gain=1.0)
+    )
+    code = asked.at(Fraction(4))
     assert (asked.noise_db, code.closing) == (None, 0.0)
     assert np.array_equal(code.code_for(0.3, dh_base.geometry), heard.codes[100])
 

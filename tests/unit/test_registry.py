@@ -16,6 +16,13 @@ from dhcli.families.registry import family_names, family_of
 from dhcli.networks.bundle import Bundle, load_bundle
 
 Package = Callable[[str, str], None]
+PAINTER = """class Painter:
+    name, version, roles, sample_rate = 'painter', 1, ('{role}',), 8000
+
+    @classmethod
+    def check(cls, bundle):
+        pass
+"""
 
 
 @pytest.fixture
@@ -40,13 +47,13 @@ def bundle() -> Bundle:
 
 
 def test_a_family_of_a_package_is_found(package: Package, bundle: Bundle) -> None:
-    package("painter_one", "class Painter:\n    name, version, roles, sample_rate = 'painter', 1, ('face',), 8000\n")
+    package("painter_one", PAINTER.format(role="face"))
     assert {DhBase.name, "painter"} <= set(family_names())
     assert family_of(bundle).name == "painter"
 
 
 def test_the_bundle_of_a_family_has_its_files(package: Package, bundle: Bundle) -> None:
-    package("painter_two", "class Painter:\n    name, version, roles, sample_rate = 'painter', 1, ('brush',), 8000\n")
+    package("painter_two", PAINTER.format(role="brush"))
     with pytest.raises(DhError, match="no file 'brush', which its family 'painter' needs") as caught:
         family_of(bundle)
     assert caught.value.code == "model.incompatible"
@@ -66,9 +73,9 @@ def test_the_page_for_contributors_names_all_members_of_a_family(repository: Pat
     [
         ("import not_there_at_all", "not_there_at_all"),
         ("", "Painter"),
-        ("class Painter:\n    name, version, roles, sample_rate = 'other', 1, (), 8000", "'other'"),
-        ("class Painter:\n    name, version = 'painter', 1", "no roles, sample_rate"),
-        ("Painter = 3", "no name, version, roles, sample_rate"),
+        ("class Painter:\n    name, version, roles, sample_rate, check = 'other', 1, (), 8000, print", "'other'"),
+        ("class Painter:\n    name, version = 'painter', 1", "no roles, sample_rate, check"),
+        ("Painter = 3", "no name, version, roles, sample_rate, check"),
     ],
     ids=["import", "attribute", "name", "members", "number"],
 )
@@ -82,3 +89,10 @@ def test_what_is_no_family_is_the_fault_of_its_package(
     assert caught.value.code == "model.incompatible"
     assert module in caught.value.message
     assert found in caught.value.message
+
+
+def test_a_family_says_which_bundles_are_its_own(package: Package, bundle: Bundle) -> None:
+    package("painter_three", PAINTER.format(role="face").replace("pass", "raise ValueError('no brush')"))
+    with pytest.raises(DhError, match="no brush") as caught:
+        family_of(bundle)
+    assert caught.value.code == "model.failed"

@@ -1,7 +1,7 @@
 """What the rest of dh asks of a model family. A new family is one class that has all of it.
 
-speech ─ listen ─▶ conditions ─ at(time, gain) ─┐
-video ─ found faces ─ profiler ─▶ profile ──────┼─▶ Shot ─ speak ─▶ patch ─ paste ─▶ frame
+speech, manner ─ listen ─▶ conditions ─ at(time) ─┐
+video ─ found faces ─ profiler ─▶ profile ─────────┼─▶ Shot ─ speak ─▶ patch ─ paste ─▶ frame
 └ frame, face
 """
 
@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, ClassVar, Protocol, TypeAlias
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
+from dhcli.disk.scratch import Scratch
+from dhcli.networks.bundle import Bundle
 from dhcli.networks.model import Model
 from dhcli.stages.align import Area, YuvMatrix
 from dhcli.stages.cutout import Cutout
@@ -19,6 +21,26 @@ from dhcli.types import F32, FaceRow, Frame, FrameFormat
 
 Speech: TypeAlias = Callable[[], Iterator[F32]]
 """Gives the mono waveform, full scale = 1, in chunks from the start; may be called more than once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a job wants its model to be used."""
+
+    fps: Fraction
+    """Of the output."""
+    scratch: Scratch
+    """Where what is kept of a long speech may lie."""
+    gain: float | None = None
+    """Scales the movement: 1 is the speech's own, None the one that suits the person in the video."""
+    silence: Literal["rest", "follow"] = "rest"
+    """What the mouth does where nobody speaks: rest, or what the model makes of the sound there."""
+    smoothing_ms: float | None = None
+    """Over how long the movement is averaged, standard deviation; None: the model's own."""
+    detail: float = 1.0
+    """0..1: how much of the frame's own fine detail stays where the new mouth only moves it."""
+    faithful: bool = False
+    """Paste what the model's own program would paste, without the help of dh."""
 
 
 class Conditions(Protocol):
@@ -34,11 +56,8 @@ class Conditions(Protocol):
         the family does not measure.
         """
 
-    def at(self, time_s: Fraction, gain: float | None) -> Any:
-        """What it asks at a time: the `condition` of a shot.
-
-        `gain` scales the movement: 1 is the speech's own, None the one that suits the person in the video.
-        """
+    def at(self, time_s: Fraction) -> Any:
+        """What it asks at a time from 0 on: the `condition` of a shot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +116,10 @@ class Family(Protocol):
     sample_rate: ClassVar[int]
     """Hz of the waveform that `listen` takes."""
 
+    @classmethod
+    def check(cls, bundle: Bundle) -> None:
+        """Raise DhError model.incompatible where the bundle cannot be one of the family's. Opens no network."""
+
     def __init__(self, model: Model) -> None:
         """Open what each render needs."""
 
@@ -104,8 +127,12 @@ class Family(Protocol):
     def model(self) -> Model:
         """What it was opened with."""
 
-    def listen(self, speech: Speech) -> Conditions:
-        """What the mouth has to do in a whole speech. Raises DhError model.*, and what `speech` raises."""
+    def listen(self, speech: Speech, manner: Manner) -> Conditions:
+        """What the mouth has to do in a whole speech.
+
+        Raises DhError model.*, and what `speech` raises; model.incompatible where the family cannot do what `manner`
+        asks.
+        """
 
     def asked(self, condition: Any) -> float | None:
         """The opening beyond rest that a condition asks of a usual mouth, in widths of it; None: it tells of none."""

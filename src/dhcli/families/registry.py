@@ -15,7 +15,7 @@ from dhcli.networks.model import Model
 
 ENTRY_POINTS = "dhcli.families"
 """Each entry point is named like its family and leads to the class."""
-MEMBERS = ("name", "version", "roles", "sample_rate")
+MEMBERS = ("name", "version", "roles", "sample_rate", "check")
 """What the rest of dh asks of a family before it is opened."""
 OURS: Mapping[str, type[Family]] = {DhBase.name: DhBase}
 
@@ -28,10 +28,12 @@ def family_names() -> tuple[str, ...]:
 def family_of(bundle: Bundle) -> type[Family]:
     """The family of a bundle.
 
-    Raises DhError model.incompatible where there is none of its name, it cannot be loaded, or the bundle lacks a file.
+    Raises DhError model.incompatible where there is none of its name, it cannot be loaded, or does not know the bundle.
     """
     family = _named(bundle)
     bundle.require(*family.roles)
+    with faults_of(family):
+        family.check(bundle)
     return family
 
 

@@ -23,6 +23,7 @@ Preset = Literal[
 
 MIN_FPS, MAX_FPS = 1, 240
 MAX_GAIN = 3
+MAX_SMOOTHING_MS, MAX_OFFSET_MS = 200, 1000
 FACE_PATTERN = r"^(largest|left|right|center|index:[0-9]{1,4}|box:[0-9]{1,5}(,[0-9]{1,5}){3}|like:.+)$"
 LIKE = "like:"
 FPS_PATTERN = r"^[0-9]{1,9}(\.[0-9]{1,9}|/[0-9]{1,9})?$"
@@ -207,6 +208,30 @@ class JobOptions(BaseModel):
         default="auto",
         description="mouth movement: auto opens the mouth as far as the person does in the video; a number scales what "
         "the model gives, 0 keeps the mouth still",
+    )
+    silence: Literal["rest", "follow"] = Field(
+        default="rest",
+        description="the mouth where nobody speaks: rest, or follow whatever the model makes of the sound there",
+    )
+    smoothing: Annotated[float, Field(ge=0, le=MAX_SMOOTHING_MS)] | None = Field(
+        default=None,
+        description="over how many milliseconds the movement is averaged; null leaves it to the model",
+    )
+    offset_ms: Annotated[float, Field(ge=-MAX_OFFSET_MS, le=MAX_OFFSET_MS)] = Field(
+        default=0, description="how much later than the sound the mouth moves, in milliseconds; negative is earlier"
+    )
+    detail: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=1,
+        description="with models that paint a new face: how much of the video's own fine detail stays where the new "
+        "mouth only moves it",
+    )
+    enhancer: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
+        default=None, description="with models that paint a new face: a model that sharpens it; null uses none"
+    )
+    faithful: bool = Field(
+        default=False,
+        description="with models that paint a new face: paste what the model's own program would paste, without mask, "
+        "colour, detail, silence and smoothing of dh; to compare",
     )
     on_no_face: Literal["keep", "fail"] = Field(
         default="keep",

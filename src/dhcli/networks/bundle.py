@@ -9,13 +9,16 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import BinaryIO
+
+from pydantic import JsonValue
 
 from dhcli.disk.regular import open_regular
 from dhcli.errors import DhError
@@ -53,11 +56,15 @@ class Bundle:
     folder: Path
     files: Mapping[str, BundleFile]
     networks: Mapping[str, NetworkSpec]
+    settings: Mapping[str, JsonValue] = field(default_factory=lambda: MappingProxyType({}))
+    """What the family has to know beside the files, as the descriptor says it: numbers are text there."""
 
     @property
     def sha256(self) -> str:
-        """One hash for the whole: of the family and of all files' roles and hashes."""
+        """One hash for the whole: of the family, of all files' roles and hashes, and of the settings."""
         lines = [self.family, *(f"{role} {file.sha256}" for role, file in sorted(self.files.items()))]
+        if self.settings:
+            lines.append(json.dumps(dict(self.settings), sort_keys=True, separators=(",", ":")))
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     def read(self, role: str) -> bytes:
@@ -208,6 +215,7 @@ def _load(folder: Path) -> Bundle:
         description=descriptor.description,
         folder=folder,
         files=MappingProxyType(files),
+        settings=MappingProxyType(descriptor.settings),
         networks=MappingProxyType(
             {
                 role: NetworkSpec(_tensors(network.inputs), _tensors(network.outputs))

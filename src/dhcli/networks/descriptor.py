@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from dhcli.disk.regular import read_regular
 from dhcli.errors import DhError
@@ -68,6 +68,9 @@ class Descriptor(_Strict):
     licence: str = Field(min_length=1, description="SPDX expression of the licence of all files together.")
     description: str = Field(description="One sentence for people who choose a model.")
     files: dict[Name, FileEntry] = Field(min_length=1, description="The files by their role in the family.")
+    settings: dict[str, JsonValue] = Field(
+        default={}, description="What the family has to know beside the files; each family has settings of its own."
+    )
     networks: dict[Name, NetworkEntry] = Field(description="Inputs and outputs of those files that are networks.")
 
     @model_validator(mode="after")

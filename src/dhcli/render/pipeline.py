@@ -14,13 +14,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any, assert_never
 
 from dhcli.disk.part import PartFile
 from dhcli.disk.scratch import Scratch
 from dhcli.disk.store import Store
 from dhcli.errors import DhError
-from dhcli.families.family import Conditions, Family, Patch, Shot
+from dhcli.families.family import Conditions, Family, Manner, Patch, Shot
 from dhcli.families.guard import faults_of
 from dhcli.media.audio import Repeatable, read_waveform
 from dhcli.media.playback import Footage, play
@@ -114,13 +115,27 @@ def render_job(rendering: Rendering) -> VerifiedOutput:
         return verified
 
 
+def manner_of(plan: Plan, scratch: Scratch) -> Manner:
+    """How a planned job wants its model to be used."""
+    options = plan.job.options
+    return Manner(
+        fps=plan.format.fps,
+        scratch=scratch,
+        gain=None if options.gain == "auto" else options.gain,
+        silence=options.silence,
+        smoothing_ms=options.smoothing,
+        detail=options.detail,
+        faithful=options.faithful,
+    )
+
+
 def _listen(rendering: Rendering) -> Conditions:
     plan, family, trim = rendering.plan, rendering.family, rendering.plan.job.options.trim
     waveform = Repeatable(
         lambda: read_waveform(rendering.scope, plan.audio_file, plan.audio, rate=family.sample_rate, trim=trim)
     )
     with faults_of(family):
-        conditions = family.listen(waveform)
+        conditions = family.listen(waveform, manner_of(plan, rendering.scratch))
         silent, noise_db = conditions.silent, conditions.noise_db
     if noise_db is not None and noise_db > NOISY_DB:
         noise = f"its pauses are only {-noise_db:.0f} dB quieter than the speech"
@@ -156,7 +171,7 @@ class _Render:
         plan, batch = rendering.plan, rendering.batch or rendering.family.model.batch
         noise_db: float | None = getattr(conditions, "noise_db", None)  # a foreign family may not tell it
         self.log = PictureLog(rendering.finder.mesh, plan.source_frames, noise_db)
-        self._gain = None if plan.job.options.gain == "auto" else plan.job.options.gain
+        self._offset = Fraction(plan.job.options.offset_ms) / 1000
         self._yuv: YuvMatrix = yuv_matrix(plan.format.colour, plan.format.height)
         capacity = channel_frames(plan.format.frame_bytes, batch)
         self._batch = min(batch, capacity)
@@ -238,7 +253,7 @@ class _Render:
         if shown is None:
             return "missing" if row is None else "covered"
         with faults_of(self._family):
-            condition = self._conditions.at(index / self._plan.format.fps, self._gain)
+            condition = self._conditions.at(max(Fraction(0), index / self._plan.format.fps - self._offset))
         face = dataclasses.replace(shown, weight=min(shown.weight, weight))
         return Shot(frame, face, condition, self._profile)
 

@@ -5,6 +5,7 @@ Only contents (hashes) and options decide, never times or paths. `result.py` rea
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from dhcli.jobs.options import LIKE
+from dhcli.jobs.options import LIKE, JobOptions
 from dhcli.results.parts import FileContent, LastSuccess, ModelInfo, PutInPlace, without_surrogates
 from dhcli.results.result import RENDER_VERSION, JobResult, same_place
 from dhcli.types import Numbers
@@ -44,7 +45,13 @@ class Ingredients:
     @property
     def fingerprint(self) -> str:
         """One hash over all of them and `RENDER_VERSION`."""
-        options = {name: value for name, value in self.options.items() if name not in NOT_RENDERED}
+        # An option at its default says nothing: a later dh with one option more finds the output up to date.
+        usual = usual_options()
+        options = {
+            name: value
+            for name, value in self.options.items()
+            if name not in NOT_RENDERED and (name not in usual or value != usual[name])
+        }
         if self.photo_sha256 is not None:
             options["face"] = LIKE + self.photo_sha256
         content = {
@@ -58,6 +65,12 @@ class Ingredients:
         }
         text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+@functools.cache
+def usual_options() -> Mapping[str, JsonValue]:
+    """The defaults of all options, as a result has them."""
+    return JobOptions().model_dump(mode="json")
 
 
 def why_render(
@@ -108,7 +121,8 @@ def _changes(previous: JobResult, now: Ingredients) -> Iterator[str]:
     both_photos = inputs.photo is not None and now.photo_sha256 is not None
     unnamed = NOT_RENDERED | {"face"} if both_photos else NOT_RENDERED
     for name in sorted((previous.options.keys() | now.options.keys()) - unnamed):
-        old_value, new_value = previous.options.get(name), now.options.get(name)
+        usual = usual_options().get(name)  # an older result lacks options that came later
+        old_value, new_value = previous.options.get(name, usual), now.options.get(name, usual)
         if old_value != new_value:
             yield f"{name} {json.dumps(old_value)} -> {json.dumps(new_value)}"
     bundles = (("model", environment.model, now.model), ("face finder", environment.face_finder, now.face_finder))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -13,7 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from dhcli import __version__
+from dhcli.disk.scratch import Scratch
 from dhcli.errors import DhError
+from dhcli.families.family import Manner
 from dhcli.families.guard import faults_of
 from dhcli.jobs.options import DEFAULT_MODEL, FaceChoice
 from dhcli.media.audio import Repeatable, read_waveform
@@ -193,11 +196,11 @@ class _Scorer:
             speech = Repeatable(lambda: read_waveform(self._scope, file, sound, rate=family.sample_rate, stage=STAGE))
             fps = clip.format.fps
             with faults_of(family):
-                conditions = family.listen(speech)
+                conditions = family.listen(speech, Manner(fps, Scratch(Path(tempfile.gettempdir(), "score")), gain=1.0))
                 if conditions.silent:
                     return None
                 count = math.ceil(sound.duration * fps)
-                asked = [family.asked(conditions.at(index / fps, 1.0)) for index in range(count)]
+                asked = [family.asked(conditions.at(index / fps)) for index in range(count)]
         openings = np.array([math.nan if one is None else one for one in asked])
         at, shown = clip.meter.openings()
         # Sound and picture of a file have one clock; a sound of its own begins with the first frame.

@@ -7,7 +7,8 @@ from typing import ClassVar
 import cv2
 import numpy as np
 
-from dhcli.families.family import Family, Shot, Speech
+from dhcli.families.family import Family, Manner, Shot, Speech
+from dhcli.networks.bundle import Bundle
 from dhcli.networks.model import Model
 from dhcli.stages.align import YuvMatrix, crop_matrix
 from dhcli.stages.paste import ColourPatch
@@ -20,13 +21,14 @@ MOUTH = np.array([0.0, 1.72, 0.0])  # canonical units
 class Levels:
     noise_db: float | None = None
 
-    def __init__(self, speech: Speech) -> None:
+    def __init__(self, speech: Speech, gain: float) -> None:
+        self.gain = gain
         samples = np.concatenate([np.zeros(1, np.float32), *speech()])
         self.levels = [float(np.abs(part).max()) for part in np.array_split(samples, len(samples) // 320 + 1)]
         self.silent = max(self.levels) < 0.001
 
-    def at(self, time_s: Fraction, gain: float | None) -> float:
-        return (1.0 if gain is None else gain) * self.levels[min(int(time_s * 25), len(self.levels) - 1)]
+    def at(self, time_s: Fraction) -> float:
+        return self.gain * self.levels[min(int(time_s * 25), len(self.levels) - 1)]
 
 
 class ToyFamily:
@@ -35,12 +37,16 @@ class ToyFamily:
     roles: ClassVar[tuple[str, ...]] = ("colour",)
     sample_rate: ClassVar[int] = 8000
 
+    @classmethod
+    def check(cls, bundle: Bundle) -> None:
+        pass
+
     def __init__(self, model: Model) -> None:
         self.model = model
         self.picture = np.full((SIDE, SIDE, 3), np.array(model.bundle.read("colour").split(), np.float32))
 
-    def listen(self, speech: Speech) -> Levels:
-        return Levels(speech)
+    def listen(self, speech: Speech, manner: Manner) -> Levels:
+        return Levels(speech, 1.0 if manner.gain is None else manner.gain)
 
     def asked(self, condition: float) -> float:
         return condition

@@ -16,6 +16,7 @@ import numpy as np
 from dhcli.families.dh_base.geometry import Geometry
 from dhcli.families.dh_base.listen import CODE_RATE, PHONE_STEPS, Heard, Loudness
 from dhcli.families.dh_base.pauses import find_pauses
+from dhcli.families.family import Manner
 from dhcli.types import F32, F64
 
 SPREAD = (0.1, 0.9)
@@ -89,8 +90,10 @@ class MouthCodes:
     """Times at which the lips have to meet, s, ascending."""
     spread: float = USUAL_SPEECH_SPREAD
     """Of the opening at gain 1, canonical units."""
+    gain: float | None = None
+    """As in `Manner`."""
 
-    def at(self, time_s: Fraction, gain: float | None) -> MouthAsked:
+    def at(self, time_s: Fraction) -> MouthAsked:
         """What is asked at a time: the code between its neighbours; the last one holds beyond the end.
 
         0 is a mouth at rest.
@@ -100,7 +103,7 @@ class MouthCodes:
         after = min(before + 1, len(self.codes) - 1)
         part = float(position - int(position))
         code = np.asarray((1 - part) * self.codes[before] + part * self.codes[after], np.float64)
-        return MouthAsked(code, gain, self._closing(float(time_s)), self.spread)
+        return MouthAsked(code, self.gain, self._closing(float(time_s)), self.spread)
 
     def _closing(self, time_s: float) -> float:
         right = bisect.bisect(self.closures, time_s)
@@ -109,18 +112,19 @@ class MouthCodes:
         return 0.5 + 0.5 * math.cos(math.pi * inside)
 
 
-def conditions_of(heard: Heard, loudness: Loudness, geometry: Geometry) -> MouthCodes:
-    """The mouth codes of a speech, at rest (code 0) wherever nobody speaks for a while."""
+def conditions_of(heard: Heard, loudness: Loudness, geometry: Geometry, manner: Manner) -> MouthCodes:
+    """The mouth codes of a speech, at rest (code 0) wherever nobody speaks for a while, unless `manner` differs."""
     if loudness.silent:
-        return MouthCodes(np.zeros_like(heard.codes), silent=True)
+        return MouthCodes(np.zeros_like(heard.codes), silent=True, gain=manner.gain)
     pauses = find_pauses(heard)
-    codes = heard.codes * pauses.speaking[:, None]
+    codes = heard.codes * pauses.speaking[:, None] if manner.silence == "rest" else heard.codes
     return MouthCodes(
         codes,
         silent=False,
         noise_db=pauses.noise_db,
         closures=closures_in(heard.phones),
         spread=speech_spread(codes[pauses.speaking > 0], geometry),
+        gain=manner.gain,
     )
 
 

@@ -9,10 +9,11 @@ from typing import ClassVar, cast
 from dhcli.families.dh_base.blend import Blender, FlowPatch
 from dhcli.families.dh_base.conditions import MouthAsked, MouthCodes, conditions_of
 from dhcli.families.dh_base.geometry import Geometry, load_geometry
-from dhcli.families.dh_base.listen import SAMPLE_RATE, listen, measure_loudness
+from dhcli.families.dh_base.listen import CODE_RATE, SAMPLE_RATE, SMOOTHING, listen, measure_loudness
 from dhcli.families.dh_base.profile import Person, PersonProfiler, persons_of
 from dhcli.families.dh_base.speak import OUTPUTS, Speaker
-from dhcli.families.family import Shot, Speech
+from dhcli.families.family import Manner, Shot, Speech
+from dhcli.networks.bundle import Bundle
 from dhcli.networks.model import Model
 from dhcli.stages.align import YuvMatrix, yuv_matrix
 from dhcli.types import F32, FrameFormat, Numbers
@@ -34,6 +35,10 @@ class DhBase:
     roles: ClassVar[tuple[str, ...]] = ("audio", FACES["fp32"], "geometry")
     sample_rate: ClassVar[int] = SAMPLE_RATE
 
+    @classmethod
+    def check(cls, bundle: Bundle) -> None:
+        """See `Family`; its files say all that there is to say."""
+
     def __init__(self, model: Model) -> None:
         """Raises DhError model.* or env.device_unavailable."""
         self.model = model
@@ -43,10 +48,12 @@ class DhBase:
         self._speaker = Speaker(self._move, self.geometry)
         self._blender = Blender()
 
-    def listen(self, speech: Speech) -> MouthCodes:
+    def listen(self, speech: Speech, manner: Manner) -> MouthCodes:
         """Codes for a whole speech of 16 kHz, which is read twice."""
         loudness = measure_loudness(speech())
-        return conditions_of(listen(speech(), loudness, self._hear), loudness, self.geometry)
+        smoothing = SMOOTHING if manner.smoothing_ms is None else manner.smoothing_ms * CODE_RATE / 1000
+        heard = listen(speech(), loudness, self._hear, smoothing)
+        return conditions_of(heard, loudness, self.geometry, manner)
 
     def asked(self, condition: MouthAsked) -> float:
         """The opening beyond rest, in widths of a mouth, which are about a canonical unit."""

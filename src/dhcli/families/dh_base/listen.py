@@ -22,7 +22,8 @@ WINDOW, HOP = 20 * CODE_RATE, 16 * CODE_RATE
 hears, so neighbours share 4 s and fade into each other there."""
 SPEECH_RMS = 0.08
 """Loudness of the active speech that the network was trained with, full scale = 1."""
-SMOOTHING = 0.6  # codes
+SMOOTHING = 0.6
+"""Standard deviation of the codes' average over time, codes."""
 
 INAUDIBLE_RMS = 3e-4
 """A whole recording below this (-70 dB full scale) is silence, however its parts compare."""
@@ -79,8 +80,8 @@ def measure_loudness(chunks: Iterator[F32]) -> Loudness:
     return Loudness(samples, float(np.sqrt(energies[active].sum() / heard)) if heard else 0.0)
 
 
-def listen(chunks: Iterator[F32], loudness: Loudness, network: Listen) -> Heard:
-    """Second pass: the network's answers for the whole speech."""
+def listen(chunks: Iterator[F32], loudness: Loudness, network: Listen, smoothing: float = SMOOTHING) -> Heard:
+    """Second pass: the network's answers for the whole speech, averaged over `smoothing` codes."""
     total = -(-loudness.samples // SAMPLES)
     sums, levels = _Sums(total), np.zeros(total, np.float32)
     start, ahead = 0, np.zeros(0, np.float32)
@@ -91,7 +92,7 @@ def listen(chunks: Iterator[F32], loudness: Loudness, network: Listen) -> Heard:
             start, ahead = start + HOP, ahead[HOP * SAMPLES :]
     if start < total and not (start and total - start <= WINDOW - HOP):
         _listen_window(sums, levels, start, ahead[: WINDOW * SAMPLES] if start else ahead, network)
-    return Heard(_smooth(sums.codes / sums.weight).astype(np.float32), levels, sums.mean_phones())
+    return Heard(_smooth(sums.codes / sums.weight, smoothing).astype(np.float32), levels, sums.mean_phones())
 
 
 class _Sums:
@@ -139,9 +140,11 @@ def _listen_window(sums: _Sums, levels: F32, start: int, samples: F32, network: 
     levels[start : start + len(blocks)] = np.sqrt((blocks**2).mean(1))
 
 
-def _smooth(codes: F64) -> F64:
-    radius = int(4 * SMOOTHING + 0.5)
-    kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / SMOOTHING) ** 2)
+def _smooth(codes: F64, deviation: float) -> F64:
+    radius = int(4 * deviation + 0.5)
+    if not radius:
+        return codes
+    kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / deviation) ** 2)
     padded = np.pad(codes, ((radius, radius), (0, 0)), mode="edge")
     smooth = np.zeros_like(codes)
     for i, weight in enumerate(kernel / kernel.sum()):
