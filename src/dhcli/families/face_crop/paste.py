@@ -1,0 +1,134 @@
+"""A painted crop back into its frame, at the frame's own resolution.
+
+The network's crop has 96 to 512 px where the frame may have more. What it changed is its answer beside the crop it was
+given: where it only moved skin and lips, the frame's own px are moved there in its place, so that they stay as sharp as
+they were; its own px are shown where they show something new.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from dhcli.families.face_crop.mask import Paste, original_mask, soft_mask
+from dhcli.families.face_crop.match import matched
+from dhcli.stages import align
+from dhcli.stages.paste import ColourPatch
+from dhcli.types import F32, F64, U8, FaceRow, Frame
+
+NO_MAP = np.zeros(0, np.float32)
+"""The second map of OpenCV's remap, where the first one has both coordinates."""
+FLOW_SIDE = 256
+"""The way that pixels went is looked for in crops of this many px at most."""
+MOST_MOVED = 0.12
+"""Of the crop's side; a mouth does not move farther from one picture to another."""
+TRUST = 14.0
+"""Levels of luma between the moved frame and the network's picture at which the frame counts for a third."""
+
+
+@dataclass(frozen=True, slots=True)
+class FacePatch:
+    """One painted crop; see `families.family.Patch`."""
+
+    face: FaceRow
+    matrix: F64  # (2, 3) image px -> crop px
+    given: F32  # (s, s, 3) RGB 0..255 the crop as it was
+    made: F32  # (s, s, 3) RGB 0..255 what the network made of it
+    style: Paste
+    """How the model's own program pastes."""
+    detail: float = 1.0
+    """0..1: how much of the frame's own detail stays."""
+    faithful: bool = False
+    opening: float | None = None
+    reference: int | None = None
+
+    def paste(self, frame: Frame, weight: float, yuv: align.YuvMatrix) -> Frame:
+        """The frame with the new face in it, or a copy where it is read-only. `weight` 0..1 scales the mask."""
+        size = len(self.made)
+        if self.faithful:
+            mask = original_mask(self.style, self.face.points, self.matrix, size)
+            return ColourPatch(self.matrix, self.made, mask).paste(frame, weight, yuv)
+        area = align.covered(self.matrix, (0, 0, size, size), frame.width, frame.height)
+        out = frame if frame.data.flags.writeable else frame.copy()
+        if align.is_empty(area):
+            return out
+        mask = soft_mask(self.face.points, self.matrix, size)
+        given, made = align.from_rgb(self.given, yuv), align.from_rgb(self.made, yuv)
+        change = changed(given, matched(made, given, mask), self.detail)
+        _mix(out.y, area, self.matrix, change.of(slice(0, 1)), mask * weight)
+        chroma = align.chroma_matrix(self.matrix)
+        for number, plane in enumerate((out.u, out.v), 1):
+            _mix(plane, align.halved(area), chroma, change.of(slice(number, number + 1)), mask * weight)
+        return out
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What becomes of a crop: its px moved, plus a difference; and a new picture where that is not trusted."""
+
+    flow: F32  # (s, s, 2) crop px, from the new picture's px to where it was
+    lacking: F32  # (s, s, 3) what the moved crop lacks of the new one
+    new: F32  # (s, s, 3)
+    trust: F32  # (s, s) 0..1: how much of the moved crop to take
+
+    def of(self, channel: slice) -> Change:
+        """The same for one plane."""
+        return Change(self.flow, self.lacking[..., channel], self.new[..., channel], self.trust)
+
+
+def changed(given: F32, made: F32, detail: float) -> Change:  # (s, s, 3) YUV, twice
+    """How the px of one crop became those of the other."""
+    size = len(made)
+    if not detail:
+        still, none = np.zeros((size, size, 2), np.float32), np.zeros((size, size), np.float32)
+        return Change(still, made - given, made, none)
+    flow = _flow(given[..., 0], made[..., 0])
+    grid = np.stack(np.meshgrid(np.arange(size), np.arange(size)), -1).astype(np.float32)
+    moved = cv2.remap(
+        given, (grid + flow).astype(np.float32), NO_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    lacking = made - np.asarray(moved, np.float32)
+    error = cv2.GaussianBlur(np.abs(lacking[..., 0]), (0, 0), max(1.0, size / 96))
+    trust = np.exp(-np.square(np.asarray(error, np.float32) / TRUST)) * np.float32(detail)
+    return Change(flow, lacking, made, np.asarray(trust, np.float32))
+
+
+def _flow(given: F32, made: F32) -> F32:  # (s, s) luma, twice -> (s, s, 2)
+    """Where each px of the new picture came from, crop px; 0 where the pictures are alike."""
+    size = len(made)
+    before, after = (np.clip(np.rint(picture), 0, 255).astype(np.uint8) for picture in (given, made))
+    if np.array_equal(before, after):
+        return np.zeros((size, size, 2), np.float32)
+    shrink = min(1.0, FLOW_SIDE / size)
+    if shrink < 1:
+        before, after = (np.asarray(cv2.resize(one, (FLOW_SIDE, FLOW_SIDE), interpolation=cv2.INTER_AREA), np.uint8)
+                         for one in (before, after))  # fmt: skip
+    found = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST).calc(after, before, None)  # type: ignore[call-overload]
+    found = cv2.GaussianBlur(found, (0, 0), max(1.0, len(after) / 96))
+    if shrink < 1:
+        found = cv2.resize(found, (size, size), interpolation=cv2.INTER_LINEAR) / shrink
+    most = MOST_MOVED * size
+    return np.asarray(np.clip(found, -most, most), np.float32)
+
+
+def _mix(plane: U8, area: align.Area, matrix: F64, change: Change, mask: F32) -> None:
+    """Show the change in the area of a plane. `matrix` maps the plane's px to crop px."""
+    x0, y0, x1, y1 = area
+    size, flags = (x1 - x0, y1 - y0), cv2.WARP_INVERSE_MAP | cv2.INTER_LINEAR
+    to_crop = align.regrid(matrix, (x0, y0), (1.0, 1.0))
+    shown = cv2.warpAffine(mask, to_crop, size, flags=flags, borderMode=cv2.BORDER_CONSTANT)
+    packed = np.dstack([change.lacking, change.new, change.trust])
+    lacking, new, trust = cv2.split(cv2.warpAffine(packed, to_crop, size, flags=flags, borderMode=cv2.BORDER_REPLICATE))
+    part = plane[y0:y1, x0:x1]
+    moved: cv2.typing.MatLike = part
+    if change.flow.any():
+        linear = np.linalg.inv(matrix[:, :2]).astype(np.float32)
+        flow = cv2.warpAffine(change.flow @ linear.T, to_crop, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        grid = np.stack(np.meshgrid(np.arange(x0, x1), np.arange(y0, y1)), -1).astype(np.float32)
+        moved = cv2.remap(
+            plane, (grid + flow).astype(np.float32), NO_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
+    target = trust * (moved + lacking) + (1 - trust) * new
+    part[:] = np.clip(np.rint(part + (target - part) * shown), 0, 255)

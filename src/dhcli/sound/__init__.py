@@ -1,0 +1,1 @@
+"""Sound as rows of numbers, as other people's networks take it: array code, no files, threads or networks."""
