@@ -1,4 +1,4 @@
-"""The option `leave`: which frames stay as filmed, and that they do, bit for bit."""
+"""The options `leave` and `speak`: which frames stay as filmed, and that they do, bit for bit."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dhcli.jobs.options import parse_leave
-from dhcli.render.left import left_frames
+from dhcli.jobs.options import JobOptions, parse_leave
+from dhcli.render.left import Left, left_frames
 from dhcli.results.result import JobResult
 from dhcli.types import Frame
 
@@ -22,7 +22,7 @@ RATES = st.sampled_from([Fraction(1), Fraction(25), Fraction(30000, 1001), Fract
 @given(st.lists(st.integers(0, 6000), min_size=2, max_size=8, unique=True).map(sorted), st.integers(1, 150), RATES)
 def test_a_frame_is_left_exactly_where_a_stretch_shows_it(borders: list[int], frames: int, fps: Fraction) -> None:
     pairs = list(zip(borders[::2], borders[1::2], strict=False))
-    left = left_frames(parse_leave(",".join(f"{a / 1000}-{b / 1000}" for a, b in pairs)), frames, fps)
+    left = left_frames(JobOptions(leave=parse_leave(",".join(f"{a / 1000}-{b / 1000}" for a, b in pairs))), frames, fps)
     shown = [any(i * 1000 < b * fps and (i + 1) * 1000 > a * fps for a, b in pairs) for i in range(frames)]
     assert [left.weight(i) == 0 for i in range(frames)] == shown
     assert left.frames == sum(shown)
@@ -30,16 +30,32 @@ def test_a_frame_is_left_exactly_where_a_stretch_shows_it(borders: list[int], fr
     assert all(step > 1 for step in apart)
 
 
+@given(st.lists(st.integers(0, 6000), min_size=2, max_size=8, unique=True).map(sorted), st.integers(1, 150), RATES)
+def test_outside_of_what_is_spoken_every_frame_is_left(borders: list[int], frames: int, fps: Fraction) -> None:
+    text = ",".join(f"{a / 1000}-{b / 1000}" for a, b in zip(borders[::2], borders[1::2], strict=False))
+    stretches = parse_leave(text)
+    during = left_frames(JobOptions(leave=stretches), frames, fps)
+    outside = left_frames(JobOptions(speak=stretches), frames, fps)
+    both = left_frames(JobOptions(speak=stretches, leave=stretches), frames, fps)
+    shown = [left_in(during, index) != left_in(outside, index) for index in range(frames)]
+    assert all(shown), "each frame is in one of them"
+    assert both.frames == frames
+
+
+def left_in(left: Left, index: int) -> bool:
+    return any(first <= index <= last for first, last in left.ranges)
+
+
 @given(st.integers(0, 99), st.integers(0, 99), RATES)
 def test_the_new_mouth_goes_and_comes_by_small_steps(a: int, b: int, fps: Fraction) -> None:
-    left = left_frames(parse_leave(f"{min(a, b)}-{max(a, b) + 1}"), 2000, fps)
+    left = left_frames(JobOptions(leave=parse_leave(f"{min(a, b)}-{max(a, b) + 1}")), 2000, fps)
     weights = [left.weight(i) for i in range(2000)]
     assert np.abs(np.diff(weights)).max() <= 1 / (left.fade + 1) + 1e-9
 
 
 def test_nothing_is_left_without_the_option_or_beyond_the_end() -> None:
-    for stretches in (None, parse_leave("2-3")):
-        left = left_frames(stretches, 50, Fraction(25))
+    for options in (JobOptions(), JobOptions(leave=parse_leave("2-3")), JobOptions(speak=parse_leave("0-"))):
+        left = left_frames(options, 50, Fraction(25))
         assert (left.ranges, left.weight(0), left.weight(49)) == ((), 1.0, 1.0)
 
 

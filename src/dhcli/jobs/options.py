@@ -263,6 +263,10 @@ class JobOptions(BaseModel):
         description="stretches of the output that stay as filmed: START-END, … in seconds or h:mm:ss, either side may "
         "be empty; null leaves none",
     )
+    speak: Left | None = Field(
+        default=None,
+        description="stretches of the output in which the mouth moves, as leave; the rest stays as filmed; null is all",
+    )
     label: Annotated[str, Field(max_length=200)] = Field(default="", description="free text, copied to the result file")
 
 

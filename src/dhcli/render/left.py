@@ -1,14 +1,15 @@
-"""The option `leave`: frames of the output that stay as filmed, and how the new mouth fades around them."""
+"""The options `leave` and `speak`: frames that stay as filmed, and how the new mouth fades around them."""
 
 from __future__ import annotations
 
 import bisect
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TypeAlias
 
-from dhcli.jobs.options import Stretches
+from dhcli.jobs.options import JobOptions, Stretches
 from dhcli.stages.smooth import FADE_S
 
 Ranges: TypeAlias = tuple[tuple[int, int], ...]
@@ -37,14 +38,37 @@ class Left:
         return min(1.0, max(0.0, distance / (self.fade + 1)))
 
 
-def left_frames(stretches: Stretches | None, frames: int, fps: Fraction) -> Left:
-    """Every one of the output's `frames` frames that is shown during a stretch, for however short a part of it."""
-    ranges: list[tuple[int, int]] = []
+def left_frames(options: JobOptions, frames: int, fps: Fraction) -> Left:
+    """Every one of the output's `frames` frames that is shown during a stretch to leave, for however short a part of
+    it, or in no stretch to speak.
+    """
+    ranges = [*_during(options.leave, frames, fps), *_outside(options.speak, frames, fps)]
+    return Left(_joined(ranges), max(1, round(FADE_S * fps)))
+
+
+def _during(stretches: Stretches | None, frames: int, fps: Fraction) -> Iterator[tuple[int, int]]:
     for start, end in stretches.parts if stretches is not None else ():
-        first = math.floor(start * fps)
-        last = frames - 1 if end is None else min(frames, math.ceil(end * fps)) - 1
-        if ranges and first <= ranges[-1][1] + 1:
-            first = ranges.pop()[0]
-        if first <= last:
-            ranges.append((first, last))
-    return Left(tuple(ranges), max(1, round(FADE_S * fps)))
+        yield math.floor(start * fps), frames - 1 if end is None else min(frames, math.ceil(end * fps)) - 1
+
+
+def _outside(stretches: Stretches | None, frames: int, fps: Fraction) -> Iterator[tuple[int, int]]:
+    if stretches is None:
+        return
+    first = 0
+    for begin, last in _during(stretches, frames, fps):
+        yield first, min(begin, frames) - 1
+        first = max(first, last + 1)
+    yield first, frames - 1
+
+
+def _joined(ranges: Iterable[tuple[int, int]]) -> Ranges:
+    """The ranges in order, those that touch or overlap as one; empty ones are left out."""
+    joined: list[tuple[int, int]] = []
+    for first, last in sorted(ranges):
+        if first > last:
+            continue
+        if joined and first <= joined[-1][1] + 1:
+            joined[-1] = joined[-1][0], max(joined[-1][1], last)
+        else:
+            joined.append((first, last))
+    return tuple(joined)

@@ -178,7 +178,7 @@ class _Render:
         self._decoded: Channel[Frame] = Channel(capacity, self._scope)
         self._rendered: Channel[Frame] = Channel(capacity, self._scope)
         self._thumbnails = b""
-        self._left = left_frames(plan.job.options.leave, plan.frames, plan.format.fps)
+        self._left = left_frames(plan.job.options, plan.frames, plan.format.fps)
         self._trace.left_ranges = list(self._left.ranges)
 
     def run(self) -> bytes:

@@ -31,7 +31,7 @@ class Trace:
     face_missing_ranges: list[tuple[int, int]] = field(default_factory=list)
     mouth_covered_ranges: list[tuple[int, int]] = field(default_factory=list)
     left_ranges: list[tuple[int, int]] = field(default_factory=list)
-    """Of the option `leave`: frames of the output, not of the video as in the two above."""
+    """Of the options `leave` and `speak`: frames of the output, not of the video as in the two above."""
     picture: PictureFigures | None = None
     """None until the finished video was looked at."""
     timings_s: dict[str, float] = field(default_factory=dict)

@@ -196,7 +196,7 @@ class FrameCounts(Part):
     mouth_covered_ranges: tuple[tuple[int, int], ...] = Field(
         default=(), description="First and last index of each run of such frames."
     )
-    left: int = Field(default=0, description="Frames of the output that stay as filmed because of `leave`.")
+    left: int = Field(default=0, description="Frames of the output that stay as filmed because of `leave` or `speak`.")
     left_ranges: tuple[tuple[int, int], ...] = Field(
         default=(), description="First and last index of each run of such frames, counted in the output."
     )
