@@ -18,8 +18,6 @@ from dhcli.stages import align
 from dhcli.stages.paste import ColourPatch
 from dhcli.types import F32, F64, U8, FaceRow, Frame
 
-NO_MAP = np.zeros(0, np.float32)
-"""The second map of OpenCV's remap, where the first one has both coordinates."""
 FLOW_SIDE = 256
 """The way that pixels went is looked for in crops of this many px at most."""
 MOST_MOVED = 0.12
@@ -85,10 +83,7 @@ def changed(given: F32, made: F32, detail: float) -> Change:  # (s, s, 3) YUV, t
         still, none = np.zeros((size, size, 2), np.float32), np.zeros((size, size), np.float32)
         return Change(still, made - given, made, none)
     flow = _flow(given[..., 0], made[..., 0])
-    grid = np.stack(np.meshgrid(np.arange(size), np.arange(size)), -1).astype(np.float32)
-    moved = cv2.remap(
-        given, (grid + flow).astype(np.float32), NO_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
+    moved = _moved(given, flow[..., 0], flow[..., 1], (0, 0))
     lacking = made - np.asarray(moved, np.float32)
     error = cv2.GaussianBlur(np.abs(lacking[..., 0]), (0, 0), max(1.0, size / 96))
     trust = np.exp(-np.square(np.asarray(error, np.float32) / TRUST)) * np.float32(detail)
@@ -125,10 +120,17 @@ def _mix(plane: U8, area: align.Area, matrix: F64, change: Change, mask: F32) ->
     moved: cv2.typing.MatLike = part
     if change.flow.any():
         linear = np.linalg.inv(matrix[:, :2]).astype(np.float32)
-        flow = cv2.warpAffine(change.flow @ linear.T, to_crop, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
-        grid = np.stack(np.meshgrid(np.arange(x0, x1), np.arange(y0, y1)), -1).astype(np.float32)
-        moved = cv2.remap(
-            plane, (grid + flow).astype(np.float32), NO_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-        )
+        way = cv2.warpAffine(change.flow @ linear.T, to_crop, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        moved = _moved(plane, way[..., 0], way[..., 1], (x0, y0))
     target = trust * (moved + lacking) + (1 - trust) * new
     part[:] = np.clip(np.rint(part + (target - part) * shown), 0, 255)
+
+
+def _moved(
+    picture: U8 | F32, x: cv2.typing.MatLike, y: cv2.typing.MatLike, origin: tuple[int, int]
+) -> cv2.typing.MatLike:
+    """The part of a picture from `origin` on, each px taken from where the way (x, y) px leads."""
+    height, width = x.shape[:2]
+    columns = np.arange(origin[0], origin[0] + width, dtype=np.float32)
+    rows = np.arange(origin[1], origin[1] + height, dtype=np.float32)[:, None]
+    return cv2.remap(picture, x + columns, y + rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
