@@ -48,17 +48,18 @@ class FacePatch:
         if self.faithful:
             mask = original_mask(self.style, self.face.points, self.matrix, size)
             return ColourPatch(self.matrix, self.made, mask).paste(frame, weight, yuv)
-        area = align.covered(self.matrix, (0, 0, size, size), frame.width, frame.height)
+        mask = soft_mask(self.face.points, self.matrix, size)
+        left, top, wide, high = cv2.boundingRect((mask > 0).astype(np.uint8))
+        area = align.covered(self.matrix, (left, top, left + wide, top + high), frame.width, frame.height)
         out = frame if frame.data.flags.writeable else frame.copy()
         if align.is_empty(area):
             return out
-        mask = soft_mask(self.face.points, self.matrix, size)
         given, made = align.from_rgb(self.given, yuv), align.from_rgb(self.made, yuv)
         change = changed(given, matched(made, given, mask), self.detail)
-        _mix(out.y, area, self.matrix, change.of(slice(0, 1)), mask * weight)
+        _mix(out.y, area, self.matrix, change.of(0), mask * weight)
         chroma = align.chroma_matrix(self.matrix)
         for number, plane in enumerate((out.u, out.v), 1):
-            _mix(plane, align.halved(area), chroma, change.of(slice(number, number + 1)), mask * weight)
+            _mix(plane, align.halved(area), chroma, change.of(number), mask * weight)
         return out
 
 
@@ -67,13 +68,14 @@ class Change:
     """What becomes of a crop: its px moved, plus a difference; and a new picture where that is not trusted."""
 
     flow: F32  # (s, s, 2) crop px, from the new picture's px to where it was
-    lacking: F32  # (s, s, 3) what the moved crop lacks of the new one
-    new: F32  # (s, s, 3)
+    lacking: F32  # (s, s, 3) or (s, s) what the moved crop lacks of the new one
+    new: F32  # (s, s, 3) or (s, s)
     trust: F32  # (s, s) 0..1: how much of the moved crop to take
 
-    def of(self, channel: slice) -> Change:
+    def of(self, channel: int) -> Change:
         """The same for one plane."""
-        return Change(self.flow, self.lacking[..., channel], self.new[..., channel], self.trust)
+        lacking, new = (np.ascontiguousarray(one[..., channel]) for one in (self.lacking, self.new))
+        return Change(self.flow, lacking, new, self.trust)
 
 
 def changed(given: F32, made: F32, detail: float) -> Change:  # (s, s, 3) YUV, twice
@@ -114,8 +116,10 @@ def _mix(plane: U8, area: align.Area, matrix: F64, change: Change, mask: F32) ->
     size, flags = (x1 - x0, y1 - y0), cv2.WARP_INVERSE_MAP | cv2.INTER_LINEAR
     to_crop = align.regrid(matrix, (x0, y0), (1.0, 1.0))
     shown = cv2.warpAffine(mask, to_crop, size, flags=flags, borderMode=cv2.BORDER_CONSTANT)
-    packed = np.dstack([change.lacking, change.new, change.trust])
-    lacking, new, trust = cv2.split(cv2.warpAffine(packed, to_crop, size, flags=flags, borderMode=cv2.BORDER_REPLICATE))
+    lacking, new, trust = (
+        cv2.warpAffine(one, to_crop, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        for one in (change.lacking, change.new, change.trust)
+    )
     part = plane[y0:y1, x0:x1]
     moved: cv2.typing.MatLike = part
     if change.flow.any():
