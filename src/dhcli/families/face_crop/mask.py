@@ -13,8 +13,8 @@ from dhcli.stages.align import apply
 from dhcli.types import F32, F64
 
 Paste = Literal["box", "mask", "edge", "ellipse", "hull", "half"]
-CHEEKS = (454, 323, 266, 371, 355, 437, BRIDGE, 217, 126, 142, 36, 93, 234)
-"""Landmarks from temple to temple below the eyes and over the ridge of the nose."""
+CHEEKS = (266, 371, 355, 437, BRIDGE, 217, 126, 142, 36)
+"""Landmarks from cheek to cheek below the eyes and over the ridge of the nose."""
 FEATHER, EDGE = 0.045, 0.08
 """Standard deviation of the soft rim, and width of the ramp at the crop's edge, of the crop's side."""
 BELOW = 0.05
@@ -24,8 +24,8 @@ BELOW = 0.05
 def soft_mask(points: F64, matrix: F64, size: int) -> F32:  # (478, 2 or more) image px -> (size, size)
     """The lower face with a soft rim, 0 at the edge of the crop."""
     places = apply(matrix, points[:, :2])
-    jaw, cheeks = places[list(JAW)], places[list(CHEEKS)]
-    middle = places[list(JAW)].mean(0)
+    jaw, cheeks = places[list(JAW[1:-1])], places[list(CHEEKS)]
+    middle = jaw.mean(0)
     jaw = jaw + (jaw - middle) / np.maximum(np.linalg.norm(jaw - middle, axis=1, keepdims=True), 1e-6) * (
         BELOW * np.linalg.norm(jaw[-1] - jaw[0])
     )
