@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 
+from dhcli.families.face_crop.enhance import Enhancer, check_enhancer
 from dhcli.families.family import Family
 from dhcli.families.registry import family_of, open_family
 from dhcli.networks.bundle import Bundle, load_bundle
@@ -33,6 +34,7 @@ class Models:
         self._folders, self._threads = tuple(folders), threads
         self._known: dict[str, tuple[Bundle, type[Family]]] = {}
         self._families: dict[str, Family] = {}
+        self._enhancers: dict[str, Enhancer] = {}
 
     def bundle(self, name: str) -> Bundle:
         """The model's description; its family is there. Raises DhError model.*."""
@@ -42,12 +44,23 @@ class Models:
         """Version of the model's family; another one gives other pixels. Raises DhError model.*."""
         return self._found(name)[1].version
 
-    def check(self, name: str) -> tuple[Bundle, Bundle]:
-        """The two bundles that a render with this model opens: the model's and the face finder's.
+    def check(self, name: str, enhancer: str | None = None) -> tuple[Bundle, ...]:
+        """The bundles that a render with this model opens: the model's, the face finder's and the enhancer's.
 
         No network is opened. Raises DhError model.*.
         """
-        return self.bundle(name), self.finder_bundle
+        others = () if enhancer is None else (self.enhancer_bundle(enhancer),)
+        return self.bundle(name), self.finder_bundle, *others
+
+    def enhancer_bundle(self, name: str) -> Bundle:
+        """The description of a model that sharpens faces. Raises DhError model.*."""
+        return check_enhancer(load_bundle(name, self._folders))
+
+    def enhancer(self, name: str) -> Enhancer:
+        """What sharpens faces, ready to run. Raises DhError model.*, env.device_unavailable."""
+        if name not in self._enhancers:
+            self._enhancers[name] = Enhancer(Model(self.enhancer_bundle(name), self.device, self._threads))
+        return self._enhancers[name]
 
     def family(self, name: str) -> Family:
         """The model, ready to run. Raises DhError model.*, env.device_unavailable."""

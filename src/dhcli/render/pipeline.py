@@ -21,6 +21,7 @@ from dhcli.disk.part import PartFile
 from dhcli.disk.scratch import Scratch
 from dhcli.disk.store import Store
 from dhcli.errors import DhError
+from dhcli.families.face_crop.enhance import Enhancer
 from dhcli.families.family import Conditions, Family, Manner, Patch, Shot
 from dhcli.families.guard import faults_of
 from dhcli.media.audio import Repeatable, read_waveform
@@ -64,6 +65,8 @@ class Rendering:
     plan: Plan
     finder: FaceFinder
     family: Family
+    enhancer: Enhancer | None
+    """What sharpens the new face."""
     scope: Scope
     trace: Trace
     """Filled in while the job runs."""
@@ -288,6 +291,8 @@ class _Render:
         with faults_of(self._family):
             self.log.ask(patch)
             new: Frame = patch.paste(frame, shot.face.weight, self._yuv)
+            if (enhancer := self._rendering.enhancer) is not None:
+                new = enhancer.enhance(new, shot.face, self._yuv)
             if (new.index, new.data.shape, new.data.dtype) != (frame.index, frame.data.shape, frame.data.dtype):
                 raise ValueError(f"a frame of shape {new.data.shape} and type {new.data.dtype}, not {frame.data.shape}")
             return new

@@ -292,6 +292,7 @@ class Environment(Part):
     precision: Numbers | None = Field(default=None, description="Numbers of the main network.")
     model: ModelInfo | None = Field(default=None, description="The model.")
     face_finder: ModelInfo | None = Field(default=None, description="The bundle that found the faces.")
+    enhancer: ModelInfo | None = Field(default=None, description="The bundle that sharpened them.")
 
 
 def without_surrogates(value: Any) -> Any:

@@ -41,6 +41,8 @@ class Ingredients:
     """Hash of the photo that the option `face` names; it replaces the path in the fingerprint."""
     precision: Numbers | None = None
     """Of the main network, if the user asks for one. Without that, an output of any precision is up to date."""
+    enhancer: ModelInfo | None = None
+    """Of the option of that name, whose value it replaces in the fingerprint."""
 
     @property
     def fingerprint(self) -> str:
@@ -54,6 +56,8 @@ class Ingredients:
         }
         if self.photo_sha256 is not None:
             options["face"] = LIKE + self.photo_sha256
+        if self.enhancer is not None:
+            options["enhancer"] = self.enhancer.sha256
         content = {
             "audio": self.audio_sha256,
             "video": self.video_sha256,
@@ -125,9 +129,13 @@ def _changes(previous: JobResult, now: Ingredients) -> Iterator[str]:
         old_value, new_value = previous.options.get(name, usual), now.options.get(name, usual)
         if old_value != new_value:
             yield f"{name} {json.dumps(old_value)} -> {json.dumps(new_value)}"
-    bundles = (("model", environment.model, now.model), ("face finder", environment.face_finder, now.face_finder))
+    bundles = (
+        ("model", environment.model, now.model),
+        ("face finder", environment.face_finder, now.face_finder),
+        ("enhancer", environment.enhancer, now.enhancer),
+    )
     for what, before, after in bundles:
-        if before is not None and before.sha256 != after.sha256:
+        if before is not None and after is not None and before.sha256 != after.sha256:
             was, is_now = before.sha256[:SHORT_HASH], after.sha256[:SHORT_HASH]
             yield f"the {what} has changed ({before.name} {was} -> {is_now})"
     if environment.render_version != RENDER_VERSION:

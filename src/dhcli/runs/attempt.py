@@ -143,7 +143,7 @@ class Attempt:
                     stack.enter_context(scope)
                 self._output.prove_ownership(scope)
                 refuse_special(job.save_path)
-                self._settings.models.check(job.options.model)
+                self._settings.models.check(job.options.model, job.options.enhancer)
                 return Preview(job, "render", reason, self._plan(inputs, scope))
         except Exception as error:  # noqa: BLE001 - as in a run, nothing that is wrong with a job leaves it
             cause = scope.error or as_dh_error(error, "check")
@@ -261,6 +261,8 @@ class Attempt:
             with scope.stage("load"):
                 models = self._settings.models
                 family, finder = models.family(job.options.model), models.finder
+                sharper = job.options.enhancer
+                enhancer = models.enhancer(sharper) if sharper is not None else None
             record.model, record.onnxruntime = family.model, runtime_version()
             how = self._settings
             try:
@@ -269,6 +271,7 @@ class Attempt:
                         plan=plan,
                         finder=finder,
                         family=family,
+                        enhancer=enhancer,
                         scope=scope,
                         trace=record.trace,
                         part=part,

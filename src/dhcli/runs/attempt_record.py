@@ -252,4 +252,5 @@ class AttemptRecord:
             precision=self.model.precision if self.model is not None else None,
             model=self.ingredients.model if self.ingredients is not None else None,
             face_finder=self.ingredients.face_finder if self.ingredients is not None else None,
+            enhancer=self.ingredients.enhancer if self.ingredients is not None else None,
         )

@@ -87,7 +87,7 @@ class JobInputs:
         return sha256
 
     def _made_from(self, video_sha256: str, audio_sha256: str, photo_sha256: str | None) -> Ingredients:
-        models, model = self._settings.models, self._job.options.model
+        models, model, enhancer = self._settings.models, self._job.options.model, self._job.options.enhancer
         wanted = models.precision
         self._record.ingredients = Ingredients(
             audio_sha256=audio_sha256,
@@ -96,6 +96,7 @@ class JobInputs:
             face_finder=_model_info(models.finder_bundle),
             options=self._record.options,
             family_version=models.family_version(model),
+            enhancer=_model_info(models.enhancer_bundle(enhancer)) if enhancer is not None else None,
             photo_sha256=photo_sha256,
             precision=None if wanted == "auto" else wanted,
         )
