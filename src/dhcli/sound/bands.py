@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 
@@ -21,6 +22,7 @@ def slaney_hz(mel: F64) -> F64:
     return np.where(mel < 15, mel * 200 / 3, 1000 * np.exp((mel - 15) * math.log(6.4) / 27))
 
 
+@functools.cache
 def slaney_bank(rate: int, size: int, bands: int, low: float, high: float) -> F64:  # -> (bands, size // 2 + 1)
     """Triangles with their corners at equal steps of `slaney_mel`, each of area 1 over Hz / 2, as librosa has them."""
     ends = slaney_mel(np.array([low, high]))
@@ -31,6 +33,7 @@ def slaney_bank(rate: int, size: int, bands: int, low: float, high: float) -> F6
     )
 
 
+@functools.cache
 def kaldi_bank(rate: int, size: int, bands: int, low: float, high: float) -> F64:  # -> (bands, size // 2 + 1)
     """Kaldi's triangles, straight on the scale 1127 ln(1 + f / 700) and 1 at their tops; the last bin counts for
     nothing.
@@ -42,6 +45,7 @@ def kaldi_bank(rate: int, size: int, bands: int, low: float, high: float) -> F64
     return bank
 
 
+@functools.cache
 def facefusion_bank(rate: int, size: int, bands: int, low: float, high: float) -> F64:  # -> (bands, size // 2 + 1)
     """facefusion's: bells between neighbouring corners on the scale 2595 log10(1 + f / 700), on whole bins."""
     ends = 2595 * np.log10(1 + np.array([low, high]) / 700)

@@ -72,7 +72,7 @@ def _before(samples: F64, half: int, edge: Edge) -> F64:
     return np.asarray(np.pad(samples[: half + 1], (half, 0), mode="reflect")[:half], np.float64)
 
 
-def emphasised(chunks: Iterable[F32], factor: float = 0.97) -> Iterator[F64]:
+def emphasised(chunks: Iterable[F32 | F64], factor: float = 0.97) -> Iterator[F64]:
     """High frequencies lifted: y[n] = x[n] - factor x[n - 1], x[-1] = 0."""
     last = 0.0
     for chunk in chunks:
@@ -89,3 +89,20 @@ def silence_around(chunks: Iterable[F32], before: int, after: int) -> Iterator[F
     yield from chunks
     if after:
         yield np.zeros(after, np.float32)
+
+
+def cut(chunks: Iterable[F32], size: int) -> Iterator[F32]:
+    """The waveform in pieces of `size` samples, the last one with what is left."""
+    held: list[F32] = []
+    length = 0
+    for chunk in chunks:
+        held.append(chunk)
+        length += len(chunk)
+        if length >= size:
+            whole = np.concatenate(held)
+            for at in range(0, length - size + 1, size):
+                yield whole[at : at + size]
+            held = [whole[length - length % size :]]
+            length %= size
+    if length:
+        yield np.concatenate(held)
