@@ -31,7 +31,7 @@ class DhBase:
     """The networks of a bundle and the geometry between them."""
 
     name: ClassVar[str] = "dh_base"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     roles: ClassVar[tuple[str, ...]] = ("audio", FACES["fp32"], "geometry")
     sample_rate: ClassVar[int] = SAMPLE_RATE
 

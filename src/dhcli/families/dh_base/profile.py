@@ -62,7 +62,7 @@ class Person:
 
     rest: F64  # (106, 3) canonical units: the mouth when it is closed
     spread: float
-    """How far this person opens the mouth: 90 % less 10 % quantile of the opening, canonical units."""
+    """How far this person opens the mouth, canonical units; see `opening_spread`."""
     references: tuple[Reference, ...]
     """Empty where the landmark network was never asked about this person."""
     follower: Follower
