@@ -28,7 +28,9 @@ def scratch_path(save_path: Path) -> Path:
 
 
 class ScratchFile:
-    """An open file without a name."""
+    """An open file without a name. It goes with the object, too: nobody closes what a family heard of a speech."""
+
+    fd = -1
 
     def __init__(self, save_path: Path, content: str) -> None:
         """`content` names the data in error messages. Raises DhError output.disk_full, output.not_writable."""
@@ -40,6 +42,9 @@ class ScratchFile:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
         self.close()
 
     def close(self) -> None:

@@ -10,6 +10,7 @@ from dhcli.errors import DhError, describe
 from dhcli.families.dh_base.family import DhBase
 from dhcli.families.family import Family
 from dhcli.families.guard import faults_of
+from dhcli.families.latent.family import LatentFamily
 from dhcli.families.patch.family import PatchFamily
 from dhcli.networks.bundle import Bundle
 from dhcli.networks.model import Model
@@ -18,7 +19,7 @@ ENTRY_POINTS = "dhcli.families"
 """Each entry point is named like its family and leads to the class."""
 MEMBERS = ("name", "version", "roles", "sample_rate", "check")
 """What the rest of dh asks of a family before it is opened."""
-OURS: Mapping[str, type[Family]] = {DhBase.name: DhBase, PatchFamily.name: PatchFamily}
+OURS: Mapping[str, type[Family]] = {family.name: family for family in (DhBase, LatentFamily, PatchFamily)}
 
 
 def family_names() -> tuple[str, ...]:
