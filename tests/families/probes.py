@@ -29,6 +29,8 @@ Part = Literal["masked", "whole"]
 Shape = tuple[int | str, ...]
 OPSET, IR_VERSION = 17, 9
 GREY = 0.5
+APART = 0.02
+"""Between the three numbers that an encoder gives for silence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,7 +304,8 @@ def encoder(kind: str) -> bytes:
     """ONNX bytes of a network that hears, of the kind `wenet`, `wenet_stream` or `hubert`.
 
     Its rows repeat three numbers, in thirds of 256 (`wenet`) or of every 32 numbers: the means of three groups of the
-    bands that it hears; of the waveform, one, half and a quarter of the mean loudness.
+    bands that it hears; of the waveform, one, half and a quarter of the mean loudness. To the second number comes
+    `APART`, to the third twice as much: silence is not one number everywhere.
     """
     graph = _Graph(TensorProto.FLOAT)
     inputs: dict[str, Shape] = {}
@@ -350,10 +353,10 @@ def _three(graph: _Graph, rows: str, groups: Sequence[tuple[int, int]]) -> list[
 
 
 def _spread(graph: _Graph, groups: Sequence[str], width: int) -> str:
-    """Three (1, n, 1) as the thirds of (1, n, width)."""
+    """Three (1, n, 1) as the thirds of (1, n, width), `APART` from each other."""
     parts = [
-        graph.add("Expand", group, graph.whole(1, 1, end - start))
-        for group, (start, end) in zip(groups, thirds(width), strict=True)
+        graph.add("Expand", graph.add("Add", group, graph.number(k * APART)), graph.whole(1, 1, end - start))
+        for k, (group, (start, end)) in enumerate(zip(groups, thirds(width), strict=True))
     ]
     return graph.add("Concat", *parts, axis=2)
 
