@@ -69,7 +69,14 @@ WorkCode = Literal[
 Code: TypeAlias = ManifestCode | MachineCode | ModelCode | InputCode | OutputCode | WorkCode
 """The code of an error. A type, so that mypy finds a misspelt code."""
 InputWarning = Literal[
-    "input.vfr", "input.interlaced", "input.alpha", "input.hdr", "input.high_bit_depth", "input.padded"
+    "input.vfr",
+    "input.interlaced",
+    "input.alpha",
+    "input.hdr",
+    "input.high_bit_depth",
+    "input.padded",
+    "input.reshaped",
+    "input.damaged",
 ]
 PictureWarning = Literal[
     "audio.silent", "audio.noisy", "face.missing", "mouth.covered", "face.small", "mouth.still", "picture.soft"
@@ -170,7 +177,7 @@ CODES: dict[Code, CodeInfo] = {
     "input.changed": CodeInfo("an input changed while it was read", "job", FAILED, transient=True),
     "audio.too_short": CodeInfo("the audio is shorter than one video frame", "job", FAILED),
     "audio.invalid": CodeInfo("the audio has samples that are not numbers", "job", FAILED),
-    "face.not_found": CodeInfo("no frame shows a face", "job", FAILED),
+    "face.not_found": CodeInfo("no frame shows a face that can be used", "job", FAILED),
     "face.lost": CodeInfo("the face is missing in more frames than the limit", "job", FAILED),
     "face.too_small": CodeInfo("the face has too few pixels to work on", "job", FAILED),
     "decode.failed": CodeInfo("the decoder died", "job", FAILED, transient=True),
@@ -203,6 +210,8 @@ WARNINGS: dict[WarningCode, str] = {
     "input.hdr": "the video is HDR and is tone-mapped",
     "input.high_bit_depth": "the video has more than 8 bits a sample and becomes 8",
     "input.padded": "the size is odd; one column or row is repeated",
+    "input.reshaped": "the picture's shape changes inside the video; other shapes than the first get bars",
+    "input.damaged": "an input is damaged; what can be decoded is used, and the message says how much is lost",
     "audio.silent": "nobody speaks in the audio; the mouth stays closed",
     "audio.noisy": "all of the audio is noise, or its pauses are less than 15 dB below the speech; the mouth may err",
     "face.missing": "the chosen face was not found in some frames; they stay as they are",

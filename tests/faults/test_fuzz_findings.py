@@ -100,7 +100,7 @@ def test_an_avi_ends_between_two_pictures(make: Make, out: Path) -> None:
 def test_a_frame_of_a_flac_is_gone(make: Make, out: Path) -> None:
     data = make("a.flac", *TONE, "-c:a", "flac", "-frame_size", "1024")
     del data[len(data) // 2 : len(data) // 2 + 900]
-    assert refused(out / "a.flac", data, probe_audio).code in {"input.corrupt", "input.truncated"}
+    assert refused(out / "a.flac", data, probe_audio).code == "input.truncated"
 
 
 def test_the_end_of_an_mp3_is_gone(make: Make, out: Path) -> None:
@@ -125,9 +125,8 @@ def test_damage_counts_where_only_the_beginning_of_a_video_is_used(make: Make, o
     with Scope() as scope, InputFile(path, "video") as file:
         info = probe_video(scope, file)
         assert info.frames == 25
-        with pytest.raises(DhError) as caught:
-            list(read_frames(scope, file, info, frame_format(info), count=10))
-    assert caught.value.code == "input.corrupt"
+        assert len(list(read_frames(scope, file, info, frame_format(info), count=10))) == 10
+        assert "1 of its 10 pictures" in file.remarks["input.damaged"]
 
 
 def test_what_a_header_rounds_is_no_damage(ffmpeg: Callable[..., None], out: Path) -> None:

@@ -71,13 +71,14 @@ def audio(scope: Scope) -> Callable[[Path], AudioInfo]:
 
 @pytest.fixture
 def decode(scope: Scope) -> Callable[[Path], SimpleNamespace]:
-    """Everything about a video: `.info`, `.fmt`, `.frames`."""
+    """Everything about a video: `.info`, `.fmt`, `.frames`, `.remarks`."""
 
     def read(path: Path) -> SimpleNamespace:
         with InputFile(path, "video") as file:
             info = probe_video(scope, file)
             fmt = frame_format(info)
-            return SimpleNamespace(info=info, fmt=fmt, frames=list(read_frames(scope, file, info, fmt)))
+            frames = list(read_frames(scope, file, info, fmt))
+            return SimpleNamespace(info=info, fmt=fmt, frames=frames, remarks=file.remarks)
 
     return read
 

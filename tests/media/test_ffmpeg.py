@@ -13,14 +13,14 @@ import pytest
 
 from dhcli.errors import DhError
 from dhcli.jobs.options import Trim
-from dhcli.media import ffmpeg_errors as failure
+from dhcli.media import complaints
 from dhcli.media.audio import waveform_argv
 from dhcli.media.ffmpeg_program import ffmpeg_encoders, ffmpeg_version, find_ffmpeg
 from dhcli.media.info import AudioInfo, VideoInfo
 from dhcli.media.input_file import InputFile
 from dhcli.media.input_limits import CODECS, FORMATS
 from dhcli.media.listing import parse_listing, parse_picture
-from dhcli.media.reader import decode_argv, filters
+from dhcli.media.reader import SWS, decode_argv, filters
 from dhcli.media.writer import LARGE_FRAMES, Encoding, Sound, audio_argv, encode_argv
 from dhcli.types import Colour, FrameFormat
 
@@ -40,8 +40,8 @@ def ffmpeg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     return str(program)
 
 
-def base(program: str) -> list[str]:
-    quiet = ["-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+warning"]
+def base(program: str, level: str = "warning") -> list[str]:
+    quiet = ["-nostdin", "-hide_banner", "-nostats", "-loglevel", f"level+{level}"]
     return [program, *quiet, "-max_alloc", "1073741824"]
 
 
@@ -87,15 +87,17 @@ def test_decoder_command_line(clip: Path, video: Callable[[Path], VideoInfo], re
     with InputFile(clip, "video") as file:
         argv = decode_argv(file, info, seek=Fraction(1, 3))
         assert argv == [
-            *(*base(program), "-max_error_rate", "0", *FENCE, "-ss", "0.333333", "-i", f"file:/proc/self/fd/{file.fd}"),
-            *("-map", "0:0", "-vf", "format=yuv420p", "-fps_mode", "passthrough"),
+            *(*base(program, "info"), "-max_error_rate", "1", *FENCE, "-ss", "0.333333"),
+            *("-i", f"file:/proc/self/fd/{file.fd}", "-map", "0:0", "-vf", filters(info), "-fps_mode", "passthrough"),
             *("-thread_queue_size", "1", "-f", "yuv4mpegpipe", "-pix_fmt", "yuv420p", "-strict", "-1", "pipe:1"),
         ]
 
 
 def test_filters_do_nothing_that_is_not_needed(clip: Path, video: Callable[[Path], VideoInfo]) -> None:
     info = video(clip)
-    assert filters(info) == "format=yuv420p"
+    fitted = f"scale=w=round(min(96\\,64*dar/(1/1))):h=round(min(64\\,96*(1/1)/dar)):{SWS},pad=96:64:"
+    assert filters(info).startswith(f"format=yuv420p,{fitted}")
+    assert filters(replace(info, is_image=True)) == "format=yuv420p"
     assert filters(replace(info, interlaced=True)).endswith("bwdif=mode=send_frame:deint=interlaced,format=yuv420p")
     assert filters(replace(info, pix_fmt="yuv420p10le")).startswith("scale=flags=")
     assert "tonemap" in filters(replace(info, source_colour=Colour(transfer="arib-std-b67")))
@@ -110,7 +112,7 @@ def test_waveform_command_line(clip: Path, ffmpeg: str) -> None:
     with InputFile(clip, "audio") as file:
         argv = waveform_argv(file, info, 16000, Trim(Fraction(1, 2), None))
         assert argv == [
-            *(*base(ffmpeg), "-max_error_rate", "0", *FENCE, "-i", file.url, "-map", "0:1", "-af", chain),
+            *(*base(ffmpeg), "-max_error_rate", "1", *FENCE, "-i", file.url, "-map", "0:1", "-af", chain),
             *("-ar", "16000", "-ac", "1", "-c:a", "pcm_f32le", "-f", "f32le", "pipe:1"),
         ]
 
@@ -217,8 +219,8 @@ def test_the_reason_is_the_line_that_says_why() -> None:
         "[out#0/mp4 @ 0x5555] [error] Nothing was written into output file",
         "[fatal] Conversion failed!",
     ]
-    assert failure.reason(tail) == "the real one"
-    assert failure.reason(["no level"]) == "no level"
+    assert complaints.reason(tail) == "the real one"
+    assert complaints.reason(["no level"]) == "no level"
     harmless = "[aac @ 0x5555] [warning] Too many bits 12288.000000 > 6144 per frame requested, clamping to max"
-    assert failure.reason(["[warning] a warning", harmless]) == "a warning"
-    assert failure.reason([]) == ""
+    assert complaints.reason(["[warning] a warning", harmless]) == "a warning"
+    assert complaints.reason([]) == ""

@@ -224,7 +224,6 @@ NO_COLOUR = {"range": "tv", "matrix": "bt709,movie=/etc/passwd", "primaries": "u
         {"sar": f"{2**31}/{2**31 - 1}"},
         {"source_colour": {"range": "tv", "matrix": "fcc", "primaries": "unknown", "transfer": "unknown"}},
         {"colour": NO_COLOUR, "source_colour": NO_COLOUR},
-        {"pix_fmt": "yuva420p"},
         {"pix_fmt": "yuv420p10le"},
         {"pix_fmt": "yuv420p,movie=/etc/passwd"},
         {"codec": "h264\n\x1b[2J"},

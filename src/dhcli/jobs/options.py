@@ -241,6 +241,11 @@ class JobOptions(BaseModel):
     max_face_missing: Annotated[float, Field(ge=0, le=1)] = Field(
         default=0.5, description="the job fails when the face is missing in more than this share of the frames"
     )
+    on_damage: Literal["warn", "use"] = Field(
+        default="warn",
+        description="a damaged input is rendered with a warning; one that ends early fails the job, or is used as far "
+        "as it goes",
+    )
     encoder: Literal["libx264", "libx265"] = Field(default="libx264", description="the video encoder: H.264 or HEVC")
     crf: Annotated[int, Field(ge=0, le=51)] = Field(
         default=18, description="the encoder's quality: lower is better and larger; 18 is hard to tell from the source"

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dhcli.errors import DhError
 from dhcli.jobs.options import Trim
 from dhcli.media.ffmpeg_program import find_ffmpeg, not_started
-from dhcli.media.input_file import InputFile
+from dhcli.media.input_file import PART, InputFile
 from dhcli.media.input_limits import MAX_ALLOC_BYTES, ChildLimits, confine, limits_argv
 from dhcli.media.shortage import or_shortage
 from dhcli.runtime.child import Child, Command
@@ -26,7 +26,22 @@ def base_argv(level: str = "warning") -> list[str]:
 
 def input_argv(file: InputFile, *before: str) -> list[str]:
     """One input with its limits. `before` are further options for it."""
-    return [*limits_argv(), *before, "-i", file.url]
+    url = file.url
+    protocols = f"file,pipe,{PART}" if url.startswith(PART) else "file,pipe"
+    return [*limits_argv(protocols), *_demuxer_argv(file), *before, "-i", url]
+
+
+def _demuxer_argv(file: InputFile) -> list[str]:
+    if file.demuxer == "image2pipe":  # a TGA, which has no mark at its beginning: one picture as large as the file
+        return ["-f", file.demuxer, "-frame_size", str(file.bytes), "-c:v", "targa"]
+    return ["-f", file.demuxer] if file.demuxer else []
+
+
+def picture_argv(specifier: str, chain: str) -> list[str]:
+    """Filter the pictures of a stream, "0:3", or of a grid of tiles, "0:g:0", which ffmpeg puts together."""
+    if ":g:" in specifier:
+        return ["-filter_complex", f"[{specifier}]{chain}[out]", "-map", "[out]"]
+    return ["-map", specifier, "-vf", chain]
 
 
 def sound_filter(trim: Trim | None) -> str:

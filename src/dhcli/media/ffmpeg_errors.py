@@ -12,32 +12,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dhcli.errors import Code, DhError
+from dhcli.media.complaints import (
+    CUT_PACKET,
+    ERROR,
+    LEVEL,
+    TAIL_LINES,
+    TRUNCATION,
+    WHITELIST,
+    complaints,
+    damage,
+    reason,
+    spoken,
+)
 from dhcli.media.containers.riff import open_ended_wav
 from dhcli.media.input_file import InputFile
 from dhcli.media.input_limits import MAX_PIXELS
 from dhcli.runtime.child import Child, exit_text
 
-DAMAGE = re.compile(
-    r"corrupt|truncat|partial file|premature|error while decoding|concealing|invalid nal|damaged|overread"
-    r"|crc mismatch|crc error|bytestream end|invalid data found|submitting packet to decoder"
-    r"|missing picture in access unit|received no packets|bad vlc|error y=\d+ x=|no jpeg data"
-    r"|sample/frame number mismatch|filesize and duration do not match",
-    re.IGNORECASE,
-)
-"""Messages about damaged data. Other error lines, such as a missing reference after an open GOP, are harmless."""
-DAMAGED_PICTURE = re.compile(
-    r"error while decoding|concealing|damaged|partial file|corrupt|bad vlc|error y=\d+ x=", re.IGNORECASE
-)
-"""The same for a stream that begins in the middle, where refused packets before the first key frame are no damage."""
-TRUNCATION = re.compile(
-    r"partial file|truncat|premature|packet corrupt|corrupt input packet|filesize and duration do not match",
-    re.IGNORECASE,
-)
-DAMAGED_CONTAINER = re.compile(
-    r"exceeds containing master element|ebml number|invalid track number|went wrong during header parsing",
-    re.IGNORECASE,
-)
-"""A part of a Matroska or AVI is missing. The demuxer goes on behind it, and ffmpeg reports no other error."""
 NO_DECODER = re.compile(r"no decoder found|decoder not found", re.IGNORECASE)
 PICTURE_SIZE = re.compile(r"picture size (\d+)x(\d+) (?:exceeds|is invalid)", re.IGNORECASE)
 """Above some 16,000 x 16,000 px ffmpeg calls a size invalid, whatever the limit is; 0x0 as well."""
@@ -50,9 +41,6 @@ CRASHES = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGIL
 REFUSED_CODEC = re.compile(r"Codec \((\w+)\) not on whitelist")
 NOT_OPENED = re.compile(r"opening decoder|could not open codec|decoder.*failed to open", re.IGNORECASE)
 """Only then the refused codec matters: of an unwanted stream (subtitles) no decoder is opened."""
-WHITELIST = re.compile(r"(not (?:on|in) whitelist) '.*")
-"""Messages leave out the list itself, 2 kB."""
-CUT_PACKET = re.compile(r"packet corrupt|corrupt input packet", re.IGNORECASE)
 OPEN_ENDED_CAF = b"data" + b"\xff" * 8
 NO_SPACE = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
 TOO_LONG = re.compile(r"file too large", re.IGNORECASE)
@@ -60,47 +48,13 @@ UNFIT = re.compile(
     r"no such filter|unknown encoder|unrecognized option|option not found|error (?:while )?loading shared",
     re.IGNORECASE,
 )
-LEVEL = re.compile(r"\[(?:debug|verbose|info|warning|error|fatal|panic)\] ")
-COMPLAINT = re.compile(r"(\[[^\]]+ @ 0x[0-9a-f]+\] )*\[(warning|error|fatal|panic)\] ")
-"""Begins ffmpeg's own complaints. Other lines may be text of the file, such as a title "the premature end of the
-truncated broadcast"; the later lines of such a tag have no level."""
-ERROR = re.compile(r"\[(error|fatal|panic)\]")
-CONTEXT = re.compile(r"\[[^\]]+ @ 0x[0-9a-f]+\] ")
-AFTERMATH = re.compile(
-    r"conversion failed|error opening (?:input|output) files?\b|task finished|terminating|nothing was written"
-    r"|clamping to max|empty output stream|could not open encoder before eof|error reinitializing filters"
-    r"|failed to configure output pad|error encoding a frame|error submitting \w+ frame",
-    re.IGNORECASE,
-)
-"""Messages that ffmpeg failed, without a reason. "clamping to max" is no failure: the AAC encoder goes on."""
+
 
 NOT_CLOSED = (
     "The recording was not closed; a repair program such as untrunc can rebuild it from a good file of the same camera."
 )
 RENDER_AGAIN = "Render again; if it happens twice, please report it with the result file."
 COPY_AGAIN = "Copy or download it again; if it still plays, convert it with another program."
-
-
-def plain(line: str) -> str:
-    """A message without ffmpeg's addresses and levels, which differ from run to run."""
-    return WHITELIST.sub(r"\1", LEVEL.sub("", CONTEXT.sub("", line))).strip()
-
-
-def reason(tail: Sequence[str]) -> str:
-    """The last message that gives a reason; "" where there is none."""
-    errors = [line for line in tail if ERROR.search(line)]
-    reasons = [text for line in errors or tail if (text := plain(line)) and not AFTERMATH.search(text)]
-    return (reasons or [""])[-1][:300]
-
-
-def damage(tail: Sequence[str], pattern: re.Pattern[str] = DAMAGE) -> str:
-    """The first of ffmpeg's complaints that matches `pattern`, "" where none does."""
-    return next((plain(line) for line in complaints(tail) if pattern.search(line)), "")
-
-
-def complaints(tail: Sequence[str]) -> list[str]:
-    """The lines that are ffmpeg's own complaints."""
-    return [line for line in tail if COMPLAINT.match(line)]
 
 
 def sound_damage(file: InputFile, tail: Sequence[str]) -> str:
@@ -124,6 +78,13 @@ def codec_error(file: InputFile, tail: Sequence[str]) -> DhError:
     """The error for a codec that inputs may not use."""
     finding = f"has the codec {refused_codec(tail)}, which dh does not decode"
     hint = "Convert it, to H.264 and AAC for instance."
+    return file.error("input.unsupported", finding, hint=hint, stderr_tail=shortened(tail))
+
+
+def no_decoder(file: InputFile, codec: str, tail: Sequence[str]) -> DhError:
+    """The error for a codec that this ffmpeg cannot decode."""
+    finding = f"has the codec {codec}, for which this ffmpeg has no decoder"
+    hint = "Convert it with a program that plays it, to H.264 and AAC for instance."
     return file.error("input.unsupported", finding, hint=hint, stderr_tail=shortened(tail))
 
 
@@ -172,7 +133,7 @@ def open_error(file: InputFile, tail: Sequence[str]) -> DhError:
         hint = (
             "Playlists and exotic containers are not opened; give an MP4, MOV, MKV, WebM, AVI, WAV, MP3 or FLAC file."
         )
-        return file.error("input.unsupported", f"is no container that dh reads ({why})", hint=hint, stderr_tail=tail)
+        return file.error("input.unsupported", f"has a format that is not allowed ({why})", hint=hint, stderr_tail=tail)
     if _lacks_feature(tail):
         return _unusable(why, tail)
     hint = f"It begins with {_beginning(file)}; give a media file."
@@ -180,9 +141,20 @@ def open_error(file: InputFile, tail: Sequence[str]) -> DhError:
     return file.error("input.not_media", finding, hint=hint, stderr_tail=tail)
 
 
+def damage_message(file: InputFile, what: str) -> str:
+    """The warning about a damaged input."""
+    return f"{file.label}: it is damaged: {what}. It is used as far as it can be decoded."
+
+
+def cut_error(file: InputFile, how: str) -> DhError:
+    """The error for an input that ends early; `how` says how early."""
+    hint = f"{COPY_AGAIN} on_damage: use renders what is there."
+    return file.error("input.truncated", f"ends early: {how}", hint=hint)
+
+
 def decode_error(file: InputFile, child: Child, code: int | None, finding: str) -> DhError:
     """The error for a decoder that ended early or badly. `finding` says what came: "59 of 100 frames"."""
-    tail = child.tail(100)
+    tail = spoken(child.tail(TAIL_LINES))[-100:]
     if code is None or code < 0:
         return _exit_error("decode.failed", f"{file.label}: {finding}", code, tail[-20:])
     if _lacks_feature(tail):

@@ -40,6 +40,14 @@ class AudioInfo:
     samples: int
     """Decoded samples of one channel, gaps filled; the sound begins at the file's time 0."""
     warnings: Warnings = ()
+    damage: str = ""
+    """What is damaged in it; "" for nothing."""
+    cut: str = ""
+    """How early it ends against what its header promises; "" where it does not."""
+    begin: int = 0
+    """Bytes of rubbish in front of it."""
+    demuxer: str = ""
+    """What its name says that it is, where ffmpeg cannot tell."""
 
     @property
     def duration(self) -> Fraction:
@@ -96,6 +104,21 @@ class VideoInfo:
     warnings: Warnings
     pts: I64 = field(repr=False, compare=False)  # (decoded frames,), ascending, in time_base
     time_base: Fraction
+    damage: str = ""
+    """What is damaged in its container; "" for nothing. Damaged pictures are found when they are decoded."""
+    cut: str = ""
+    """How early it ends against what its header promises; "" where it does not."""
+    begin: int = 0
+    """Bytes of rubbish in front of it."""
+    demuxer: str = ""
+    """What its name says that it is, where ffmpeg cannot tell."""
+    tiled: bool = False
+    """A picture made of tiles: `index` counts ffmpeg's groups of streams."""
+
+    @property
+    def specifier(self) -> str:
+        """The name that ffmpeg gives the stream."""
+        return f"0:g:{self.index}" if self.tiled else f"0:{self.index}"
 
     @property
     def padded(self) -> bool:

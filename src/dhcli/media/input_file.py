@@ -6,11 +6,14 @@ never takes a name (`-y.mp4`, `a:b`, `img%03d.png`) for an option, a protocol or
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
+import re
 import stat
 import sys
+import unicodedata
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Self
@@ -20,11 +23,20 @@ from dhcli.disk.descriptor import descriptor_path
 from dhcli.disk.hashes import is_settled
 from dhcli.disk.regular import FileStamp
 from dhcli.disk.writes import Writes
-from dhcli.errors import Code, DhError
+from dhcli.errors import Code, DhError, WarningCode
+from dhcli.media.containers.extent import Extent, find_extent
 
 HASH_BLOCK_BYTES = 1 << 20
 CHEAP_BYTES = 4 << 20
 """A file of this size is hashed in 3 to 12 ms; it is hashed again instead of trusting its times."""
+
+
+ADDRESS = re.compile(r"(?:^|/)((?:https?|ftps?|s3|gs|rtmps?|rtsp|srt|udp|smb|data|file):/.*)", re.IGNORECASE)
+"""Of the network, made a path: the current folder stands before it, and one of its two slashes is gone."""
+FFMPEG_NAME = re.compile(r"(?:subfile,[\w,]*:)?file:/proc/self/fd/\d+")
+"""How ffmpeg calls an open file."""
+PART = "subfile"
+"""The protocol of ffmpeg that reads a part of a file."""
 
 
 class InputFile:
@@ -45,6 +57,11 @@ class InputFile:
         self._sha256: str | None = None
         self._on_wrong_sha256: Callable[[], None] = lambda: None
         self._was_written: Callable[[], bool] = lambda: False
+        self._extent: Extent | None = None
+        self.begin, self.demuxer = 0, ""
+        """How much rubbish is in front, bytes; and what its name says that it is, where ffmpeg cannot tell."""
+        self.remarks: dict[WarningCode, str] = {}
+        """What was odd while its pictures were decoded: a message for each code."""
         try:
             # A FIFO without O_NONBLOCK waits for its writer for ever.
             at = self.path if folder is None else self.path.name
@@ -66,6 +83,15 @@ class InputFile:
 
     def _cannot_open(self, error: OSError) -> DhError:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            if address := ADDRESS.search(str(self.path)):
+                finding = f"is an address ({address[1]}), and dh reads no addresses"
+                return self.error("input.missing", finding, hint="Download it, and give the path of the file.")
+            if self.path.name == "-":
+                finding = "there is no such file, and dh reads no input from a pipe"
+                return self.error("input.missing", finding, hint="Write it to a file first, and give its path.")
+            if twin := _twin(self.path):
+                finding = f"there is no such file, but there is {twin!r}, whose name has its accents in another form"
+                return self.error("input.missing", finding, hint=f"Copy that file's name: {twin!a}.")
             return self.error(
                 "input.missing",
                 "there is no such file",
@@ -93,8 +119,26 @@ class InputFile:
 
     @property
     def url(self) -> str:
-        """The file as an argument of ffmpeg, which has to inherit `pass_fds`."""
-        return fd_url(self.fd, self.path)
+        """The file as an argument of ffmpeg, which has to inherit `pass_fds`. Raises DhError input.unreadable."""
+        whole, part = fd_url(self.fd, self.path), self.extent
+        if (part.begin, part.end) == (0, self.bytes):
+            return whole
+        return f"{PART},,start,{part.begin},end,{part.end},,:{whole}"
+
+    def open_as(self, begin: int, demuxer: str) -> None:
+        """Read it from byte `begin` on, with the named demuxer of ffmpeg; "" lets ffmpeg find out."""
+        self.begin, self.demuxer, self._extent = begin, demuxer, None
+
+    @property
+    def extent(self) -> Extent:
+        """The part of the file that ffmpeg is to read. Raises DhError input.unreadable."""
+        if self._extent is None:
+            try:
+                self._extent = find_extent(self.fd, self.bytes, self.path.suffix, self.begin)
+            except OSError as error:
+                hint = "Check the disk."
+                raise self.error("input.unreadable", f"reading failed: {error.strerror}", hint=hint) from error
+        return self._extent
 
     @property
     def pass_fds(self) -> tuple[int, ...]:
@@ -102,7 +146,8 @@ class InputFile:
 
     def error(self, code: Code, finding: str, *, hint: str, stderr_tail: Iterable[str] = ()) -> DhError:
         """An error about this file: `finding` follows its role and path in the message."""
-        return DhError(code, f"{self.label}: {finding}.", hint=hint, stderr_tail=stderr_tail)
+        named = FFMPEG_NAME.sub(lambda _: self.path.name, finding)
+        return DhError(code, f"{self.label}: {named}.", hint=hint, stderr_tail=stderr_tail)
 
     def sha256(self, on_block: Callable[[], None] = lambda: None) -> str:
         """SHA-256 of the whole content, hexadecimal; computed once. `on_block` is called after every MiB.
@@ -176,6 +221,15 @@ class InputFile:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _twin(path: Path) -> str:
+    """The name of a file in the same folder that looks the same: é can be one character, or e with an accent."""
+    with contextlib.suppress(OSError):
+        wanted = unicodedata.normalize("NFC", path.name)
+        with os.scandir(path.parent) as entries:
+            return next((entry.name for entry in entries if unicodedata.normalize("NFC", entry.name) == wanted), "")
+    return ""
 
 
 def fd_url(fd: int, path: Path) -> str:

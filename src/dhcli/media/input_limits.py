@@ -27,9 +27,9 @@ CPU_PER_FRAME_S = 10
 # Playlists (hls, concat, dash, sdp, image2) are absent on purpose: saved as .mp4 they make ffmpeg read other files.
 FORMATS = (
     "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,mxf,ivf,gif,nut,dv,rm,h264,hevc,av1,obu,m4v,mjpeg,yuv4mpegpipe,"
-    "wav,w64,mp3,aac,loas,flac,aiff,caf,amr,amrnb,amrwb,ac3,eac3,dts,au,ape,tta,wv,tak,dsf,"
+    "wav,w64,mp3,mpc,mpc8,shn,iff,aac,loas,flac,aiff,caf,amr,amrnb,amrwb,ac3,eac3,dts,au,ape,tta,wv,tak,dsf,"
     "png_pipe,jpeg_pipe,webp_pipe,webp_anim,apng,bmp_pipe,tiff_pipe,ppm_pipe,pgm_pipe,pbm_pipe,pam_pipe,pgmyuv_pipe,jpegxl_pipe,"
-    "jpegxl_anim,j2k_pipe,dpx_pipe,exr_pipe,qoi_pipe,sgi_pipe"
+    "jpegxl_anim,gif_pipe,pcx_pipe,image2pipe,ico,j2k_pipe,dpx_pipe,exr_pipe,qoi_pipe,sgi_pipe"
 )
 """Demuxers that an input may use."""
 
@@ -40,13 +40,13 @@ VIDEO_CODECS = (
     "indeo5,dvvideo,mjpeg,mjpegb,jpegls,jpeg2000,libjxl,libjxl_anim,prores,prores_raw,dnxhd,cfhd,hap,apv,ffv1,ffvhuff,huffyuv,"
     "utvideo,magicyuv,lagarith,snow,qtrle,rpza,smc,msrle,msvideo1,flashsv,flashsv2,camtasia,tscc2,zmbv,zlib,mszh,rawvideo,"
     "v210,v210x,r210,r10k,y41p,yuv4,wrapped_avframe,"
-    "png,apng,gif,webp,webp_anim,bmp,tiff,ppm,pgm,pbm,pam,pgmyuv,pfm,phm,dpx,exr,qoi,sgi,targa"
+    "png,apng,gif,webp,webp_anim,bmp,tiff,ppm,pgm,pbm,pam,pgmyuv,pfm,phm,dpx,exr,qoi,sgi,targa,pcx"
 )
 AUDIO_CODECS = (
     "aac,aac_fixed,aac_latm,mp1,mp1float,mp2,mp2float,mp3,mp3float,opus,libopus,vorbis,libvorbis,flac,alac,ac3,ac3_fixed,eac3,"
     "dca,truehd,mlp,als,ape,tta,wavpack,tak,shorten,wmav1,wmav2,wmapro,wmalossless,wmavoice,amrnb,amrwb,libopencore_amrnb,"
     "libopencore_amrwb,gsm,gsm_ms,speex,nellymoser,cook,sipr,ralf,real_144,real_288,qdm2,qdmc,qcelp,evrc,g722,g726,g726le,"
-    "g723_1,g729,ilbc,dvaudio,s302m,mace3,mace6,truespeech,dsd_lsbf,dsd_msbf,dsd_lsbf_planar,dsd_msbf_planar,"
+    "g723_1,g729,ilbc,dvaudio,s302m,mace3,mace6,truespeech,mpc7,mpc8,dst,dsd_lsbf,dsd_msbf,dsd_lsbf_planar,dsd_msbf_planar,"
     "adpcm_ima_qt,adpcm_ima_wav,adpcm_ms,adpcm_swf,adpcm_yamaha,pcm_alaw,pcm_mulaw,pcm_vidc,pcm_bluray,pcm_dvd,pcm_lxf,pcm_s8,"
     "pcm_s8_planar,pcm_u8,pcm_s16be,pcm_s16be_planar,pcm_s16le,pcm_s16le_planar,pcm_u16be,pcm_u16le,pcm_s24be,pcm_s24daud,"
     "pcm_s24le,pcm_s24le_planar,pcm_u24be,pcm_u24le,pcm_s32be,pcm_s32le,pcm_s32le_planar,pcm_u32be,pcm_u32le,pcm_s64be,"
@@ -56,10 +56,10 @@ CODECS = f"{VIDEO_CODECS},{AUDIO_CODECS}"
 """Decoders that an input may use."""
 
 
-def limits_argv() -> list[str]:
+def limits_argv(protocols: str = "file,pipe") -> list[str]:
     """Options before every input: the demuxers, protocols and decoders that it may use, and the largest picture."""
     return [
-        *("-protocol_whitelist", "file,pipe", "-format_whitelist", FORMATS, "-codec_whitelist", CODECS),
+        *("-protocol_whitelist", protocols, "-format_whitelist", FORMATS, "-codec_whitelist", CODECS),
         *("-max_pixels", str(MAX_PIXELS)),
     ]
 

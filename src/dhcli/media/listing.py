@@ -15,6 +15,10 @@ from dhcli.types import Colour
 INPUT = re.compile(r"^\[info\] Input #0, (.+), from '")
 DURATION = re.compile(r"^\[info\]   Duration: (\d+):(\d\d):(\d\d\.\d+)(?:, start: (-?[\d.]+))?")
 STREAM = re.compile(r"^\[info\] +Stream #0:(\d+)(?:\[(\w+)\])?(?:\([^)]*\))?: (\w+): (.*)$")
+GROUP = re.compile(r"^\[info\] +Stream group #0:(\d+)(?:\[\w+\])?(?:\([^)]*\))?: Tile Grid: (.*)$")
+BRAND = re.compile(r"^\[info\] +major_brand +: (?:avi[fs]|he[iv][cxms]|m[si]f1|miaf)$")
+"""Of HEIF files: pictures as items of a list, which ffmpeg shows as streams of one frame, and moving ones as tracks."""
+ITEM = re.compile(r", 1 fps, 1 tbr, 1 tbn")
 SIZE = re.compile(r", (\d+)x(\d+)[, ]|, (\d+)x(\d+)$")
 RATE = re.compile(r", ([\d.]+)(k?) (fps|tbr)")
 SHOWN = re.compile(
@@ -44,6 +48,13 @@ class Stream:
     """The number of its packets in an MPEG stream."""
     alpha: bool = False
     """VP8 and VP9 carry transparency beside the picture; the pixel format does not show it."""
+    tiled: bool = False
+    """A picture made of tiles: `index` counts ffmpeg's groups of streams."""
+
+    @property
+    def specifier(self) -> str:
+        """The name that ffmpeg gives it."""
+        return f"0:g:{self.index}" if self.tiled else f"0:{self.index}"
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -83,10 +94,20 @@ class Listing:
     streams: tuple[Stream, ...]
     start: Fraction = Fraction(0)
     """The first time stamp of all, s; ffmpeg takes it off every other one."""
+    is_heif: bool = False
+    """A file of pictures, as HEIC and AVIF."""
 
     def of_kind(self, kind: str) -> tuple[Stream, ...]:
-        """The streams of a kind, without cover pictures, the container's default stream first."""
+        """The streams of a kind, without cover pictures, the container's default stream first.
+
+        A moving picture has a still one beside it, for programs that show only those.
+        """
         streams = [stream for stream in self.streams if stream.kind == kind and not stream.attached]
+        moving = [stream for stream in streams if not stream.tiled and not ITEM.search(stream.text)]
+        if self.is_heif and kind == "video" and moving:
+            streams = moving
+        if self.container == "ico":
+            streams.sort(key=lambda stream: stream.size or (0, 0), reverse=True)
         return tuple(sorted(streams, key=lambda stream: not stream.default))
 
     @property
@@ -113,7 +134,7 @@ class Picture:
 
 def parse_listing(lines: Iterable[str]) -> Listing | None:
     """The input's description, or None where ffmpeg could not open it."""
-    container, duration, start, estimated = "", None, Fraction(0), False
+    container, duration, start, estimated, is_heif = "", None, Fraction(0), False, False
     streams: list[dict[str, object]] = []
     for line in lines:
         if match := INPUT.match(line):
@@ -123,6 +144,10 @@ def parse_listing(lines: Iterable[str]) -> Listing | None:
             start = Fraction(match[4] or 0)
         elif match := STREAM.match(line):
             streams.append(_stream(int(match[1]), match[2], match[3].lower(), match[4]))
+        elif match := GROUP.match(line):
+            streams.append(_stream(int(match[1]), None, "video", match[2]) | {"tiled": True})
+        elif not streams and BRAND.match(line):
+            is_heif = True
         elif streams and (match := MATRIX.match(line)):
             streams[-1]["rotation"] = round(float(match[1])) % 360
         elif streams and re.match(r"^\[info\] +alpha_mode +: 1$", line, re.IGNORECASE):
@@ -131,7 +156,8 @@ def parse_listing(lines: Iterable[str]) -> Listing | None:
             estimated = True
     if not container:
         return None
-    return Listing(container, duration, estimated, tuple(Stream(**fields) for fields in streams), start)  # type: ignore[arg-type]
+    made = tuple(Stream(**fields) for fields in streams)  # type: ignore[arg-type]
+    return Listing(container, duration, estimated, made, start, is_heif)
 
 
 def parse_picture(lines: Iterable[str]) -> Picture | None:

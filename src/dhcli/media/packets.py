@@ -81,6 +81,13 @@ class Timeline:
         self.durations.append(int(duration))
 
 
+def one_picture() -> Timeline:
+    """The timeline of a single picture."""
+    timeline = Timeline()
+    timeline.add("0", "1", KEY)
+    return timeline
+
+
 def read_timelines(lines: Iterable[str], streams: int) -> list[Timeline]:
     """Parse the listing of `streams` streams, line by line as it comes; keeps 16 bytes a packet, 24 of a key frame."""
     timelines = [Timeline() for _ in range(streams)]

@@ -7,6 +7,7 @@ time stamps, so that the number of frames is known before and checked after.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import BinaryIO
@@ -15,8 +16,10 @@ import numpy as np
 
 from dhcli.errors import DhError
 from dhcli.media import y4m
-from dhcli.media.ffmpeg import base_argv, input_argv, running
-from dhcli.media.ffmpeg_errors import COPY_AGAIN, DAMAGE, DAMAGED_PICTURE, damage, decode_error
+from dhcli.media.complaints import DAMAGE, DAMAGED_PICTURE, TAIL_LINES, damage, own_complaints, spoken
+from dhcli.media.damage import Wanted, find_damage
+from dhcli.media.ffmpeg import base_argv, input_argv, picture_argv, running
+from dhcli.media.ffmpeg_errors import damage_message, decode_error, too_large
 from dhcli.media.info import EIGHT_BIT_420, VideoInfo
 from dhcli.media.input_file import InputFile
 from dhcli.media.input_limits import CPU_BASE_S, CPU_PER_FRAME_S, ChildLimits
@@ -26,12 +29,22 @@ from dhcli.types import U8, Frame, FrameFormat
 
 SWS = "flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
 """Without accurate_rnd, swscale rounds in another way with SIMD than without."""
+HDR_WHITE = 203
+"""cd/m2 of graphics and of white paper in HDR, which becomes the white of SDR (BT.2408)."""
+HDR_PEAK = 1000
+"""cd/m2 of the brightest highlights that stay apart from those below."""
 TONE_MAP = (
-    "zscale=t=linear:npl=203,format=gbrpf32le,zscale=p=bt709,tonemap=hable:desat=0,"
+    f"zscale=t=linear:npl={HDR_WHITE},format=gbrpf32le,zscale=p=bt709,"
+    f"tonemap=mobius:param=0.9:peak={HDR_PEAK / HDR_WHITE:.3f}:desat=0,"
     "zscale=t=bt709:m=bt709:r=tv,format=yuv420p"
 )
-"""From PQ or HLG to BT.709; 203 cd/m2 is the white of graphics in BT.2408."""
+"""From PQ or HLG to BT.709. Below 90 % of white nothing changes: hable would make faces dark."""
 HEADER_BYTES = 1024
+RESHAPED = re.compile(r"\[\S+ @ \w+\] \[info\] Reconfiguring filter graph .*?, (\d+)x(\d+)")
+SAME_SHAPE = 0.01
+"""Sizes are rounded: 1280x720 and 854x480 have one shape."""
+MOST_LOST = 0.5
+"""Of all pictures. A video that has lost more is refused."""
 FIELD_CONTEXT = 3
 """Frames before a seek target that the deinterlacer needs to give the same picture as without a seek."""
 
@@ -40,8 +53,7 @@ def filters(info: VideoInfo) -> str:
     """The filters from the decoder's upright picture to 8-bit YUV 4:2:0; none of them changes such a picture."""
     chain: list[str] = []
     if info.interlaced:  # the deinterlacer needs a constant size
-        chain.append(f"scale={info.width}:{info.height}:interl=1:{SWS}")
-        chain.append("bwdif=mode=send_frame:deint=interlaced")
+        chain += [*_fitted(info, ":interl=1"), "bwdif=mode=send_frame:deint=interlaced"]
     if info.hdr:
         chain += [*_assumed_hdr(info), TONE_MAP]
     elif info.pix_fmt not in EIGHT_BIT_420:
@@ -49,7 +61,20 @@ def filters(info: VideoInfo) -> str:
     elif info.pix_fmt == "yuvj420p":
         chain.append(f"scale=in_range=pc:out_range=pc:{SWS}")
     chain.append("format=yuv420p")
+    if not info.interlaced and not info.is_image:
+        chain += _fitted(info)
     return ",".join(chain)
+
+
+def _fitted(info: VideoInfo, options: str = "") -> list[str]:
+    """Filters for pictures of another size or shape, as where an advertisement begins: they get bars.
+
+    Those of the first picture's shape come through as they are.
+    """
+    width, height, sar = info.width, info.height, f"{info.sar.numerator}/{info.sar.denominator}"
+    size = f"w=round(min({width}\\,{height}*dar/({sar}))):h=round(min({height}\\,{width}*({sar})/dar))"
+    bars = [] if info.padded else [f"pad={width}:{height}:(ow-iw)/2:(oh-ih)/2:eval=frame"]
+    return [f"scale={size}{options}:{SWS}" if bars else f"scale={width}:{height}{options}:{SWS}", *bars]
 
 
 def _assumed_hdr(info: VideoInfo) -> list[str]:
@@ -71,13 +96,12 @@ def _range(info: VideoInfo) -> str:
 
 def decode_argv(file: InputFile, info: VideoInfo, *, seek: Fraction | None = None) -> list[str]:
     """The decoder's command line. `seek` is a time of the file, s; frames before it are dropped."""
-    strict = ["-max_error_rate", "0"] if info.packets_are_frames else []
     before = [] if seek is None else ["-ss", f"{float(seek):.6f}"]
     # Filters that restart where a size changes would lose the frame that the deinterlacer holds.
     before += ["-reinit_filter", "0"] if info.interlaced else []
     return [
-        *(*base_argv(), *strict, *input_argv(file, *before)),
-        *("-map", f"0:{info.index}", "-vf", filters(info), "-fps_mode", "passthrough"),
+        *(*base_argv("info"), "-max_error_rate", "1", *input_argv(file, *before)),
+        *(*picture_argv(info.specifier, filters(info)), "-fps_mode", "passthrough"),
         # One packet for the pipe instead of eight: 87 MB less at 2160p.
         *("-thread_queue_size", "1", "-f", "yuv4mpegpipe", "-pix_fmt", "yuv420p", "-strict", "-1", "pipe:1"),
     ]
@@ -109,9 +133,9 @@ def read_frames(
     begin = start - lead
     seek = None if begin == 0 else _between(info, begin)
     to_end = first + len(wanted) == len(picks)
-    command = Command(decode_argv(file, info, seek=seek), file.pass_fds)
+    command = Command(decode_argv(file, info, seek=seek), file.pass_fds, keep_lines=TAIL_LINES)
     with running(scope, stage, command, ChildLimits(CPU_BASE_S + CPU_PER_FRAME_S * info.decoded)) as child:
-        decoder = _Decoder(scope, file, info, fmt, child, begin)
+        decoder = _Decoder(scope, file, info, fmt, child, begin, stage)
         index = first
         for at in range(begin, int(wanted[-1]) + 1):
             data = decoder.next()
@@ -121,9 +145,10 @@ def read_frames(
                 yield Frame(index, data.copy() if again else data)
                 index += 1
         if to_end:
-            decoder.finish(stage)
+            decoder.finish()
         else:
             decoder.stop()
+    decoder.report()
 
 
 def _between(info: VideoInfo, decoded: int) -> Fraction:
@@ -148,21 +173,30 @@ class _Decoder:
     """The y4m stream of a running ffmpeg; frame numbers are those of the decoded video."""
 
     def __init__(
-        self, scope: Scope, file: InputFile, info: VideoInfo, fmt: FrameFormat, child: Child, begin: int
+        self, scope: Scope, file: InputFile, info: VideoInfo, fmt: FrameFormat, child: Child, begin: int, stage: str
     ) -> None:
         self._scope, self._file, self._info, self._fmt, self._child = scope, file, info, fmt, child
-        self._got = begin
+        self._stage = stage
+        self._begin, self._got = begin, begin
         self._stream: BinaryIO = os.fdopen(child.stdout.fileno(), "rb", buffering=1 << 16, closefd=False)
         self._opened = False
+        self._last: U8 | None = None
+        self._filled = 0
+        """Frames that the decoder could not give: the one before is shown again."""
+        self._wanted = 0
 
     def next(self) -> U8:
         """The next frame's planes, (H * 3 / 2, W) uint8."""
+        self._wanted += 1
+        if self._filled:
+            return self._fill()
         if not self._opened:
-            self._read_header()
+            if not self._read_header():
+                raise self._early()
             self._opened = True
         marker = self._stream.read(len(y4m.MARKER))
         if len(marker) < len(y4m.MARKER):
-            raise self._early()
+            return self._fill()
         if marker != y4m.MARKER:
             raise self._early("lost step between two frames")
         shape = (self._fmt.height * 3 // 2, self._fmt.width)
@@ -170,43 +204,87 @@ class _Decoder:
         if self._stream.readinto(data) != data.nbytes:  # type: ignore[attr-defined]
             raise self._early()
         self._got += 1
-        return _padded(data, self._info, shape) if self._info.padded else data
+        self._last = _padded(data, self._info, shape) if self._info.padded else data
+        return self._last
 
     @property
     def _sent_bytes(self) -> int:
         return self._info.width * self._info.height + self._fmt.width * self._fmt.height // 2
 
-    def finish(self, stage: str) -> None:
-        """Check that the stream ends here, undamaged: ffmpeg exits with 0 even where a file is cut in a frame."""
+    def _fill(self) -> U8:
+        """The last frame again, where a damaged video has fewer pictures than packets.
+
+        Not behind a seek: it may have landed late, and then the frames would be others.
+        """
+        missing = self._info.decoded - self._got
+        lost_most = missing > MOST_LOST * self._info.decoded and not self._info.cut
+        if self._last is None or self._begin or lost_most or self._child.wait():
+            raise self._early()
+        self._filled += 1
+        return self._last.copy()
+
+    def finish(self) -> None:
+        """Read to the end: ffmpeg exits with 0 even where a file is cut in a frame. Raises decode.failed, input.*."""
         left = 0
         while extra := self._stream.read(1 << 20):
             left += len(extra)
-            self._scope.beat(stage)
+            self._scope.beat(self._stage)
         code = self._child.wait()
         self._scope.check()
-        more = left // (self._sent_bytes + len(y4m.MARKER))
-        count = self._got + more
-        pattern = DAMAGE if self._info.packets_are_frames else DAMAGED_PICTURE
-        if count > self._info.decoded and not code:
-            finding = f"gives {count} frames, {self._info.decoded} were found before"
-            raise self._file.error("input.corrupt", finding, hint=COPY_AGAIN, stderr_tail=self._child.tail())
-        if count != self._info.decoded or code or damage(self._child.tail(100), pattern):
+        count = self._got + left // (self._sent_bytes + len(y4m.MARKER))
+        if code:
             raise decode_error(self._file, self._child, code, f"{count} of {self._info.decoded} frames")
+        if count > self._info.decoded:
+            self._remark(f"it gives {count} pictures, {self._info.decoded} were found before; the last are left out")
 
     def stop(self) -> None:
-        """End the child early, and check the frames so far; its messages about them are complete once it is dead."""
+        """End the child early; its messages about the frames so far are complete once it is dead."""
         self._child.kill()
         self._child.wait()
         self._scope.check()
-        pattern = DAMAGE if self._info.packets_are_frames else DAMAGED_PICTURE
-        if what := damage(self._child.tail(100), pattern):
-            finding = f"is damaged in its first {self._got + 1} frames ({what})"
-            raise self._file.error("input.corrupt", finding, hint=COPY_AGAIN, stderr_tail=self._child.tail())
 
-    def _read_header(self) -> None:
+    def report(self) -> None:
+        """Remark at the file what was damaged in the frames so far, and whether their shape changed.
+
+        Raises DhError input.too_large.
+        """
+        if self._info.is_image or self._begin:  # known from the probe; known from the first lap
+            return
+        told = spoken(self._child.tail(TAIL_LINES))
+        if large := too_large(self._file, told):
+            raise large
+        self._remark_shape(told)
+        pattern = DAMAGE if self._info.packets_are_frames else DAMAGED_PICTURE
+        own = own_complaints(told, self._info.codec, self._info.container, self._info.index)
+        if not self._filled and not damage(own, pattern):
+            return
+        end = float(self._info.pts[self._wanted - 1] - self._info.pts[0]) * float(self._info.time_base)
+        end += 1 / float(self._info.fps)
+        wanted = Wanted(self._info.index, self._info.codec, self._info.container, end)
+        found = find_damage(self._scope, self._file, wanted, self._stage, frames=self._wanted, pattern=pattern)
+        if found.times or self._filled:
+            lost = f", {self._filled} of them lost" if self._filled else ""
+            count = max(len(found.times), self._filled)
+            where = f", at {found.where} ({found.complaint})" if found.times else ""
+            self._remark(f"{count} of its {self._wanted} pictures are{lost}{where}")
+
+    def _remark(self, what: str) -> None:
+        self._file.remarks["input.damaged"] = damage_message(self._file, what)
+
+    def _remark_shape(self, told: list[str]) -> None:
+        side = self._info.width / self._info.height
+        for size in filter(None, map(RESHAPED.search, told)):
+            width, height = int(size[1]), int(size[2])
+            now = height / width if self._info.rotation % 180 else width / height
+            if abs(now / side - 1) > SAME_SHAPE:
+                message = f"{self._file.label}: its picture becomes {width}x{height} px on the way; it gets bars."
+                self._file.remarks.setdefault("input.reshaped", message)
+
+    def _read_header(self) -> bool:
+        """False where the stream has no frame."""
         header = self._stream.readline(HEADER_BYTES)
         if not header:
-            raise self._early()
+            return False
         fields = header.split()
         size = {field[:1]: field[1:] for field in fields[1:3]}
         if fields[0] != b"YUV4MPEG2" or not header.endswith(b"\n"):
@@ -218,6 +296,7 @@ class _Decoder:
                 f"{self._file.label}: frames of {width}x{height} px came, not {self._info.width}x{self._info.height}.",
                 hint="The rotation or size changes in the file; convert it with another program.",
             )
+        return True
 
     def _early(self, what: str = "") -> DhError:
         code = self._child.wait() if not what else None

@@ -19,8 +19,9 @@ import numpy as np
 from dhcli.disk.memory import memory_file
 from dhcli.disk.regular import FileStamp
 from dhcli.errors import DhError
+from dhcli.media.complaints import damage, reason
 from dhcli.media.ffmpeg import base_argv, beating, input_argv, lines_of, running
-from dhcli.media.ffmpeg_errors import RENDER_AGAIN, damage, read_back_error, reason
+from dhcli.media.ffmpeg_errors import RENDER_AGAIN, read_back_error
 from dhcli.media.input_file import InputFile
 from dhcli.media.input_limits import CPU_BASE_S, CPU_PER_FRAME_S, ChildLimits
 from dhcli.media.packets import Timeline, read_timelines

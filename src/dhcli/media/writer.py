@@ -122,7 +122,8 @@ class Sound:
                 f"audio_codec is copy, but common players do not take {self.info.codec} from an MP4.",
                 hint="Set audio_codec: auto, or give AAC, MP3, ALAC or AC-3.",
             )
-        return self.codec != "aac" and self.info.copyable_to_mp4 and self.trim is None
+        whole = self.trim is None and (self.codec == "copy" or not (self.info.damage or self.info.cut))
+        return self.codec != "aac" and self.info.copyable_to_mp4 and whole
 
 
 def audio_argv(sound: Sound) -> tuple[list[str], list[str]]:

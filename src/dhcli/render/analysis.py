@@ -28,6 +28,10 @@ from dhcli.types import F64, Colour, FaceRow, Frame, FrameFormat
 
 VERSION = 5
 """Raised where the analysis of the same frames gives something else: what was kept of the old one is not used then."""
+EDGE_SHARE = 0.02
+"""Of a face's size; one that is nearer than this to the picture's edge is cut by it."""
+CLOSE_SHARE = 0.8
+GREY = 128
 CUTOUT_GRID = 120
 """px. Large faces are averaged down in blocks that are counted from the picture's edge. A cutout's edge has to be the
 edge of a block of 1 to 5 px, in the planes of half the size, too."""
@@ -57,14 +61,16 @@ def analyse(
         faces = _Faces(finder.mesh, file, profiler)
         smoother, watch = Smoother(float(fmt.fps)), CoverWatch(finder.mesh, float(fmt.fps))
         count, small = 0, 0
+        first: Frame | None = None
         for frame, observation in _observed(tracker, frames, on_frame):
+            first = first or frame
             seen = watch.look(frame, observation)
             faces.keep(frame, seen)
             faces.settle(smoother.push(seen))
             count, small = count + 1, small + (seen.reason == "small")
         faces.settle(smoother.finish())
         if not faces.persons:
-            raise _nobody(count, small, tracker, face)
+            raise _nobody(count, small, tracker, face) or _cut_off(first, fmt, finder) or _unlike(count, tracker)
         return file.finish(faces.totals(tracker))
     finally:
         file.discard()
@@ -101,7 +107,48 @@ def _observed(tracker: Tracker, frames: Iterable[Frame], on_frame: Callable[[], 
     yield from tracker.finish()
 
 
-def _nobody(frames: int, small: int, tracker: Tracker, face: str) -> DhError:
+def _cut_off(frame: Frame | None, fmt: FrameFormat, finder: FaceNetworks) -> DhError | None:
+    """The error for a face that is too close to the camera, or cut by the picture's edge; None where there is none.
+
+    With grey around the picture the detector finds such faces, too.
+    """
+    if frame is None:
+        return None
+    wide, left, top = _surrounded(frame)
+    for one in find_faces(finder.detect, wide, yuv_matrix(fmt.colour, fmt.height), DETECTED):
+        box, slack = one.box, EDGE_SHARE * max(one.box.width, one.box.height)
+        x, y = box.x - left, box.y - top
+        edges = {
+            "left": x < slack,
+            "right": x + box.width > frame.width - slack,
+            "upper": y < slack,
+            "lower": y + box.height > frame.height - slack,
+        }
+        cut = [edge for edge, is_cut in edges.items() if is_cut]
+        if len(cut) > 1 and max(box.width / frame.width, box.height / frame.height) > CLOSE_SHARE:
+            what = "The face is too close: it fills the picture"
+        elif cut:
+            what = f"The face is cut by the {cut[0]} edge of the picture"
+        else:
+            continue
+        hint = "Give a video that shows the whole face, with some room around it."
+        return DhError("face.not_found", f"{what}.", hint=hint)
+    return None
+
+
+def _surrounded(frame: Frame) -> tuple[Frame, int, int]:
+    """The frame in the middle of grey of twice its size, and how far it lies from the left and the top, px."""
+    height, width = frame.height, frame.width
+    top, left = height // 4 * 2, width // 4 * 2
+    wide = Frame(frame.index, np.full((height * 3, width * 2), GREY, np.uint8))
+    for plane, small, part in ((wide.y, frame.y, 1), (wide.u, frame.u, 2), (wide.v, frame.v, 2)):
+        rows, columns = small.shape
+        plane[top // part : top // part + rows, left // part : left // part + columns] = small
+    return wide, left, top
+
+
+def _nobody(frames: int, small: int, tracker: Tracker, face: str) -> DhError | None:
+    """The error where the faces that there are cannot be used; None where there is none."""
     if small:
         return DhError(
             "face.too_small",
@@ -117,10 +164,17 @@ def _nobody(frames: int, small: int, tracker: Tracker, face: str) -> DhError:
             f"there are up to {search.most_faces} at once.",
             hint="Set 'face' to one that is in the picture; index:0 is the one farthest left.",
         )
+    return None
+
+
+def _unlike(frames: int, tracker: Tracker) -> DhError:
+    search = tracker.search
+    spot = f"the most face-like spot has {search.best_score:.2f} points of 1, and a face has {DETECTED:g} or more"
+    if search.best_score > DETECTED:
+        spot = "what looks like a face from afar has no eyes, nose and mouth in their places"
     return DhError(
         "face.not_found",
-        f"No face can be followed in any of the {frames} frames; the most face-like spot has {search.best_score:.2f} "
-        "points of 1; a face has 0.5 or more, and eyes, nose and mouth in their places.",
+        f"No face can be followed in any of the {frames} frames; {spot}.",
         hint="Give a video that shows a person's face from the front or the side.",
     )
 

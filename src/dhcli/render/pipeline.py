@@ -108,6 +108,8 @@ def render_job(rendering: Rendering) -> VerifiedOutput:
         with trace.timed("render"):
             render = _Render(rendering, track, profile, conditions)
             thumbnails = render.run()
+        for file in inputs:
+            trace.warnings.extend(file.remarks.items())
         with scope.stage("commit", limit_s=os.fstat(part.fd).st_size / SLOW_DISK_BYTES_S):
             part.flush()  # it may take minutes; what is read back afterwards is what will be renamed
         with trace.timed("verify"), scope.stage("verify"), unchanged(scope, "verify", *inputs):

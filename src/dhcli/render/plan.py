@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from dhcli.errors import DhError
-from dhcli.jobs.options import Job
+from dhcli.jobs.options import Job, JobOptions
+from dhcli.media.ffmpeg_errors import cut_error, damage_message
 from dhcli.media.info import AudioInfo, VideoInfo, frame_format
 from dhcli.media.input_file import CHEAP_BYTES, InputFile
 from dhcli.media.input_limits import MAX_DURATION_S
@@ -108,6 +109,8 @@ def plan_job(
         audio = trace.audio = probes.audio(scope, inputs.audio, contents.audio, limits.max_duration_s)
     trace.warnings.extend(video.warnings)
     options = job.options
+    _tell_damage(inputs.video, video, options, trace)
+    _tell_damage(inputs.audio, audio, options, trace)
     fmt = frame_format(video, options.fps)
     available = video.frames_at(fmt.fps)
     duration = audio.used(options.trim)
@@ -140,6 +143,16 @@ def plan_job(
         duration=duration,
         contents=contents,
     )
+
+
+def _tell_damage(file: InputFile, info: VideoInfo | AudioInfo, options: JobOptions, trace: Trace) -> None:
+    """Warn of damage. Raises DhError input.truncated where the file ends early and the job does not want it so."""
+    if info.cut and options.on_damage != "use":
+        raise cut_error(file, info.cut).at("probe")
+    if info.cut:
+        trace.warn("input.damaged", f"{file.label}: it ends early: {info.cut}. What is there is used.")
+    if info.damage:
+        trace.warn("input.damaged", damage_message(file, info.damage))
 
 
 def analysed_frames(available: int, needed: int, fps: Fraction) -> int:

@@ -18,8 +18,10 @@ from dhcli import __version__
 from dhcli.disk.regular import FileStamp
 from dhcli.disk.store import Entry, Store, key_of
 from dhcli.media import rate
+from dhcli.media.completeness import TEXT_CHARS
+from dhcli.media.containers.extent import DEMUXERS, FRONT_BYTES
 from dhcli.media.ffmpeg_program import ffmpeg_build, find_ffmpeg
-from dhcli.media.info import AudioInfo, VideoInfo, delivered_colour, has_alpha, unusual
+from dhcli.media.info import AudioInfo, VideoInfo, delivered_colour, unusual
 from dhcli.media.input_file import InputFile
 from dhcli.media.input_limits import MAX_PIXELS
 from dhcli.media.listing import Picture
@@ -27,7 +29,7 @@ from dhcli.media.probe import probe_audio, probe_video
 from dhcli.runtime.scope import Scope
 
 KIND = "probe"
-FORMAT = 3
+FORMAT = 4
 """To be raised when probing says something else of the same file; a new version of dh probes again in any case."""
 MAX_UNHASHED = 16
 """Inputs without a known hash that are remembered; the times of a video of four hours at 60 fps take 7 MB."""
@@ -123,14 +125,14 @@ class Probes:
         return bool(doubted)
 
     def video(self, scope: Scope, file: InputFile, sha256: str | None, max_duration_s: float) -> VideoInfo:
-        """What `probe_video` says of the file. Raises what that raises, and DhError input.changed."""
+        """What `probe_video` says of the file, even if it ends early. Raises what that raises, and input.changed."""
         known = self._known(VideoInfo, file, sha256, max_duration_s)
-        return known or self._keep(scope, file, sha256, max_duration_s, probe_video)
+        return _opened(file, known) or self._keep(scope, file, sha256, max_duration_s, probe_video)
 
     def audio(self, scope: Scope, file: InputFile, sha256: str | None, max_duration_s: float) -> AudioInfo:
-        """What `probe_audio` says of the file. Raises what that raises, and DhError input.changed."""
+        """What `probe_audio` says of the file, even if it ends early. Raises what that raises, and input.changed."""
         known = self._known(AudioInfo, file, sha256, max_duration_s)
-        return known or self._keep(scope, file, sha256, max_duration_s, probe_audio)
+        return _opened(file, known) or self._keep(scope, file, sha256, max_duration_s, probe_audio)
 
     def _known(self, shape: type[Info], file: InputFile, sha256: str | None, max_duration_s: float) -> Info | None:
         if sha256 is not None:
@@ -148,7 +150,7 @@ class Probes:
         self, scope: Scope, file: InputFile, sha256: str | None, max_duration_s: float, probe: Callable[..., Info]
     ) -> Info:
         """Probe the file, and keep what that says."""
-        info = probe(scope, file, max_duration_s=max_duration_s)
+        info = probe(scope, file, max_duration_s=max_duration_s, use_cut=True)
         file.check_unchanged(lambda: scope.alive("probe"))  # else the new content's probe would get the old one's key
         if sha256 is None:
             if len(self._unhashed) >= MAX_UNHASHED:
@@ -159,6 +161,13 @@ class Probes:
         if len(body) <= BODY_BYTES:
             self.store.put(KIND, probe_key(type(info), sha256, max_duration_s), _head(info), lambda: [body])
         return info
+
+
+def _opened(file: InputFile, known: Info | None) -> Info | None:
+    """The same; the file is read as the probe read it."""
+    if known is not None:
+        file.open_as(known.begin, known.demuxer)
+    return known
 
 
 def probe_key(shape: type, sha256: str, max_duration_s: float) -> str:
@@ -210,6 +219,7 @@ def _is_sound(info: AudioInfo, max_duration_s: float) -> bool:
         and 0 <= info.channels <= STREAMS
         and 0 < info.duration <= max_duration_s
         and not info.warnings
+        and _is_told(info)
     )
 
 
@@ -229,7 +239,13 @@ def _is_video(info: VideoInfo, max_duration_s: float) -> bool:
         and 0 < info.duration <= max_duration_s
         and _is_on_time(info)
         and _is_described(info)
+        and _is_told(info)
     )
+
+
+def _is_told(info: AudioInfo | VideoInfo) -> bool:
+    named = info.demuxer == "" or info.demuxer in DEMUXERS.values()
+    return max(len(info.damage), len(info.cut)) <= TEXT_CHARS and named and 0 <= info.begin < FRONT_BYTES
 
 
 def _are_names(*words: str) -> bool:
@@ -256,8 +272,7 @@ def _is_described(info: VideoInfo) -> bool:
     """Whether the frames' colours and the warnings follow from the first picture."""
     picture = Picture(info.pix_fmt, info.width, info.height, info.sar, info.interlaced, info.source_colour)
     remarks = unusual(picture, info.fps, vfr=info.vfr, interlaced=info.interlaced, alpha=info.alpha)
-    transparent = info.alpha or not has_alpha(info.pix_fmt)
-    return transparent and info.colour == delivered_colour(picture) and info.warnings == remarks
+    return info.colour == delivered_colour(picture) and info.warnings == remarks
 
 
 def _head(info: AudioInfo | VideoInfo) -> bytes:

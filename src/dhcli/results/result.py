@@ -46,7 +46,7 @@ HEAD = re.compile(rb'\s*\{\s*"schema_version":\s*([0-9]{1,9}),\s*"job_id":\s*"')
 STAGE = "result"
 """Stage of the error for a file at the result's path that dh must not replace."""
 MOVE_IT = "Move that file away, or name another save_path (with --results-dir, another id)."
-RENDER_VERSION = 5
+RENDER_VERSION = 6
 """Goes up by 1 when dh renders the same inputs and options to other pixels or sound; old outputs are then stale."""
 
 Status = Literal["running", "succeeded", "failed", "skipped", "cancelled"]

@@ -56,6 +56,8 @@ class Command:
     """How many of its last stderr lines are kept."""
     flood: Code | None = None
     """The error where the program writes messages without end; None: it could not decode, or encode."""
+    on_line: Callable[[str], None] | None = None
+    """Called with each line of stderr, from another thread. Nothing then limits how much the program writes."""
 
 
 class RateLimit:
@@ -83,6 +85,7 @@ class Child:
         self.name = name
         self.argv = tuple(command.argv)
         self._on_flood = on_flood
+        self._on_line = command.on_line
         self._flood_code: Code = command.flood or ("encode.failed" if command.takes_input else "decode.failed")
         environment = child_environment()
         self._guard = subprocess.Popen(
@@ -134,16 +137,23 @@ class Child:
         rest, flooded = b"", False
         limit = RateLimit(time.monotonic())
         while block := self._process.stderr.read(65536):
-            if not limit.allows(len(block), time.monotonic()):
+            if self._on_line is None and not limit.allows(len(block), time.monotonic()):
                 if not flooded:
                     flooded = True
                     self._on_flood(self._flood())
                 continue
             *lines, rest = (rest + block).split(b"\n")
-            self._lines.extend(line[:LINE_BYTES].decode("utf-8", "backslashreplace").rstrip("\r") for line in lines)
+            for line in lines:
+                self._keep(line[:LINE_BYTES])
             rest = rest[-LINE_BYTES:]
         if rest:
-            self._lines.append(rest.decode("utf-8", "backslashreplace"))
+            self._keep(rest)
+
+    def _keep(self, line: bytes) -> None:
+        text = line.decode("utf-8", "backslashreplace").rstrip("\r")
+        self._lines.append(text)
+        if self._on_line is not None:
+            self._on_line(text)
 
     def _flood(self) -> DhError:
         return DhError(

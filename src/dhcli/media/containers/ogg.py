@@ -21,8 +21,7 @@ MAX_SOUNDS = 64
 """Sounds that are remembered; a night of web radio has hundreds, one after the other."""
 HEADER = 27
 """Bytes before the segment table."""
-OTHER_TAG = b"TAG"
-"""Begins a tag of 128 bytes that MP3 programs append to any file."""
+BLOCK_BYTES = 1 << 20
 NO_PACKET_ENDS = (0, (1 << 64) - 1)
 """Positions of pages in which no packet of sound ends: descriptions, and the middle of a packet longer than a page."""
 
@@ -51,9 +50,9 @@ def scan(fd: int, size: int, alive: Callable[[], None] = lambda: None) -> ScanRe
         if at >= size:
             break
         head = os.pread(fd, HEADER + 255, at)
-        if head[:4] != MARK[: len(head)]:
-            tagged = head[:3] == OTHER_TAG and size - at == 128
-            return ScanResult() if tagged else ScanResult(corrupt=f"no page where one should begin at byte {at}")
+        if head[:4] != MARK[: len(head)]:  # tags and rubbish between pages, or the rest of a damaged one
+            at = _next_page(fd, at, size, alive)
+            continue
         page = _page(head)
         if page is None or at + page.bytes > size:
             return ScanResult(truncated=f"ends {size - at} bytes into a page")
@@ -68,6 +67,17 @@ def scan(fd: int, size: int, alive: Callable[[], None] = lambda: None) -> ScanRe
             before[page.serial] = page
         at += page.bytes
     return ScanResult()
+
+
+def _next_page(fd: int, at: int, size: int, alive: Callable[[], None]) -> int:
+    """Where the next page begins behind `at`; `size` where there is none."""
+    while at < size:
+        alive()
+        found = os.pread(fd, BLOCK_BYTES + len(MARK) - 1, at).find(MARK)
+        if found >= 0:
+            return at + found
+        at += BLOCK_BYTES
+    return size
 
 
 def _page(head: bytes) -> Page | None:

@@ -10,6 +10,8 @@ from dhcli.media.containers.scan import steps
 
 OPEN_ENDED_BYTES = 0x7FFFF000
 """Writers that cannot seek back write 0, this or 0xFFFFFFFF in place of a length."""
+MISSING = "bytes are missing"
+"""Ends the description of an AVI that ends early."""
 HEAD_BYTES = 1 << 16
 """The headers of an AVI with ten streams take 4 kB."""
 NAME = re.compile(rb"[ -~]{4}")
@@ -34,7 +36,7 @@ def find_damage(fd: int, size: int, alive: Callable[[], None] = lambda: None) ->
         length = int.from_bytes(head[4:8], "little")
         end = at + 8 + length
         if end > size:
-            return f"{end - size} bytes are missing"
+            return f"{end - size} {MISSING}"
         wrong = _broken(fd, at + 12, end, (b"movi", b"rec "), left)
         if wrong is not None:
             return f"no chunk begins at byte {wrong}"

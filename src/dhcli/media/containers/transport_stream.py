@@ -78,7 +78,11 @@ def find_layout(head: bytes) -> Layout | None:
         hits = data[: rows * stride].reshape(rows, stride).mean(axis=0)
         at = int(hits.argmax())
         if hits[at] > share:
-            best, share = Layout(stride, at if at >= lead else at + stride, lead), float(hits[at])
+            first = int(at if at >= lead else at + stride)
+            # Rubbish may lie in front; one byte in 256 of it looks like the beginning of a packet.
+            while first + 2 * stride < len(data) and not data[first : first + 3 * stride : stride].all():
+                first += stride
+            best, share = Layout(stride, first, lead), float(hits[at])
     return best
 
 
