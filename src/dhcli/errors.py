@@ -104,7 +104,7 @@ class CodeInfo:
     stops: Stops
     """What ends with this error: the whole run or one job."""
     exit_code: int
-    """Exit code of a run that ends because of this error."""
+    """Exit code of a call that ends because of this error."""
     transient: bool = False
     """Another attempt can succeed although nobody changed anything."""
 
@@ -151,10 +151,10 @@ CODES: dict[Code, CodeInfo] = {
     "env.lock_unusable": CodeInfo("the file of --run-lock cannot be a lock", "run", UNAVAILABLE),
     "env.disk_full": CodeInfo("the disk has too little room to go on", "run", TRY_LATER, transient=True),
     "env.limits": CodeInfo("a limit of the system (open files, processes, memory) is too low", "run", UNAVAILABLE),
-    "model.missing": CodeInfo("a model file is not there", "run", UNAVAILABLE),
-    "model.corrupt": CodeInfo("a model file is damaged, or not the one its descriptor names", "run", UNAVAILABLE),
+    "model.missing": CodeInfo("a model file is not there", "job", UNAVAILABLE),
+    "model.corrupt": CodeInfo("a model file is damaged, or not the one its descriptor names", "job", UNAVAILABLE),
     "model.incompatible": CodeInfo(
-        "a model does not fit its descriptor, or its family cannot be loaded", "run", UNAVAILABLE
+        "a model does not fit its descriptor, or its family cannot be loaded", "job", UNAVAILABLE
     ),
     "model.failed": CodeInfo("a network raised an error", "job", FAILED, transient=True),
     "model.bad_output": CodeInfo("a network gave NaN, infinity or a constant", "job", FAILED, transient=True),

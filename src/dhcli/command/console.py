@@ -53,6 +53,8 @@ from dhcli.printable import printable
 PLAIN_EVERY_S = 10.0
 """Interval of progress lines where there is no bar."""
 JSON_EVERY_S = 1.0
+BAR_FROM_BYTES = 16 << 20
+"""Smaller files are copied in an instant."""
 EVENTS_LOST: WarningCode = "events.lost"
 LOST: frozenset[WarningCode] = frozenset({"result.lost", "report.lost", "on_finish.failed", EVENTS_LOST})
 """Warnings that are shown even with -q: they change the exit code, and nothing else reports the cause."""
@@ -284,3 +286,32 @@ def table_lines(columns: Sequence[str], rows: Iterable[Sequence[str]], width: in
     written = io.StringIO()
     Console(file=written, width=width, highlight=False, color_system=None).print(made)
     return [line.rstrip() for line in written.getvalue().splitlines()]
+
+
+class FileBar:
+    """A bar for a large file that is read or fetched, on a terminal; nothing elsewhere."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._bar: tqdm[Never] | None = None
+        self._name = ""
+
+    def __call__(self, name: str, done: int, total: int | None) -> None:
+        """Show that so many bytes of a file are done; `total` None: not known."""
+        if not self._stream.isatty() or (total is not None and total < BAR_FROM_BYTES):
+            return
+        if name != self._name:
+            self.close()
+            self._name = name
+            title = printable(name)
+            self._bar = tqdm(desc=title, total=total, file=self._stream, unit="B", unit_scale=True, leave=False)
+        if self._bar is not None:
+            self._bar.update(done - self._bar.n)
+            if done == total:
+                self.close()
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None

@@ -32,11 +32,17 @@ def family_of(bundle: Bundle) -> type[Family]:
 
     Raises DhError model.incompatible where there is none of its name, it cannot be loaded, or does not know the bundle.
     """
-    family = _named(bundle)
+    name = bundle.family
+    family = _named(name, f"The model '{bundle.name}' is of the family '{name}'; there is none of that name")
     bundle.require(*family.roles)
     with faults_of(family):
         family.check(bundle)
     return family
+
+
+def family_called(name: str) -> type[Family]:
+    """The family of this name. Raises DhError model.incompatible where there is none, or it cannot be loaded."""
+    return _named(name, f"There is no family '{name}'")
 
 
 def open_family(family: type[Family], model: Model) -> Family:
@@ -54,28 +60,29 @@ def _checked(family: Any, name: str) -> type[Family]:
     return cast("type[Family]", family)
 
 
-def _named(bundle: Bundle) -> type[Family]:
-    if bundle.family in OURS:
-        return OURS[bundle.family]
-    entries = sorted(importlib.metadata.entry_points(group=ENTRY_POINTS, name=bundle.family))
+def _named(name: str, absent: str) -> type[Family]:
+    """A family; `absent` is the sentence for one that is not there."""
+    if name in OURS:
+        return OURS[name]
+    entries = sorted(importlib.metadata.entry_points(group=ENTRY_POINTS, name=name))
     if len(entries) > 1:
         raise DhError(
             "model.incompatible",
-            f"The family '{bundle.family}' is in several packages: {', '.join(map(_package, entries))}.",
+            f"The family '{name}' is in several packages: {', '.join(map(_package, entries))}.",
             hint="Uninstall all of them but one.",
         )
     for entry in entries:
         try:
-            return _checked(entry.load(), bundle.family)
+            return _checked(entry.load(), name)
         except (Exception, SystemExit) as error:
             raise DhError(
                 "model.incompatible",
-                f"The family '{bundle.family}' of the package {_package(entry)} cannot be loaded: {describe(error)}.",
+                f"The family '{name}' of the package {_package(entry)} cannot be loaded: {describe(error)}.",
                 hint="Install the package again, in a version for this dh.",
             ) from error
     raise DhError(
         "model.incompatible",
-        f"The model '{bundle.name}' is of the family '{bundle.family}'; there is none of that name.",
+        f"{absent}.",
         hint=f"Families are: {', '.join(family_names())}. A package can add others.",
     )
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import BinaryIO
 
+import platformdirs
 from pydantic import JsonValue
 
 from dhcli.disk.regular import open_regular
@@ -122,9 +123,18 @@ class Bundle:
 
 
 def search_path(models_dirs: Sequence[Path] = ()) -> tuple[Path, ...]:
-    """Where models are looked for: `models_dirs`, DH_MODELS_DIR (entries as in PATH), then what came with dh."""
+    """Where models are looked for: `user_places`, then what came with dh."""
+    return (*user_places(models_dirs), *shipped("models", "models"))
+
+
+def user_places(models_dirs: Sequence[Path] = ()) -> tuple[Path, ...]:
+    """Where the user's own models are: `models_dirs`, DH_MODELS_DIR (entries as in PATH), his data folder.
+
+    Without a home there is no data folder.
+    """
     named = [Path(entry) for entry in os.environ.get("DH_MODELS_DIR", "").split(os.pathsep) if entry]
-    return (*models_dirs, *named, *shipped("models", "models"))
+    data = platformdirs.user_data_path("dh")  # without a home it is `~` in the current folder
+    return (*models_dirs, *named, *([data / "models"] if data.is_absolute() else []))
 
 
 def shipped(installed: str, in_checkout: str) -> tuple[Path, ...]:

@@ -56,6 +56,7 @@ class JobInputs:
         """What the job is made from. Raises DhError input.*, model.*, and Stopped."""
         if self._record.ingredients is None:
             video, audio = self.open()
+            self._settings.models.check(self._job.options.model)  # before hours of video are read
             photo = self._record.photo
             with scope.stage("hash"):  # asking the cache may take some time, too
                 photo_sha256 = self._sha256(photo, scope) if photo is not None else None
