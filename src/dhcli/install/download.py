@@ -173,16 +173,22 @@ def _opener() -> urllib.request.OpenerDirector:
 
 
 def _is_whole(file: BinaryIO, address: Address) -> bool:
+    return _sha256(file) == address.sha256
+
+
+def _sha256(file: BinaryIO) -> str:
     file.seek(0)
-    return hashlib.file_digest(file, "sha256").hexdigest() == address.sha256
+    digest = hashlib.sha256()
+    while block := file.read(BLOCK_BYTES):
+        digest.update(block)
+    return digest.hexdigest()
 
 
 def _another(file: BinaryIO, address: Address) -> DhError:
     """What came is another file: it does not stay, since nothing can be added to it."""
     file.seek(0)
     head, size = file.read(HEAD_BYTES), file.seek(0, os.SEEK_END)
-    file.seek(0)
-    found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = _sha256(file)
     file.truncate(0)
     other = other_content(head)
     return DhError(
