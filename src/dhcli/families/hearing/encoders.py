@@ -1,7 +1,6 @@
 """Networks that hear: rows of a recipe in, rows that a picture network understands out.
 
-Each hears a speech in windows of bounded length that overlap, so that memory does not grow and nothing jumps where two
-windows meet.
+Each hears a speech in windows of bounded length, so that memory does not grow with it.
 """
 
 from __future__ import annotations
@@ -9,29 +8,49 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
-from dhcli.errors import DhError
-from dhcli.networks.network import Network, TensorInfo
+from dhcli.families.hearing.tensors import Shape, give, ones, take, unlike
+from dhcli.families.hearing.windows import RowsOf, Windows, sliding
+from dhcli.networks.network import Network, Tensor, TensorInfo
 from dhcli.types import F32
 
-STREAM_ROWS, STREAM_STEP, STREAM_OFFSET = 67, 5, 100
-"""Of Ultralight's ears: rows at once, rows from one window to the next, and the constant that it gives as `offset`."""
 SUBSAMPLED_AWAY = 6
-"""Rows that two convolutions of 3 with stride 2 need beyond the last step."""
+"""Rows that two convolutions of 3 with stride 2 need beyond the first of their last step."""
 WENET_ROWS, WENET_MARGIN = 875, 25
-"""Encoded rows of a window: 35 s, as HeyGem's chunks of 560,000 samples; a second of it is shared."""
-HUBERT_EDGE = 40
-"""Samples that put the middle of the first of HuBERT's 400-sample windows at its 320-sample step."""
+"""Encoded rows of a window: 35 s, as HeyGem's chunks of 560,000 samples. Its chunks share nothing, and lose a row each;
+these share 2 s."""
 
-Ask = Callable[[F32], F32]
-"""A window of rows (n, width) in, encoded rows (m, width) out."""
+STREAM_ROWS, STREAM_STEP, STREAM_OFFSET = 67, 5, 100
+"""Of Ultralight's `wenet_infer.py`: rows at once, rows from one window to the next, and what it gives as `offset`."""
+STREAM_BEFORE_S, STREAM_AFTER_S = 0.32, 0.4
+"""Silence around the speech. That program has 0.35 s behind it, and zeros where the last window lacks a row or two."""
+STREAM_MEMORIES: tuple[Shape, ...] = ((3, 8, 16, 128), (3, 1, 512, 14))
+
+HUBERT_STEP, HUBERT_FIELD = 320, 400
+"""Samples of one encoded row, and those that it hears."""
+HUBERT_ROWS, HUBERT_MARGIN = 500, 25
+"""Pairs of encoded rows in a window: 20 s."""
+LEAST_VARIANCE = 1e-7
+"""Added to the waveform's, as the feature extractor of transformers does."""
 
 
 class Encoder(Protocol):
     """What encodes the rows of a whole speech."""
+
+    @property
+    def recipe(self) -> str | None:
+        """Id of the recipe whose rows it hears; None: any."""
+
+    @property
+    def before_s(self) -> float:
+        """Silence that it needs before a speech: the first encoded row then belongs to the speech's begin."""
+
+    @property
+    def after_s(self) -> float:
+        """Silence that it needs behind a speech."""
 
     @property
     def rate(self) -> Fraction:
@@ -41,172 +60,107 @@ class Encoder(Protocol):
     def width(self) -> int:
         """Numbers in an encoded row."""
 
-    def encode(self, blocks: Iterator[F32]) -> Iterator[F32]:
-        """All encoded rows, in order. Raises DhError model.*, device.*."""
-
-
-@dataclass(frozen=True, slots=True)
-class Windows:
-    """Encodes in windows that share `margin` encoded rows on both sides, which are thrown away."""
-
-    ask: Ask
-    rate: Fraction
-    width: int
-    step: int
-    """Rows in for one encoded row."""
-    size: int
-    """Encoded rows of one window."""
-    margin: int
-
-    def encode(self, blocks: Iterator[F32]) -> Iterator[F32]:
-        """See `Encoder`."""
-        held: F32 | None = None
-        begun = False
-        for block in blocks:
-            held = block if held is None else np.concatenate([held, block])
-            while len(held) > self.size * self.step:  # more than a window: so another one follows
-                yield from self._window(held[: self.size * self.step], begun=begun, last=False)
-                held, begun = held[(self.size - 2 * self.margin) * self.step :], True
-        if held is not None and len(held):
-            yield from self._window(held, begun=begun, last=True)
-
-    def _window(self, rows: F32, *, begun: bool, last: bool) -> Iterator[F32]:
-        """What a window adds. The last rows of the speech that are no whole step count as one."""
-        wanted = -(-len(rows) // self.step)
-        encoded = self.ask(rows)[:wanted]
-        if len(encoded) < wanted:  # networks lose a row or two at the end
-            encoded = np.concatenate([encoded, np.repeat(encoded[-1:], wanted - len(encoded), 0)])
-        yield encoded[self.margin if begun else 0 : None if last else self.size - self.margin]
+    def encode(self, rows: RowsOf) -> Iterator[F32]:
+        """All encoded rows, in order. Raises DhError model.*, device.*, and what `rows` raises."""
 
 
 def open_encoder(kind: str, network: Network) -> Encoder:
-    """An encoder of this kind: wenet, wenet_stream, hubert. Raises DhError model.incompatible where it is none."""
+    """An encoder of one of `ENCODERS`. Raises DhError model.incompatible where the network is none of this kind."""
     return ENCODERS[kind](network)
 
 
 def wenet(network: Network) -> Encoder:
     """HeyGem's ears: 100 rows of 80 a second in, (1, n, 80) and maybe their number; 25 rows of 256 a second out."""
-    rows = _input(network, (1, None, 80))
-    lengths = next((info for info in network.inputs if info.dtype in {"int32", "int64"}), None)
-    output = _output(network, (1, None, 256))
+    (chunk,), lengths = take(network, [(1, None, 80)], lengths=1)
+    if isinstance(chunk.shape[1], int):
+        raise unlike(network, "input", (1, None, 80))
+    output = give(network, (1, None, 256))[0]
 
     def ask(window: F32) -> F32:
-        # One frame more at the end: the subsampling of two convolutions without padding loses some.
         padded = np.concatenate([window, np.repeat(window[-1:], SUBSAMPLED_AWAY, 0)])
-        feeds = {rows.name: padded[None].astype(rows.dtype)}
-        if lengths is not None:
-            feeds[lengths.name] = np.full(len(lengths.shape), len(padded), lengths.dtype)
-        return np.asarray(network.run((output.name,), feeds, seldom=True)[0][0], np.float32)
+        feeds = {chunk.name: padded[None].astype(chunk.dtype)}
+        feeds |= {info.name: np.full(ones(info), len(padded), info.dtype) for info in lengths}
+        return _first(network, output, feeds)
 
-    return Windows(ask, Fraction(25), 256, step=4, size=WENET_ROWS, margin=WENET_MARGIN)
+    return Windows(ask, Fraction(25), 256, 4, WENET_ROWS, WENET_MARGIN, "wenet_logmel")
 
 
 def hubert(network: Network) -> Encoder:
     """HuBERT: samples of mean 0 and variance 1, (1, n), in; (1, m, 1024), 50 a second, out, in pairs of one row."""
-    samples = _input(network, (1, None))
-    output = _output(network, (1, None, None))
-    if not isinstance(width := output.shape[2], int):
-        raise _unlike(network, "output (1, n, 1024)")
+    (samples,), _ = take(network, [(1, None)])
+    if isinstance(samples.shape[1], int):
+        raise unlike(network, "input", (1, None))
+    output = give(network, (1, None, 1024))[0]
 
     def ask(window: F32) -> F32:
-        level = window[:, 0].astype(np.float64)
-        level = (level - level.mean()) / np.sqrt(level.var() + 1e-7)
-        padded = np.pad(level, (HUBERT_EDGE, HUBERT_EDGE))
-        answer = np.asarray(
-            network.run((output.name,), {samples.name: padded[None].astype(samples.dtype)}, seldom=True)[0]
-        )
-        pairs = len(answer[0]) // 2
-        return answer[0, : 2 * pairs].reshape(pairs, 2 * width).astype(np.float32)
+        whole = np.pad(window[:, 0], (0, -len(window) % (2 * HUBERT_STEP) + HUBERT_FIELD - HUBERT_STEP))
+        heard = _first(network, output, {samples.name: whole[None].astype(samples.dtype)})
+        return heard[: len(heard) // 2 * 2].reshape(-1, 2 * heard.shape[1])
 
-    return Windows(ask, Fraction(25), 2 * width, step=640, size=500, margin=25)
+    return Windows(
+        ask, Fraction(25), 2048, 2 * HUBERT_STEP, HUBERT_ROWS, HUBERT_MARGIN, "samples", prepared=_standardised
+    )
+
+
+def _standardised(rows: RowsOf) -> Iterator[F32]:
+    """The whole waveform brought to mean 0 and variance 1, in a second pass."""
+    count, total, squares = 0, 0.0, 0.0
+    for block in rows():
+        count += block.size
+        total += float(block.sum(dtype=np.float64))
+        squares += float(np.square(block, dtype=np.float64).sum())
+    mean = total / max(1, count)
+    deviation = np.sqrt(max(0.0, squares / max(1, count) - mean**2) + LEAST_VARIANCE)
+    for block in rows():
+        yield ((block - mean) / deviation).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)
 class WenetStream:
-    """Ultralight's ears: 67 rows of 80 at once, 5 further each time. Their memory of earlier rows stays empty."""
+    """Ultralight's ears: 67 rows of 80 at once, 5 further each time. Their memory of earlier rows stays empty, as its
+    own program keeps it.
+    """
 
     network: Network
     chunk: TensorInfo
-    rate: Fraction = Fraction(20)
-    width: int = 16 * 512
+    output: TensorInfo
+    constant: Mapping[str, Tensor]
+    """What is the same each time."""
+    rate: ClassVar[Fraction] = Fraction(20)
+    width: ClassVar[int] = 16 * 512
+    recipe: ClassVar[str] = "kaldi_fbank"
+    before_s: ClassVar[float] = STREAM_BEFORE_S
+    after_s: ClassVar[float] = STREAM_AFTER_S
 
-    def encode(self, blocks: Iterator[F32]) -> Iterator[F32]:
-        """See `Encoder`. Beyond the speech its first and last rows repeat."""
-        empty = {
-            info.name: np.full(_ones(info), STREAM_OFFSET if info.dtype == "int64" else 0, info.dtype)
-            for info in self.network.inputs
-            if info is not self.chunk
-        }
-        output = self.network.outputs[0].name
-        for window in _sliding(blocks, STREAM_ROWS, STREAM_STEP):
-            rows = window.reshape(_ones(self.chunk)).astype(self.chunk.dtype)
-            (heard,) = self.network.run((output,), {self.chunk.name: rows, **empty}, seldom=True)
+    def encode(self, rows: RowsOf) -> Iterator[F32]:
+        """See `Encoder`."""
+        for window in sliding(rows(), STREAM_ROWS, STREAM_STEP):
+            feeds = {self.chunk.name: window[None, None].astype(self.chunk.dtype), **self.constant}
+            heard = np.asarray(self.network.run((self.output.name,), feeds, even=True)[0], np.float32)
             if heard.size != self.width:
-                raise _unlike(self.network, f"an output of 16 x 512 numbers, not {heard.shape}")
-            yield np.asarray(heard, np.float32).reshape(1, self.width)
+                raise unlike(self.network, "output", (1, 16, 512))
+            yield heard.reshape(1, self.width)
 
 
 def wenet_stream(network: Network) -> Encoder:
-    """Ultralight's ears. Raises DhError model.incompatible."""
-    return WenetStream(network, _input(network, (1, None, STREAM_ROWS, 80), (1, STREAM_ROWS, 80)))
+    """Ultralight's ears: `chunk`, `offset`, `att_cache` and `cnn_cache`, whatever their names. See `WenetStream`."""
+    (chunk, *memories), offsets = take(network, [(1, 1, STREAM_ROWS, 80), *STREAM_MEMORIES], lengths=1)
+    constant: dict[str, Tensor] = {
+        info.name: np.zeros([size or 1 for size in shape], info.dtype)
+        for info, shape in zip(memories, STREAM_MEMORIES, strict=True)
+    }
+    constant |= {info.name: np.full(ones(info), STREAM_OFFSET, info.dtype) for info in offsets}
+    return WenetStream(network, chunk, give(network, (1, 16, 512))[0], constant)
 
 
-def _ones(info: TensorInfo) -> list[int]:
-    """The tensor's shape with 1 for what is free."""
-    return [size if isinstance(size, int) else 1 for size in info.shape]
+ENCODERS: Mapping[str, Callable[[Network], Encoder]] = {
+    "wenet": wenet,
+    "wenet_stream": wenet_stream,
+    "hubert": hubert,
+}
 
 
-def _sliding(blocks: Iterator[F32], size: int, step: int) -> Iterator[F32]:
-    """Windows of `size` rows around every `step`-th one; the first and last rows repeat beyond the ends."""
-    held: F32 | None = None
-    for block in blocks:
-        if held is None:
-            held = np.concatenate([np.repeat(block[:1], size // 2, 0), block])
-        else:
-            held = np.concatenate([held, block])
-        while len(held) >= size:
-            yield held[:size]
-            held = held[step:]
-    if held is None:
-        return
-    held = np.concatenate([held, np.repeat(held[-1:], size - size // 2 - 1, 0)])
-    while len(held) >= size:
-        yield held[:size]
-        held = held[step:]
-
-
-ENCODERS: Mapping[str, Callable[[Network], Encoder]] = {"wenet": wenet, "wenet_stream": wenet_stream, "hubert": hubert}
-
-
-def _input(network: Network, *shapes: tuple[int | None, ...]) -> TensorInfo:
-    """The first input of floating numbers with one of these shapes; None stands for any size."""
-    return _tensor(network, "input", network.inputs, shapes)
-
-
-def _output(network: Network, *shapes: tuple[int | None, ...]) -> TensorInfo:
-    return _tensor(network, "output", network.outputs, shapes)
-
-
-def _tensor(
-    network: Network, kind: str, infos: tuple[TensorInfo, ...], shapes: tuple[tuple[int | None, ...], ...]
-) -> TensorInfo:
-    for info in infos:
-        if info.dtype.startswith("float") and any(_agree(info.shape, shape) for shape in shapes):
-            return info
-    sizes = " or ".join(f"({', '.join('n' if size is None else str(size) for size in shape)})" for shape in shapes)
-    raise _unlike(network, f"{kind} {sizes}")
-
-
-def _agree(found: tuple[int | str, ...], wanted: tuple[int | None, ...]) -> bool:
-    return len(found) == len(wanted) and all(
-        want is None or isinstance(have, str) or want == have for want, have in zip(wanted, found, strict=True)
-    )
-
-
-def _unlike(network: Network, wanted: str) -> DhError:
-    found = "; ".join(map(str, (*network.inputs, *network.outputs)))
-    return DhError(
-        "model.incompatible",
-        f"The network '{network.name}' cannot hear for this model: expected {wanted}; it has {found}.",
-        hint="Give the encoder that docs/models.md names for this family.",
-    )
+def _first(network: Network, output: TensorInfo, feeds: Mapping[str, Tensor]) -> F32:
+    """The only thing of the batch."""
+    # Even: what a silent window makes of a network may well be one value everywhere.
+    return np.asarray(network.run((output.name,), feeds, seldom=True, even=True)[0][0], np.float32)

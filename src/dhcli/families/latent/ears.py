@@ -7,14 +7,16 @@ from fractions import Fraction
 import numpy as np
 
 from dhcli.errors import DhError
-from dhcli.families.hearing.encoders import Windows
+from dhcli.families.hearing.windows import Windows
 from dhcli.families.latent.parts import Part
 from dhcli.families.latent.presets import MEL_ROWS, STEPS
 from dhcli.families.latent.settings import LatentSettings
 from dhcli.types import F32
 
 MARGIN = 50
-"""Encoded rows on both sides of a window that are thrown away: neighbours share 2 s, so nothing jumps every 30 s."""
+"""Encoded rows on both sides of a window that neighbours share, 2 s in all, so that nothing jumps every 30 s."""
+STEP = 2
+"""Rows of sound for one encoded row."""
 RANGE = 2.0
 """Below the loudest number of its window a row has its floor: 8 powers of ten, in quarters."""
 LAST = "last_hidden_state"
@@ -31,9 +33,10 @@ def whisper(part: Part, settings: LatentSettings) -> Windows:
         mel[: len(window)] = np.maximum(window, floor)
         dtype = next(info.dtype for info in part.network.inputs)
         answers = part.network.run(names, {part.tensors["sound"]: mel.T[None].astype(dtype)}, seldom=True)
-        return _rows(np.stack(answers, 1)[0] if len(answers) > 1 else answers[0][0], settings)
+        rows = _rows(np.stack(answers, 1)[0] if len(answers) > 1 else answers[0][0], settings)
+        return rows[: -(-len(window) // STEP)]
 
-    return Windows(ask, Fraction(50), settings.layers * settings.width, step=2, size=STEPS, margin=MARGIN)
+    return Windows(ask, Fraction(50), settings.layers * settings.width, step=STEP, size=STEPS, margin=MARGIN)
 
 
 def _layers(part: Part, settings: LatentSettings) -> list[str]:
