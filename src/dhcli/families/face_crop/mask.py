@@ -8,28 +8,39 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from dhcli.families.face_crop.crops import BRIDGE, JAW, OUTLINE
+from dhcli.families.face_crop.crops import BRIDGE, JAW, LOW_BRIDGE, OUTLINE
+from dhcli.stages import align
 from dhcli.stages.align import apply
 from dhcli.types import F32, F64
 
 Paste = Literal["box", "mask", "edge", "ellipse", "hull", "half"]
-CHEEKS = (266, 371, 355, 437, BRIDGE, 217, 126, 142, 36)
+CHEEKS = (266, 371, 355, LOW_BRIDGE, 126, 142, 36)
 """Landmarks from cheek to cheek below the eyes and over the ridge of the nose."""
 FEATHER, EDGE = 0.045, 0.08
 """Standard deviation of the soft rim, and width of the ramp at the crop's edge, of the crop's side."""
+SOFT_SIDE = 64
+"""Side of the grid on which the soft mask is drawn, px."""
+UNSEEN = 1 / 512
+"""Of the mask: half a level at most."""
 BELOW = 0.05
 """An open mouth takes the chin lower than it was: the jaw line is moved out by this much of the face's width."""
 
 
 def soft_mask(points: F64, matrix: F64, size: int) -> F32:  # (478, 2 or more) image px -> (size, size)
     """The lower face with a soft rim, 0 at the edge of the crop."""
+    if size > SOFT_SIDE:  # it has no detail that a small one lacks
+        small = soft_mask(points, align.resized(matrix, SOFT_SIDE / size), SOFT_SIDE)
+        large = np.asarray(cv2.resize(small, (size, size), interpolation=cv2.INTER_LINEAR), np.float32)
+        large[large < UNSEEN] = 0
+        return large
     places = apply(matrix, points[:, :2])
     jaw, cheeks = places[list(JAW[1:-1])], places[list(CHEEKS)]
-    middle = jaw.mean(0)
-    jaw = jaw + (jaw - middle) / np.maximum(np.linalg.norm(jaw - middle, axis=1, keepdims=True), 1e-6) * (
-        BELOW * np.linalg.norm(jaw[-1] - jaw[0])
-    )
-    return np.asarray(_blurred(_filled(np.concatenate([jaw, cheeks]), size), FEATHER * size) * _ramp(size), np.float32)
+    out = jaw - jaw.mean(0)
+    out /= np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-6)
+    jaw = jaw + out * (BELOW * np.linalg.norm(jaw[-1] - jaw[0]))
+    mask = _blurred(_filled(np.concatenate([jaw, cheeks]), size), FEATHER * size) * _ramp(size)
+    mask[mask < UNSEEN] = 0
+    return mask
 
 
 def original_mask(paste: Paste, points: F64, matrix: F64, size: int) -> F32:
