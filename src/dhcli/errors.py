@@ -77,6 +77,7 @@ InputWarning = Literal[
     "input.padded",
     "input.reshaped",
     "input.damaged",
+    "input.dropped",
 ]
 PictureWarning = Literal[
     "audio.silent", "audio.noisy", "face.missing", "mouth.covered", "face.small", "mouth.still", "picture.soft"
@@ -212,6 +213,7 @@ WARNINGS: dict[WarningCode, str] = {
     "input.padded": "the size is odd; one column or row is repeated",
     "input.reshaped": "the picture's shape changes inside the video; other shapes than the first get bars",
     "input.damaged": "an input is damaged; what can be decoded is used, and the message says how much is lost",
+    "input.dropped": "the video has subtitles, chapters, a title or a time code, which the output has not",
     "audio.silent": "nobody speaks in the audio; the mouth stays closed",
     "audio.noisy": "all of the audio is noise, or its pauses are less than 15 dB below the speech; the mouth may err",
     "face.missing": "the chosen face was not found in some frames; they stay as they are",

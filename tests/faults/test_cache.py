@@ -361,7 +361,7 @@ def test_a_forged_probe_blames_no_input(
 
     honest = run()
     assert honest.attempt == 1
-    asked = (shape, sha256(clip if shape is VideoInfo else words), MAX_DURATION_S)
+    asked = (shape, sha256(clip if shape is VideoInfo else words), MAX_DURATION_S, "")
     true = Probes(Store(cache))._stored(shape, asked)
     assert true is not None
     wrong = dataclasses.replace(true, **forge(true))

@@ -186,7 +186,7 @@ def test_frames_at_the_beginning_of_an_mp3_are_lost(make: Make, out: Path) -> No
     data = make("a.mp3", *TONE, "-c:a", "libmp3lame", "-b:a", "32k")
     begin = data.index(b"Info") + 200
     data[begin : begin + 400] = b"\xaa" * 400
-    refused(out / "a.mp3", data, probe_audio)
+    assert "of 3.00 s of its sound are lost" in told(out / "a.mp3", data, probe_audio)
 
 
 @pytest.mark.parametrize("rate", [8000, 22050, 48000])
@@ -220,7 +220,8 @@ def test_sound_of_an_ogg_is_lost(make: Make, out: Path, codec: str, damage: str)
     if damage == "cut":
         assert refused(out / "a.ogg", data, probe_audio).code == "input.truncated"
     else:
-        assert told(out / "a.ogg", data, probe_audio)
+        if damage != "twice":  # else there are just ten bytes of rubbish between two pages
+            assert told(out / "a.ogg", data, probe_audio)
         assert look(out / "a.ogg", data, probe_audio).duration > 2.9, "what is lost is silent"
 
 

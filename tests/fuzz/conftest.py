@@ -35,7 +35,7 @@ LONG_S = 3.0
 """Of sounds in Ogg, where one page of 0.4 s would be all there is."""
 PAGES = ("-page_duration", "200000")
 PROMISING = frozenset({"mp4", "mkv", "mov", "webm", "avi", "wav", "m4a", "flac", "ogg", "opus"})
-"""Their headers say how long they were, or their pages follow each other, so what is missing must be noticed."""
+"""Their headers say how long they were, or their pages follow each other, so what is missing must be told."""
 SHORT_S = 0.05
 STALL_S = 20.0
 """No stage of a clip of ten frames takes a second; the generous rest is for a busy machine."""
@@ -66,6 +66,8 @@ class Tally:
     """What became of the damaged files of one kind."""
 
     whole: int = 0
+    told: int = 0
+    """Of those: with a warning that says what is damaged."""
     shorter: int = 0
     """Rendered, and the damaged file itself claims to be shorter than the one it was made from."""
     codes: collections.Counter[str] = field(default_factory=collections.Counter)
@@ -78,7 +80,7 @@ class Tally:
 
     def row(self, kind: str) -> str:
         codes = ", ".join(f"{code} {count}" for code, count in self.codes.most_common())
-        cells = (kind, self.files, self.whole, self.shorter, codes or "none", f"{self.slowest_s:.1f}")
+        cells = (kind, self.files, self.whole, self.told, self.shorter, codes or "none", f"{self.slowest_s:.1f}")
         return "| " + " | ".join(map(str, cells)) + " |"
 
 
@@ -89,8 +91,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """The figures of benchmarks/faults.md."""
     if not TALLIES or "DH_FUZZ_SEEDS" not in os.environ:
         return
-    terminalreporter.write_line("| kind | files | rendered whole | rendered shorter | refused with | slowest, s |")
-    terminalreporter.write_line("|---|---|---|---|---|---|")
+    terminalreporter.write_line(
+        "| kind | files | rendered whole | of those with a warning | rendered shorter | refused with | slowest, s |"
+    )
+    terminalreporter.write_line("|---|---|---|---|---|---|---|")
     for kind, tally in TALLIES.items():
         terminalreporter.write_line(tally.row(kind))
     for kind, tally in TALLIES.items():
@@ -191,10 +195,11 @@ def look(render: Callable[[Path, Path], JobResult], tmp_path: Path) -> Callable[
             return f"{error.code}: {error.message}" if unsaid or error.code in NEVER else result
         if result.output is None or not frames.planned == frames.rendered == frames.encoded == result.output.frames:
             return f"called whole with {frames}"
-        short = is_shorter(result, kind)
-        if short and kind in PROMISING:
+        short, told = is_shorter(result, kind), any(one.code == "input.damaged" for one in result.warnings)
+        if short and kind in PROMISING and not told:
             return f"called whole with {result.inputs}"
         tally.shorter, tally.whole = tally.shorter + short, tally.whole + (not short)
+        tally.told += told and not short
         if short:
             tally.short_seeds.append(seed)
         return result

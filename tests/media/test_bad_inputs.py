@@ -250,9 +250,10 @@ def test_decoder_that_gives_too_much(
     info = video(clip)
     frame = f"printf 'FRAME\\n'; head -c {96 * 96} /dev/zero;"
     monkeypatch.setenv("DH_FFMPEG", fake_ffmpeg(tmp_path, "printf 'YUV4MPEG2 W96 H64 F25:1\\n';" + frame * 26))
-    with InputFile(clip, "video") as file:
-        assert len(list(read_frames(scope, file, info, frame_format(info)))) == 25
-        assert "it gives 26 pictures" in file.remarks["input.damaged"]
+    with InputFile(clip, "video") as file, pytest.raises(DhError) as caught:
+        list(read_frames(scope, file, info, frame_format(info)))
+    assert caught.value.code == "input.corrupt"
+    assert "26 frames" in caught.value.message
 
 
 def test_an_error_elsewhere_frees_a_reader_that_waits(

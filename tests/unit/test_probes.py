@@ -15,6 +15,7 @@ import pytest
 from dhcli.disk.folder import CacheFolder
 from dhcli.disk.store import Store
 from dhcli.errors import DhError
+from dhcli.manifest import single_job
 from dhcli.media.info import AudioInfo, VideoInfo
 from dhcli.media.input_file import InputFile
 from dhcli.media.probe import probe_audio, probe_video
@@ -23,6 +24,7 @@ from dhcli.render.probes import KIND, Probes, probe_key
 from dhcli.runtime.scope import Scope
 from dhcli.types import Colour
 
+JOB = single_job(Path("a.wav"), Path("v.mp4"), Path("o.mp4")).jobs[0]
 LIMIT_S = 100.0
 VIDEO = VideoInfo(
     index=0,
@@ -99,8 +101,8 @@ def test_real_files_give_the_same_from_the_cache(scope: Scope, avatar: Path, spe
             fresh = probe_video(scope, video, max_duration_s=LIMIT_S)
             assert found == (fresh, probe_audio(scope, audio, max_duration_s=LIMIT_S))
             assert np.array_equal(found[0].pts, fresh.pts)
-        assert known.has("v", "a", LIMIT_S)
-        assert not known.has("a", "v", LIMIT_S)
+        assert known.has(JOB, "v", "a", LIMIT_S)
+        assert not known.has(JOB, "a", "v", LIMIT_S)
 
 
 def test_a_file_of_unknown_content_is_asked_once_a_run_while_it_stays_as_it_is(
@@ -116,7 +118,7 @@ def test_a_file_of_unknown_content_is_asked_once_a_run_while_it_stays_as_it_is(
     look(known, path, sha256=None)
     look(Probes(Store(cache)), path, sha256=None)
     assert asked == ["video", "audio"] * 3
-    assert not known.has(None, None, LIMIT_S)
+    assert not known.has(JOB, None, None, LIMIT_S)
     assert CacheFolder(cache).shares() == {}
 
 
@@ -304,9 +306,9 @@ def test_an_entry_that_is_too_large_is_not_read(tmp_path: Path, monkeypatch: pyt
         look(Probes(Store(tmp_path)))
         assert CacheFolder(tmp_path).shares()[KIND].entries == 1, "that of the sound"
     look(Probes(Store(tmp_path)))
-    assert Probes(Store(tmp_path)).has("aa", "aa", LIMIT_S)
+    assert Probes(Store(tmp_path)).has(JOB, "aa", "aa", LIMIT_S)
     monkeypatch.setattr(probes, "BODY_BYTES", 16)
-    assert not Probes(Store(tmp_path)).has("aa", "aa", LIMIT_S)
+    assert not Probes(Store(tmp_path)).has(JOB, "aa", "aa", LIMIT_S)
 
 
 def test_memory_is_bounded(asked: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import hashlib
 from pathlib import Path
@@ -244,6 +245,15 @@ def test_attempt_that_rendered_nothing_leaves_the_output_up_to_date(output: Path
     assert why_render(earlier("failed", last_success=success), changed, output) == "the last attempt failed (face.lost)"
     output.unlink()
     assert why_render(earlier("failed", last_success=success), SAME, output) == "stale: the output is gone"
+
+
+def test_an_attempt_that_rendered_nothing_does_not_make_the_numbers_forgotten(output: Path) -> None:
+    success = LastSuccess(fingerprint=SAME.fingerprint, precision="int8", output=at(output))
+    failed = earlier("failed", last_success=success)
+    asked = {numbers: dataclasses.replace(SAME, precision=numbers) for numbers in ("int8", "fp32")}
+    assert why_render(failed, SAME, output) is None
+    assert why_render(failed, asked["int8"], output) is None
+    assert why_render(failed, asked["fp32"], output) == "stale: precision int8 -> fp32"
 
 
 def test_photo_counts_by_its_content(output: Path) -> None:

@@ -263,6 +263,16 @@ class JobOptions(BaseModel):
         description="the part of the speech to use: START-END in seconds or h:mm:ss, either side may be empty; null "
         "takes it all",
     )
+    channel: Annotated[str, Field(pattern=r"^(auto|left|right|[1-9][0-9]?)$")] = Field(
+        default="auto",
+        description="what the mouth follows: auto is the mix of all channels, or the loudest where they cancel each "
+        "other; left, right, or a channel's number, from 1",
+    )
+    audio_track: Annotated[str, Field(pattern=r"^([1-9][0-9]?|[A-Za-z]{2,3})$")] | None = Field(
+        default=None,
+        description="which sound of a file with several: its number, from 1, or its language, as de or deu; null takes "
+        "the file's default",
+    )
     leave: Left | None = Field(
         default=None,
         description="stretches of the output that stay as filmed: START-END, … in seconds or h:mm:ss, either side may "

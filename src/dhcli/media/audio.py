@@ -49,12 +49,16 @@ class Repeatable:
             self._whole = kept
 
 
-def waveform_argv(file: InputFile, info: AudioInfo, rate: int, trim: Trim | None) -> list[str]:
-    """The command line that turns a sound into raw mono float32 samples.
+def waveform_argv(
+    file: InputFile, info: AudioInfo, rate: int, trim: Trim | None, channel: int | None = None
+) -> list[str]:
+    """The command line that turns a sound, or one channel of it, from 0, into raw mono float32 samples.
 
     The mix is normalised: the sum of all channels of a loud recording stays within -1..1.
     """
     chain = sound_filter(trim)
+    if channel is not None:
+        chain += f",pan=mono|c0=c{channel}"
     chain += f",aresample=out_sample_rate={rate}:out_chlayout=mono:out_sample_fmt=flt:rematrix_maxval=1"
     return [
         *(*base_argv(), "-max_error_rate", "1", *input_argv(file), "-map", f"0:{info.index}"),
@@ -69,17 +73,20 @@ def read_waveform(
     *,
     rate: int = 16000,
     trim: Trim | None = None,
+    channel: int | None = None,
     chunk_s: float = 10,
     stage: str = "listen",
 ) -> Iterator[F32]:
     """Blocks of (n,) float32 samples at `rate` Hz, about -1..1, each of at most `chunk_s` s; all of them not empty.
+
+    Of the mix of all channels, or of `channel`, from 0.
 
     Raises audio.too_short, audio.invalid, input.truncated, .corrupt, .unsupported; decode.failed; env.*; Stopped.
     """
     expected = info.used(trim) * rate
     block = max(1, round(chunk_s * rate))
     got = 0
-    argv = waveform_argv(file, info, rate, trim)
+    argv = waveform_argv(file, info, rate, trim, channel)
     with running(scope, stage, Command(argv, file.pass_fds)) as child:
         stream: BinaryIO = os.fdopen(child.stdout.fileno(), "rb", buffering=1 << 16, closefd=False)
         while raw := stream.read(block * SAMPLE_BYTES):

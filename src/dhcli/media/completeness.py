@@ -58,6 +58,8 @@ class Findings:
     cut: str = ""
     """How early it ends; "" where it does not."""
     damage: list[str] = field(default_factory=list)
+    tidy: bool = True
+    """False: there are packets without sound among those with it."""
 
     def note(self, damage: str) -> None:
         """Add damage; "" is none."""
@@ -162,6 +164,8 @@ def check_sound(
         return
     with _reading(file):
         whole = listing.container == "mp3" and mp3.has_all_bytes(file.fd, file.extent.end)
+    if listing.container == "ogg":  # its pages were scanned: it ends with one, and others are lost before
+        whole = bool(findings.damage)
     if whole:  # frames inside are destroyed, and decoders go on behind them
         lost = listing.duration - seconds
         findings.note(f"{float(lost):.2f} of {float(listing.duration):.2f} s of its sound are lost")

@@ -39,6 +39,10 @@ class AudioInfo:
     channels: int
     samples: int
     """Decoded samples of one channel, gaps filled; the sound begins at the file's time 0."""
+    tidy: bool = True
+    """False: there are packets without sound among those with it, which no copy should have."""
+    louder: int | None = None
+    """The loudest channel, from 0, where the mix of all is much quieter."""
     warnings: Warnings = ()
     damage: str = ""
     """What is damaged in it; "" for nothing."""
@@ -112,6 +116,10 @@ class VideoInfo:
     """Bytes of rubbish in front of it."""
     demuxer: str = ""
     """What its name says that it is, where ffmpeg cannot tell."""
+    besides: str = ""
+    """What the file has that no output has: subtitles, chapters, a title, a time code."""
+    as_header: bool = True
+    """The first picture has the size that the header says."""
     tiled: bool = False
     """A picture made of tiles: `index` counts ffmpeg's groups of streams."""
 

@@ -14,12 +14,16 @@ from dhcli.types import Colour
 
 INPUT = re.compile(r"^\[info\] Input #0, (.+), from '")
 DURATION = re.compile(r"^\[info\]   Duration: (\d+):(\d\d):(\d\d\.\d+)(?:, start: (-?[\d.]+))?")
-STREAM = re.compile(r"^\[info\] +Stream #0:(\d+)(?:\[(\w+)\])?(?:\([^)]*\))?: (\w+): (.*)$")
+STREAM = re.compile(r"^\[info\] +Stream #0:(\d+)(?:\[(\w+)\])?(?:\(([^)]*)\))?: (\w+): (.*)$")
 GROUP = re.compile(r"^\[info\] +Stream group #0:(\d+)(?:\[\w+\])?(?:\([^)]*\))?: Tile Grid: (.*)$")
 BRAND = re.compile(r"^\[info\] +major_brand +: (?:avi[fs]|he[iv][cxms]|m[si]f1|miaf)$")
 """Of HEIF files: pictures as items of a list, which ffmpeg shows as streams of one frame, and moving ones as tracks."""
 ITEM = re.compile(r", 1 fps, 1 tbr, 1 tbn")
 SIZE = re.compile(r", (\d+)x(\d+)[, ]|, (\d+)x(\d+)$")
+CHAPTER = re.compile(r"^\[info\]     Chapter #0:\d+: start ")
+TITLE = re.compile(r"^\[info\]     title +: ")
+"""Of the whole file: the titles of streams and chapters stand farther right."""
+TIMECODE = re.compile(r"^\[info\] +timecode +: \d")
 RATE = re.compile(r", ([\d.]+)(k?) (fps|tbr)")
 SHOWN = re.compile(
     r"\[Parsed_showinfo_\d+ @ \w+\] (?:\[info\] )?n: *0 .* fmt:(\S+) .*?sar:(\d+)/(\d+) s:(\d+)x(\d+) i:(.)"
@@ -48,6 +52,8 @@ class Stream:
     """The number of its packets in an MPEG stream."""
     alpha: bool = False
     """VP8 and VP9 carry transparency beside the picture; the pixel format does not show it."""
+    language: str = ""
+    """Three letters, as "eng"; "" where the file does not say."""
     tiled: bool = False
     """A picture made of tiles: `index` counts ffmpeg's groups of streams."""
 
@@ -64,6 +70,11 @@ class Stream:
             return None
         width, height = (int(side) for side in match.groups() if side is not None)
         return width, height
+
+    @property
+    def upright_size(self) -> tuple[int, int] | None:
+        """The same, turned as the picture is to be."""
+        return self.size[::-1] if self.size is not None and self.rotation % 180 else self.size
 
     @property
     def rates(self) -> tuple[float, ...]:
@@ -96,6 +107,9 @@ class Listing:
     """The first time stamp of all, s; ffmpeg takes it off every other one."""
     is_heif: bool = False
     """A file of pictures, as HEIC and AVIF."""
+    chapters: int = 0
+    titled: bool = False
+    timecode: bool = False
 
     def of_kind(self, kind: str) -> tuple[Stream, ...]:
         """The streams of a kind, without cover pictures, the container's default stream first.
@@ -109,6 +123,14 @@ class Listing:
         if self.container == "ico":
             streams.sort(key=lambda stream: stream.size or (0, 0), reverse=True)
         return tuple(sorted(streams, key=lambda stream: not stream.default))
+
+    @property
+    def besides(self) -> str:
+        """What it has besides pictures and sounds: "1 subtitle track, 3 chapters, a title"; "" for nothing."""
+        subtitles = len(self.of_kind("subtitle"))
+        counted = ((subtitles, "subtitle track"), (self.chapters, "chapter"))
+        told = [f"{count} {what}{'s' if count > 1 else ''}" for count, what in counted if count]
+        return ", ".join([*told, *["a title"] * self.titled, *["a time code"] * self.timecode])
 
     @property
     def summary(self) -> str:
@@ -136,6 +158,7 @@ def parse_listing(lines: Iterable[str]) -> Listing | None:
     """The input's description, or None where ffmpeg could not open it."""
     container, duration, start, estimated, is_heif = "", None, Fraction(0), False, False
     streams: list[dict[str, object]] = []
+    chapters, titled, timecode = 0, False, False
     for line in lines:
         if match := INPUT.match(line):
             container = match[1]
@@ -143,7 +166,8 @@ def parse_listing(lines: Iterable[str]) -> Listing | None:
             duration = int(match[1]) * 3600 + int(match[2]) * 60 + Fraction(match[3])
             start = Fraction(match[4] or 0)
         elif match := STREAM.match(line):
-            streams.append(_stream(int(match[1]), match[2], match[3].lower(), match[4]))
+            language = {"language": (match[3] or "").lower()}
+            streams.append(_stream(int(match[1]), match[2], match[4].lower(), match[5]) | language)
         elif match := GROUP.match(line):
             streams.append(_stream(int(match[1]), None, "video", match[2]) | {"tiled": True})
         elif not streams and BRAND.match(line):
@@ -152,12 +176,18 @@ def parse_listing(lines: Iterable[str]) -> Listing | None:
             streams[-1]["rotation"] = round(float(match[1])) % 360
         elif streams and re.match(r"^\[info\] +alpha_mode +: 1$", line, re.IGNORECASE):
             streams[-1]["alpha"] = True
+        elif CHAPTER.match(line):
+            chapters += 1
+        elif not streams and not chapters and TITLE.match(line):
+            titled = True
+        elif TIMECODE.match(line):
+            timecode = True
         elif "Estimating duration from bitrate" in line:
             estimated = True
     if not container:
         return None
     made = tuple(Stream(**fields) for fields in streams)  # type: ignore[arg-type]
-    return Listing(container, duration, estimated, made, start, is_heif)
+    return Listing(container, duration, estimated, made, start, is_heif, chapters, titled, timecode)
 
 
 def parse_picture(lines: Iterable[str]) -> Picture | None:

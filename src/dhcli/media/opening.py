@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from dhcli.media.containers.extent import DEMUXERS, find_beginning
 from dhcli.media.ffmpeg import base_argv, input_argv, lines_of, running
 from dhcli.media.ffmpeg_errors import open_error, refuse_interrupted
@@ -10,6 +12,31 @@ from dhcli.media.input_file import InputFile
 from dhcli.media.listing import Listing, Stream, parse_listing
 from dhcli.runtime.child import Command
 from dhcli.runtime.scope import Scope
+
+LANGUAGES = {
+    "ar": ("ara",),
+    "cs": ("ces", "cze"),
+    "da": ("dan",),
+    "de": ("deu", "ger"),
+    "en": ("eng",),
+    "es": ("spa",),
+    "fi": ("fin",),
+    "fr": ("fra", "fre"),
+    "hi": ("hin",),
+    "it": ("ita",),
+    "ja": ("jpn",),
+    "ko": ("kor",),
+    "nl": ("nld", "dut"),
+    "no": ("nor", "nob", "nno"),
+    "pl": ("pol",),
+    "pt": ("por",),
+    "ru": ("rus",),
+    "sv": ("swe",),
+    "tr": ("tur",),
+    "uk": ("ukr",),
+    "zh": ("zho", "chi"),
+}
+"""Files have three letters, of which some languages have two kinds (ISO 639-2); people write two (639-1)."""
 
 
 def list_streams(scope: Scope, file: InputFile) -> Listing:
@@ -31,6 +58,19 @@ def list_streams(scope: Scope, file: InputFile) -> Listing:
     raise open_error(file, lines[-20:])
 
 
+def _named(file: InputFile, streams: Sequence[Stream], track: str) -> tuple[Stream, ...]:
+    if track.isdigit():
+        chosen = streams[int(track) - 1 : int(track)] if int(track) else []
+    else:
+        wanted = LANGUAGES.get(track.lower(), (track.lower(),))
+        chosen = [stream for stream in streams if stream.language.partition("-")[0] in wanted]
+    if chosen:
+        return tuple(chosen)
+    there = ", ".join(f"{number} {one.language or 'no language'}" for number, one in enumerate(streams, 1))
+    finding = f"has no sound track {track!r} (tracks: {there})"
+    raise file.error("input.no_audio", finding, hint="Set audio_track to one of them, by its number or language.")
+
+
 def _listed(scope: Scope, file: InputFile) -> tuple[Listing | None, list[str]]:
     # Without an output ffmpeg describes the input and ends with an error code, which is expected.
     argv = [*base_argv("info"), *input_argv(file)]
@@ -44,8 +84,14 @@ def _listed(scope: Scope, file: InputFile) -> tuple[Listing | None, list[str]]:
     return parse_listing(lines), lines
 
 
-def choose_stream(file: InputFile, listing: Listing, kind: str) -> Stream:
+def choose_stream(file: InputFile, listing: Listing, kind: str, track: str = "") -> Stream:
+    """The stream to use: the default one, or the sound that `track` names: its number, from 1, or its language.
+
+    Raises DhError input.no_video, input.no_audio, input.unsupported.
+    """
     streams = listing.of_kind(kind)
+    if track and streams:
+        streams = _named(file, sorted(streams, key=lambda stream: stream.index), track)
     if streams and streams[0].codec == "none":
         finding = f"no codec that ffmpeg knows for its {kind} ({streams[0].text})"
         hint = "Convert it with another program; if it was made by a common one, its header is damaged."

@@ -34,6 +34,7 @@ from dhcli.media.info import AudioInfo, VideoInfo, delivered_colour, has_alpha, 
 from dhcli.media.input_file import InputFile
 from dhcli.media.input_limits import CPU_BASE_S, CPU_PER_FRAME_S, MAX_DURATION_S, MAX_PIXELS, ChildLimits
 from dhcli.media.listing import FIELDS, Listing, Picture, Stream, parse_picture
+from dhcli.media.loudness import louder_channel
 from dhcli.media.opening import choose_stream, list_streams
 from dhcli.media.packets import Timeline, one_picture, read_timelines
 from dhcli.runtime.child import Command
@@ -94,16 +95,18 @@ def probe_video(
 
 
 def probe_audio(
-    scope: Scope, file: InputFile, *, max_duration_s: float = MAX_DURATION_S, use_cut: bool = False
+    scope: Scope, file: InputFile, *, max_duration_s: float = MAX_DURATION_S, use_cut: bool = False, track: str = ""
 ) -> AudioInfo:
-    """Probe a sound, or the sound of a video; decodes it once. With `use_cut` one that ends early is no error.
+    """Probe a sound, or the sound of a video; decodes it once or twice. With `use_cut` one that ends early is no error.
+
+    `track` is a number, from 1, or a language; "" is the default one.
 
     Raises input.not_media, .no_audio, .corrupt, .truncated, .too_long, .unsupported; audio.too_short; decode.failed;
     env.*; Stopped.
     """
     with scope.stage("probe"):
         listing, findings = list_streams(scope, file), Findings()
-        stream = choose_stream(file, listing, "audio")
+        stream = choose_stream(file, listing, "audio", track)
         scan_container(scope, file, listing, stream, findings)
         _check_duration(file, listing.duration, max_duration_s)
         if NO_CHANNELS.search(stream.text):
@@ -124,6 +127,8 @@ def probe_audio(
             sample_rate=timeline.time_base.denominator,
             channels=stream.channels,
             samples=timeline.total,
+            tidy=findings.tidy,
+            louder=louder_channel(scope, file, stream.index) if 1 < stream.channels <= MAX_NAMED else None,
             damage=findings.text,
             cut=findings.cut,
             begin=file.begin,
@@ -154,6 +159,7 @@ def _decode_sound(heard: Heard) -> Timeline:
                 raise no_decoder(file, stream.codec, child.tail(100))
             raise decode_error(file, child, code, f"{float(seconds):.2f} s of sound could be read")
         own = heard.complaints(child, code)
+        findings.tidy = not sound_damage(file, child.tail(100))
     what = sound_damage(file, own)
     if not what:
         return timeline
@@ -318,5 +324,7 @@ def _describe(
         warnings=unusual(picture, fps, vfr=vfr, interlaced=interlaced, alpha=alpha),
         pts=pts,
         time_base=timeline.time_base,
+        besides=listing.besides,
+        as_header=stream.upright_size == (picture.width, picture.height),
         tiled=stream.tiled,
     )

@@ -19,10 +19,11 @@ from dhcli.media import y4m
 from dhcli.media.complaints import DAMAGE, DAMAGED_PICTURE, TAIL_LINES, damage, own_complaints, spoken
 from dhcli.media.damage import Wanted, find_damage
 from dhcli.media.ffmpeg import base_argv, input_argv, picture_argv, running
-from dhcli.media.ffmpeg_errors import damage_message, decode_error, too_large
+from dhcli.media.ffmpeg_errors import COPY_AGAIN, damage_message, decode_error, too_large
 from dhcli.media.info import EIGHT_BIT_420, VideoInfo
 from dhcli.media.input_file import InputFile
 from dhcli.media.input_limits import CPU_BASE_S, CPU_PER_FRAME_S, ChildLimits
+from dhcli.media.listing import parse_listing
 from dhcli.runtime.child import Child, Command
 from dhcli.runtime.scope import Scope
 from dhcli.types import U8, Frame, FrameFormat
@@ -235,7 +236,10 @@ class _Decoder:
         if code:
             raise decode_error(self._file, self._child, code, f"{count} of {self._info.decoded} frames")
         if count > self._info.decoded:
-            self._remark(f"it gives {count} pictures, {self._info.decoded} were found before; the last are left out")
+            finding = f"gives {count} frames, {self._info.decoded} were found before"
+            if not damage(self._own_complaints(), self._pattern):
+                raise self._file.error("input.corrupt", finding, hint=COPY_AGAIN, stderr_tail=self._child.tail())
+            self._remark(f"it {finding}; the last are left out")
 
     def stop(self) -> None:
         """End the child early; its messages about the frames so far are complete once it is dead."""
@@ -254,19 +258,44 @@ class _Decoder:
         if large := too_large(self._file, told):
             raise large
         self._remark_shape(told)
-        pattern = DAMAGE if self._info.packets_are_frames else DAMAGED_PICTURE
-        own = own_complaints(told, self._info.codec, self._info.container, self._info.index)
-        if not self._filled and not damage(own, pattern):
+        self._check_size()
+        complaint = damage(self._own_complaints(), self._pattern)
+        if self._filled and not complaint:  # what was probed is not this file
+            raise self._early()
+        if not complaint:
             return
         end = float(self._info.pts[self._wanted - 1] - self._info.pts[0]) * float(self._info.time_base)
         end += 1 / float(self._info.fps)
         wanted = Wanted(self._info.index, self._info.codec, self._info.container, end)
-        found = find_damage(self._scope, self._file, wanted, self._stage, frames=self._wanted, pattern=pattern)
+        found = find_damage(self._scope, self._file, wanted, self._stage, frames=self._wanted, pattern=self._pattern)
         if found.times or self._filled:
             lost = f", {self._filled} of them lost" if self._filled else ""
             count = max(len(found.times), self._filled)
             where = f", at {found.where} ({found.complaint})" if found.times else ""
             self._remark(f"{count} of its {self._wanted} pictures are{lost}{where}")
+
+    @property
+    def _pattern(self) -> re.Pattern[str]:
+        return DAMAGE if self._info.packets_are_frames else DAMAGED_PICTURE
+
+    def _own_complaints(self) -> list[str]:
+        told = spoken(self._child.tail(TAIL_LINES))
+        return own_complaints(told, self._info.codec, self._info.container, self._info.index)
+
+    def _check_size(self) -> None:
+        """Raise DhError decode.failed where the file says another size than its probe: any size would be fitted."""
+        listing = parse_listing(self._child.tail(TAIL_LINES)) if self._info.as_header else None
+        streams = listing.streams if listing is not None else ()
+        stream = next((one for one in streams if one.index == self._info.index and not one.tiled), None)
+        if stream is not None and stream.upright_size not in {None, (self._info.width, self._info.height)}:
+            raise self._other_size(*stream.upright_size or (0, 0))
+
+    def _other_size(self, width: int, height: int) -> DhError:
+        return DhError(
+            "decode.failed",
+            f"{self._file.label}: frames of {width}x{height} px came, not {self._info.width}x{self._info.height}.",
+            hint="The rotation or size changes in the file; convert it with another program.",
+        )
 
     def _remark(self, what: str) -> None:
         self._file.remarks["input.damaged"] = damage_message(self._file, what)
@@ -291,11 +320,7 @@ class _Decoder:
             raise self._early("its output is no y4m stream")
         width, height = int(size.get(b"W", 0)), int(size.get(b"H", 0))
         if (width, height) != (self._info.width, self._info.height):
-            raise DhError(
-                "decode.failed",
-                f"{self._file.label}: frames of {width}x{height} px came, not {self._info.width}x{self._info.height}.",
-                hint="The rotation or size changes in the file; convert it with another program.",
-            )
+            raise self._other_size(width, height)
         return True
 
     def _early(self, what: str = "") -> DhError:

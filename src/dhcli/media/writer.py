@@ -122,7 +122,8 @@ class Sound:
                 f"audio_codec is copy, but common players do not take {self.info.codec} from an MP4.",
                 hint="Set audio_codec: auto, or give AAC, MP3, ALAC or AC-3.",
             )
-        whole = self.trim is None and (self.codec == "copy" or not (self.info.damage or self.info.cut))
+        sound = self.info.tidy and not (self.info.damage or self.info.cut)
+        whole = self.trim is None and (self.codec == "copy" or sound)
         return self.codec != "aac" and self.info.copyable_to_mp4 and whole
 
 

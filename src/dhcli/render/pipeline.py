@@ -137,7 +137,9 @@ def manner_of(plan: Plan, scratch: Scratch) -> Manner:
 def _listen(rendering: Rendering) -> Conditions:
     plan, family, trim = rendering.plan, rendering.family, rendering.plan.job.options.trim
     waveform = Repeatable(
-        lambda: read_waveform(rendering.scope, plan.audio_file, plan.audio, rate=family.sample_rate, trim=trim)
+        lambda: read_waveform(
+            rendering.scope, plan.audio_file, plan.audio, rate=family.sample_rate, trim=trim, channel=plan.channel
+        )
     )
     with faults_of(family):
         conditions = family.listen(waveform, manner_of(plan, rendering.scratch))

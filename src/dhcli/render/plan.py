@@ -82,6 +82,8 @@ class Plan:
     duration: Fraction
     """Seconds of sound that go into the output."""
     contents: Contents
+    channel: int | None = None
+    """Of the sound, from 0, which the mouth follows; None: the mix of all."""
 
     @property
     def inputs(self) -> tuple[InputFile, ...]:
@@ -106,8 +108,13 @@ def plan_job(
     limits, contents = limits or PlanLimits(), inputs.contents
     with trace.timed("probe"), scope.stage("probe"), unchanged(scope, "probe", inputs.video, inputs.audio):
         video = trace.video = probes.video(scope, inputs.video, contents.video, limits.max_duration_s)
-        audio = trace.audio = probes.audio(scope, inputs.audio, contents.audio, limits.max_duration_s)
+        track = job.options.audio_track or ""
+        audio = trace.audio = probes.audio(scope, inputs.audio, contents.audio, limits.max_duration_s, track)
+        trace.channel = heard_channel(inputs.audio, audio, job.options.channel)
     trace.warnings.extend(video.warnings)
+    if video.besides:
+        message = f"{inputs.video.label}: it has {video.besides}; the output has nothing of that."
+        trace.warn("input.dropped", message)
     options = job.options
     _tell_damage(inputs.video, video, options, trace)
     _tell_damage(inputs.audio, audio, options, trace)
@@ -142,7 +149,19 @@ def plan_job(
         analysed_frames=needed if is_limited else analysed_frames(available, needed, fmt.fps),
         duration=duration,
         contents=contents,
+        channel=trace.channel,
     )
+
+
+def heard_channel(file: InputFile, audio: AudioInfo, wanted: str) -> int | None:
+    """The channel, from 0, that the option `channel` means; None: the mix of all. Raises DhError input.unsupported."""
+    if wanted == "auto":
+        return audio.louder
+    number = {"left": 1, "right": 2}.get(wanted) or int(wanted)
+    if number > audio.channels:
+        finding = f"has no channel {number} ({audio.channels} of them)"
+        raise file.error("input.unsupported", finding, hint="Set channel: auto, or the number of one that it has.")
+    return number - 1
 
 
 def _tell_damage(file: InputFile, info: VideoInfo | AudioInfo, options: JobOptions, trace: Trace) -> None:

@@ -6,9 +6,11 @@ Refusals are not kept: a refused input is probed again each time.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from collections.abc import Callable
 from fractions import Fraction
+from pathlib import Path
 from typing import Annotated, Any, TypeAlias, TypeVar, get_type_hints
 
 import numpy as np
@@ -17,9 +19,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, cr
 from dhcli import __version__
 from dhcli.disk.regular import FileStamp
 from dhcli.disk.store import Entry, Store, key_of
+from dhcli.jobs.options import Job
 from dhcli.media import rate
 from dhcli.media.completeness import TEXT_CHARS
 from dhcli.media.containers.extent import DEMUXERS, FRONT_BYTES
+from dhcli.media.containers.picture import STREAMS as PICTURE_STREAMS
 from dhcli.media.ffmpeg_program import ffmpeg_build, find_ffmpeg
 from dhcli.media.info import AudioInfo, VideoInfo, delivered_colour, unusual
 from dhcli.media.input_file import InputFile
@@ -84,8 +88,8 @@ def _form(shape: type[AudioInfo | VideoInfo]) -> type[BaseModel]:
 
 FORMS: dict[type, type[BaseModel]] = {shape: _form(shape) for shape in (AudioInfo, VideoInfo)}
 Info = TypeVar("Info", AudioInfo, VideoInfo)
-_Key: TypeAlias = tuple[type, str, float]
-"""What is probed for, the hash of the content, and the longest duration allowed, s."""
+_Key: TypeAlias = tuple[type, str, float, str]
+"""What is probed for, the hash of the content, the longest duration allowed, s, and what else the answer depends on."""
 PROBED = ("input.", "audio.", "decode.")
 """Beginnings of the codes of errors that a wrong entry can cause."""
 
@@ -99,17 +103,18 @@ class Probes:
 
     def __init__(self, store: Store | None = None) -> None:
         self.store = store if store is not None else Store(None, 0)
-        self._unhashed: dict[tuple[type, FileStamp, float], AudioInfo | VideoInfo] = {}
+        self._unhashed: dict[tuple[type, FileStamp, float, str], AudioInfo | VideoInfo] = {}
         self._used: set[_Key] = set()
         """Entries of the store that were used in this run."""
         self._doubted: set[_Key] = set()
         """Entries that are not used any more in this run."""
 
-    def has(self, video_sha256: str | None, audio_sha256: str | None, max_duration_s: float) -> bool:
+    def has(self, job: Job, video_sha256: str | None, audio_sha256: str | None, max_duration_s: float) -> bool:
         """Whether the store has what there is to say about both contents, so that neither is probed again."""
         if video_sha256 is None or audio_sha256 is None:
             return False
-        video, audio = (VideoInfo, video_sha256, max_duration_s), (AudioInfo, audio_sha256, max_duration_s)
+        video = (VideoInfo, video_sha256, max_duration_s, _named(job.video))
+        audio = (AudioInfo, audio_sha256, max_duration_s, _named(job.audio) + (job.options.audio_track or ""))
         return self._stored(VideoInfo, video) is not None and self._stored(AudioInfo, audio) is not None
 
     def doubt(self, code: str, *contents: str) -> bool:
@@ -126,18 +131,24 @@ class Probes:
 
     def video(self, scope: Scope, file: InputFile, sha256: str | None, max_duration_s: float) -> VideoInfo:
         """What `probe_video` says of the file, even if it ends early. Raises what that raises, and input.changed."""
-        known = self._known(VideoInfo, file, sha256, max_duration_s)
-        return _opened(file, known) or self._keep(scope, file, sha256, max_duration_s, probe_video)
+        how = _named(file.path)
+        known = self._known(VideoInfo, file, sha256, max_duration_s, how)
+        return _opened(file, known) or self._keep(scope, file, sha256, max_duration_s, how, probe_video)
 
-    def audio(self, scope: Scope, file: InputFile, sha256: str | None, max_duration_s: float) -> AudioInfo:
+    def audio(
+        self, scope: Scope, file: InputFile, sha256: str | None, max_duration_s: float, track: str = ""
+    ) -> AudioInfo:
         """What `probe_audio` says of the file, even if it ends early. Raises what that raises, and input.changed."""
-        known = self._known(AudioInfo, file, sha256, max_duration_s)
-        return _opened(file, known) or self._keep(scope, file, sha256, max_duration_s, probe_audio)
+        how, probe = _named(file.path) + track, functools.partial(probe_audio, track=track)
+        known = self._known(AudioInfo, file, sha256, max_duration_s, how)
+        return _opened(file, known) or self._keep(scope, file, sha256, max_duration_s, how, probe)
 
-    def _known(self, shape: type[Info], file: InputFile, sha256: str | None, max_duration_s: float) -> Info | None:
+    def _known(
+        self, shape: type[Info], file: InputFile, sha256: str | None, max_duration_s: float, how: str
+    ) -> Info | None:
         if sha256 is not None:
-            return self._stored(shape, (shape, sha256, max_duration_s))
-        info = self._unhashed.get((shape, FileStamp.of(file.fd), max_duration_s))
+            return self._stored(shape, (shape, sha256, max_duration_s, how))
+        info = self._unhashed.get((shape, FileStamp.of(file.fd), max_duration_s, how))
         return info if isinstance(info, shape) else None
 
     def _stored(self, shape: type[Info], key: _Key) -> Info | None:
@@ -147,7 +158,13 @@ class Probes:
         return info
 
     def _keep(
-        self, scope: Scope, file: InputFile, sha256: str | None, max_duration_s: float, probe: Callable[..., Info]
+        self,
+        scope: Scope,
+        file: InputFile,
+        sha256: str | None,
+        max_duration_s: float,
+        how: str,
+        probe: Callable[..., Info],
     ) -> Info:
         """Probe the file, and keep what that says."""
         info = probe(scope, file, max_duration_s=max_duration_s, use_cut=True)
@@ -155,11 +172,11 @@ class Probes:
         if sha256 is None:
             if len(self._unhashed) >= MAX_UNHASHED:
                 self._unhashed.clear()
-            self._unhashed[type(info), FileStamp.of(file.fd), max_duration_s] = info
+            self._unhashed[type(info), FileStamp.of(file.fd), max_duration_s, how] = info
             return info
         body = info.pts.astype("<i8").tobytes() if isinstance(info, VideoInfo) else b""
         if len(body) <= BODY_BYTES:
-            self.store.put(KIND, probe_key(type(info), sha256, max_duration_s), _head(info), lambda: [body])
+            self.store.put(KIND, probe_key(type(info), sha256, max_duration_s, how), _head(info), lambda: [body])
         return info
 
 
@@ -170,7 +187,13 @@ def _opened(file: InputFile, known: Info | None) -> Info | None:
     return known
 
 
-def probe_key(shape: type, sha256: str, max_duration_s: float) -> str:
+def _named(path: Path) -> str:
+    """What an input's name says of its content, where names can decide how it is read."""
+    suffix = path.suffix.lower()
+    return suffix if suffix in DEMUXERS or suffix in PICTURE_STREAMS else ""
+
+
+def probe_key(shape: type, sha256: str, max_duration_s: float, how: str = "") -> str:
     """The store's key of a probe, made of all that its answer depends on. Raises DhError env.ffmpeg_*."""
     return key_of(
         {
@@ -179,6 +202,7 @@ def probe_key(shape: type, sha256: str, max_duration_s: float) -> str:
             "ffmpeg": ffmpeg_build(find_ffmpeg()),
             "what": shape.__name__,
             "content": sha256,
+            "how": how,
             "max_duration_s": max_duration_s,  # refused is a header that gives more, even if it is wrong
         }
     )
@@ -218,6 +242,7 @@ def _is_sound(info: AudioInfo, max_duration_s: float) -> bool:
         and 0 < info.sample_rate <= INT32
         and 0 <= info.channels <= STREAMS
         and 0 < info.duration <= max_duration_s
+        and (info.louder is None or 0 <= info.louder < info.channels)
         and not info.warnings
         and _is_told(info)
     )
@@ -236,6 +261,7 @@ def _is_video(info: VideoInfo, max_duration_s: float) -> bool:
             0 < part <= INT32 for ratio in (info.sar, info.time_base, info.fps) for part in ratio.as_integer_ratio()
         )
         and 0 <= info.rotation < 360
+        and (info.as_header or info.tiled)
         and 0 < info.duration <= max_duration_s
         and _is_on_time(info)
         and _is_described(info)
@@ -245,7 +271,8 @@ def _is_video(info: VideoInfo, max_duration_s: float) -> bool:
 
 def _is_told(info: AudioInfo | VideoInfo) -> bool:
     named = info.demuxer == "" or info.demuxer in DEMUXERS.values()
-    return max(len(info.damage), len(info.cut)) <= TEXT_CHARS and named and 0 <= info.begin < FRONT_BYTES
+    besides = len(info.besides) if isinstance(info, VideoInfo) else 0
+    return max(len(info.damage), len(info.cut), besides) <= TEXT_CHARS and named and 0 <= info.begin < FRONT_BYTES
 
 
 def _are_names(*words: str) -> bool:

@@ -19,6 +19,8 @@ class Trace:
 
     video: VideoInfo | None = None
     audio: AudioInfo | None = None
+    channel: int | None = None
+    """Of the sound, from 0, which the mouth follows; None: the mix of all."""
     warnings: list[tuple[WarningCode, str]] = field(default_factory=list)
     planned: int | None = None
     decoded: int = 0

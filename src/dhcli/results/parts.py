@@ -120,6 +120,7 @@ class AudioInput(Part):
     sha256: str | None = Field(default=None, description="SHA-256 of the file, in hex.")
     sample_rate: int | None = Field(default=None, description="Samples per second.")
     channels: int | None = Field(default=None, description="Number of channels.")
+    heard: str | None = Field(default=None, description="The channel that the mouth follows, from 1, or `mix`.")
     duration_s: float | None = Field(default=None, description="Length of the sound, s.")
 
 
@@ -156,6 +157,7 @@ class LastSuccess(Part):
 
     fingerprint: str | None = Field(default=None, description="Its fingerprint.")
     limit_frames: int | None = Field(default=None, description="The limit of frames that it was rendered with.")
+    precision: Numbers | None = Field(default=None, description="Numbers of the main network that made it.")
     output: OutputInfo = Field(description="What it left on the disk.")
     warnings: tuple[WarningInfo, ...] = Field(default=(), description="What was odd in it.")
 

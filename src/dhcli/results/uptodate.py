@@ -81,28 +81,41 @@ def why_render(
     previous: JobResult, ingredients: Ingredients, save_path: Path, strict: Collection[str] = ()
 ) -> str | None:
     """The reason to render the job again; None if the earlier output is up to date and has no `strict` warning."""
-    output = previous.output
-    if output is None:  # a failed attempt that replaced no file leaves the output of an earlier success up to date
-        success = previous.last_success
+    success = _standing(previous)
+    if previous.output is None:  # a failed attempt that replaced no file leaves an earlier success up to date
         replaced = previous.status == "running" or previous.put_in_place is not None
         if replaced or success is None or success.fingerprint != ingredients.fingerprint:
             return _how_it_ended(previous)
-        output = success.output
-    elif previous.fingerprint != ingredients.fingerprint:
+    assert success is not None
+    if success.fingerprint != ingredients.fingerprint:
         changes = "; ".join(_changes(previous, ingredients))
         return f"stale: {changes or 'what decides its content has changed'}"
-    elif ingredients.precision not in {None, before := previous.environment.precision} and before is not None:
+    if ingredients.precision not in {None, before := success.precision} and before is not None:
         return f"stale: precision {before} -> {ingredients.precision}"
+    output = success.output
     try:
         size = save_path.stat().st_size
     except OSError:
         return "stale: the output is gone"
     if size != output.bytes:
         return f"stale: the output has {size} bytes, and had {output.bytes}"
-    success = previous.last_success
-    told = [*previous.warnings, *(success.warnings if success is not None else ())]
+    told = [*previous.warnings, *success.warnings]
     code = next((warning.code for warning in told if warning.code in strict), None)
     return None if code is None else f"the last render had the warning {code}, which --strict names"
+
+
+def _standing(previous: JobResult) -> LastSuccess | None:
+    """The success whose output lies on the disk: the result's own, or the one before it."""
+    if previous.output is None:
+        return previous.last_success
+    limit = previous.options.get("limit_frames")
+    return LastSuccess(
+        fingerprint=previous.fingerprint,
+        limit_frames=limit if isinstance(limit, int) else None,
+        precision=previous.environment.precision,
+        output=previous.output,
+        warnings=previous.warnings,
+    )
 
 
 def _how_it_ended(previous: JobResult) -> str:
@@ -179,15 +192,7 @@ def legacy(previous: JobResult | None, save_path: Path, *, beside: bool) -> Lega
     """
     if previous is None:
         return Legacy()
-    success, put = previous.last_success, previous.put_in_place
-    if previous.output is not None:
-        limit = previous.options.get("limit_frames")
-        success = LastSuccess(
-            fingerprint=previous.fingerprint,
-            limit_frames=limit if isinstance(limit, int) else None,
-            output=previous.output,
-            warnings=previous.warnings,
-        )
+    success, put = _standing(previous), previous.put_in_place
     written: tuple[FileContent, ...] = ()
     if success is not None and _same_place(success.output.path, save_path, beside):
         written += (FileContent(bytes=success.output.bytes, sha256=success.output.sha256),)

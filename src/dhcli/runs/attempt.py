@@ -154,7 +154,7 @@ class Attempt:
         how, contents = self._settings, inputs.contents()
         if how.verify or (self._record.photo is not None and contents.photo is None):
             return False
-        return how.probes.has(contents.video, contents.audio, how.max_duration_s)
+        return how.probes.has(self._job, contents.video, contents.audio, how.max_duration_s)
 
     def _run_locked(self, publish: Callable[[Scope | None], None], abandon: Abandon) -> Outcome:
         scope = Scope(

@@ -187,7 +187,8 @@ class AttemptRecord:
             facts["bytes"] = file.bytes
         if known is not None:
             facts |= {"sample_rate": known.sample_rate, "channels": known.channels}
-            facts |= {"duration_s": float(known.duration)}
+            channel = self.trace.channel
+            facts |= {"heard": "mix" if channel is None else str(channel + 1), "duration_s": float(known.duration)}
         if self.ingredients is not None:
             facts["sha256"] = self.ingredients.audio_sha256
         return AudioInput(path=str(self.job.audio), **facts)

@@ -193,7 +193,10 @@ class _Scorer:
         with self._scope.stage(STAGE):
             family = self._models.family(request.model)
             sound = probe_audio(self._scope, file)
-            speech = Repeatable(lambda: read_waveform(self._scope, file, sound, rate=family.sample_rate, stage=STAGE))
+            rate, channel = family.sample_rate, sound.louder
+            speech = Repeatable(
+                lambda: read_waveform(self._scope, file, sound, rate=rate, channel=channel, stage=STAGE)
+            )
             fps = clip.format.fps
             with faults_of(family):
                 conditions = family.listen(speech, Manner(fps, Scratch(Path(tempfile.gettempdir(), "score")), gain=1.0))
