@@ -62,7 +62,7 @@ def test_every_flag_of_a_command_exists(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_flag_in_the_text_exists(page: Path) -> None:
     text = FOREIGN.sub("", page.read_text(encoding="utf-8"))
-    quoted = [flag for code in re.findall(r"`(--[a-z][^`]*)`", text) for flag in re.findall(r"--[a-z][a-z-]+", code)]
+    quoted = [flag for code in re.findall(r"`(--[a-z][^`]*)`", text) for flag in re.findall(r"--[a-z][a-z0-9-]+", code)]
     assert not [flag for flag in quoted if flag not in ALL]
 
 
