@@ -102,7 +102,7 @@ def test_the_clip_may_have_any_name_and_its_folder_is_not_written_to(dh: Dh, few
         (("--device", "cuda", "--precision", "int8"), 2, "numbers of 8 bits are for CPUs"),
         (("--set", "presett=fast"), 2, "did you mean 'preset'?"),
         (("--audio", ""), 2, "--audio"),
-        (("--model", "none-such"), 69, "[model.missing]"),
+        (("--model", "none-such"), 1, "[model.missing]"),
         (("--video", "missing.mp4"), 1, "[input.missing]"),
         (("--video", "missing.mp4", "--size", "270p"), 1, "[input.missing]"),
         (("--video", "note.mp4", "--size", "270p"), 1, "[input.corrupt]"),

@@ -95,7 +95,7 @@ def test_another_version_of_a_family_makes_its_outputs_stale(dh: Dh, installed: 
 
 def test_without_the_package_the_families_that_there_are_are_named(dh: Dh, tmp_path: Path) -> None:
     ended = dh("toy", "--set", "model=toy", "--models-dir", str(MODELS), site=tmp_path)
-    assert ended.returncode == 69
+    assert ended.returncode == 1
     assert "[model.incompatible]" in ended.stderr
     assert "is of the family 'toy'" in ended.stderr
     assert DhBase.name in ended.stderr
@@ -103,7 +103,7 @@ def test_without_the_package_the_families_that_there_are_are_named(dh: Dh, tmp_p
 
 def test_a_check_finds_a_model_that_cannot_be_rendered_with(dh: Dh, tmp_path: Path) -> None:
     ended = dh("toy", "--set", "model=face-finder", "--dry-run", site=tmp_path)
-    assert ended.returncode == 69
+    assert ended.returncode == 1
     assert "'face-finder' is of the family 'face_finder'" in ended.stdout + ended.stderr
 
 
@@ -112,7 +112,7 @@ def test_a_package_that_cannot_be_loaded_is_named(dh: Dh, installed: Path, tmp_p
     shutil.copytree(installed, site)
     (site / "toy_family.py").write_text("raise RuntimeError('made for another dh')")
     ended = dh("toy", "--set", "model=toy", "--models-dir", str(MODELS), site=site)
-    assert ended.returncode == 69
+    assert ended.returncode == 1
     assert "toy-family" in ended.stderr
     assert "made for another dh" in ended.stderr
 
@@ -178,7 +178,7 @@ def test_a_check_finds_a_face_finder_that_cannot_work(dh: Dh, tmp_path: Path, re
     wrong = ("  mesh:", "  net:") if damage == "a role" else ("family: face_finder", "family: toy")
     descriptor.write_text(descriptor.read_text().replace(*wrong))
     ended = dh("toy", "--models-dir", str(models), "--dry-run", site=tmp_path)
-    assert ended.returncode == 69
+    assert ended.returncode == 1
     assert "[model.incompatible]" in ended.stdout + ended.stderr
     assert dh("", "--models-dir", str(models), site=tmp_path, verb="doctor").returncode == 69
 
@@ -191,7 +191,7 @@ def test_two_packages_with_one_family_are_refused(dh: Dh, installed: Path, tmp_p
     metadata = site / "other_toy-1.0.dist-info" / "METADATA"
     metadata.write_text(metadata.read_text().replace("Name: toy-family", "Name: other-toy"))
     ended = dh("toy", "--set", "model=toy", "--models-dir", str(MODELS), site=site)
-    assert ended.returncode == 69
+    assert ended.returncode == 1
     assert "in several packages: " in ended.stderr
     assert "other-toy" in ended.stderr
 
@@ -202,7 +202,7 @@ def test_a_bundle_without_what_its_family_needs_is_no_bug(dh: Dh, installed: Pat
     descriptor = models / "toy" / "model.yaml"
     descriptor.write_text(descriptor.read_text().replace("  colour:", "  color:"))
     ended = dh("toy", "--set", "model=toy", "--models-dir", str(models), site=installed)
-    assert ended.returncode == 69
+    assert ended.returncode == 1
     assert "no file 'colour', which its family 'toy' needs" in ended.stderr
     assert "It has: color." in ended.stderr
     told = dh("", "--models-dir", str(models), site=installed, verb="doctor")

@@ -123,8 +123,13 @@ class Bundle:
 
 
 def search_path(models_dirs: Sequence[Path] = ()) -> tuple[Path, ...]:
-    """Where models are looked for: `user_places`, then what came with dh."""
-    return (*user_places(models_dirs), *shipped("models", "models"))
+    """Where models are looked for: `user_places`, then what came with dh.
+
+    The user's data folder is left out where it may not be entered: nobody named it.
+    """
+    own = _data_folder()
+    closed = own is not None and not _may_enter(own)
+    return (*(place for place in user_places(models_dirs) if place != own or not closed), *shipped("models", "models"))
 
 
 def user_places(models_dirs: Sequence[Path] = ()) -> tuple[Path, ...]:
@@ -133,8 +138,21 @@ def user_places(models_dirs: Sequence[Path] = ()) -> tuple[Path, ...]:
     Without a home there is no data folder.
     """
     named = [Path(entry) for entry in os.environ.get("DH_MODELS_DIR", "").split(os.pathsep) if entry]
+    own = _data_folder()
+    return (*models_dirs, *named, *([] if own is None else [own]))
+
+
+def _data_folder() -> Path | None:
     data = platformdirs.user_data_path("dh")  # without a home it is `~` in the current folder
-    return (*models_dirs, *named, *([data / "models"] if data.is_absolute() else []))
+    return data / "models" if data.is_absolute() else None
+
+
+def _may_enter(folder: Path) -> bool:
+    try:
+        os.lstat(folder / DESCRIPTOR)
+    except OSError as error:
+        return error.errno in ABSENT
+    return True
 
 
 def shipped(installed: str, in_checkout: str) -> tuple[Path, ...]:
