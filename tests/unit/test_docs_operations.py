@@ -12,8 +12,12 @@ import typer
 
 from dhcli.cli import app
 from dhcli.events import Summary
+from dhcli.families.hearing.encoders import ENCODERS
+from dhcli.families.patch.presets import PRESETS
+from dhcli.families.patch.settings import PatchSettings
 from dhcli.reports.metrics_file import KINDS
 from dhcli.reports.on_finish import _variables
+from dhcli.sound.recipes import RECIPES
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -77,3 +81,12 @@ def test_every_metric_is_documented() -> None:
 def test_every_variable_of_on_finish_is_documented() -> None:
     rows = OPERATIONS.split("| variable | value |")[1].split("\n\n")[0]
     assert set(re.findall(r"`(DH_\w+)`", rows)) == set(_variables(Summary("", 0, 0, 0, 0, 0, 0, 0.0, 0), None))
+
+
+def test_the_page_of_models_has_every_setting_preset_recipe_and_encoder() -> None:
+    page = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    named = [name for row in re.findall(r"^\| (`[^|]+) \|", page, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)]
+    assert set(named) >= {*PatchSettings.model_fields, *PRESETS, *RECIPES, *ENCODERS}
+    table = page.split("| setting | meaning |")[1].split("\n\n")[0]
+    rows = [name for row in re.findall(r"^\| (`[^|]+) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)]
+    assert rows == [*PatchSettings.model_fields], "in the same order"
