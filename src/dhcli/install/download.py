@@ -37,6 +37,7 @@ class _OnlyWeb(urllib.request.HTTPRedirectHandler):
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
         if urllib.parse.urlsplit(newurl).scheme not in SCHEMES:
+            fp.close()
             raise urllib.error.URLError(f"it leads to {newurl}, which is not http or https")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
@@ -130,6 +131,7 @@ def _connected(address: Address, file: BinaryIO, on_bytes: OnBytes) -> str | Non
                 on_bytes(address.name, done, total)
             file.flush()
     except urllib.error.HTTPError as error:
+        error.close()  # it holds the connection
         if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE and done:
             file.truncate(0)  # it has no more, and what is here is not what is wanted
             return "it is shorter than what was fetched earlier"
