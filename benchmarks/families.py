@@ -3,10 +3,11 @@
     python benchmarks/families.py --torch PYTHON [--size 720p] [--seconds 20] [--pairs 3] [--precision fp32]
 
 Both have the same weights (`tools/wav2lip_shape.py`), the face and speech of the sample, and the machine to themselves;
-they take turns. PYTHON is one with PyTorch and OpenCV. The flow, from its description: read all frames; the mel of the
-whole speech; crops of 96 px, masked and whole, in batches of 128 through the PyTorch network; each answer resized and
-written over the face; a DIVX file without sound; ffmpeg encodes that again, with the sound, by its defaults. The face's
-box is given to it; dh finds the face by itself: *cold* with an empty cache, *warm* the second time.
+they take turns. PYTHON is one with PyTorch, OpenCV and librosa. The flow, from its description: read all frames; the
+mel of the whole speech by librosa; crops of 96 px, masked and whole, in batches of 128 through the PyTorch network;
+each answer resized and written over the face; a DIVX file without sound; ffmpeg encodes that again, with the sound, by
+its defaults. The face's box is given to it; dh finds the face by itself: *cold* with an empty cache, *warm* the second
+time.
 
 `network` is the share of dh's CPU time that the network takes: it alone, for as many frames, in batches as in a render.
 """
@@ -105,10 +106,11 @@ def network_cpu_s(path: Path, frames: int) -> float:
 def original(folder: Path, ffmpeg: str) -> None:
     """Wav2Lip's own flow; prints its stages, s, as JSON."""
     import cv2
+    import librosa
     import numpy as np
     import torch
+    from tools.golden_sound import wav2lip_mel
     from tools.wav2lip_shape import Weights, shape_of, torch_module
-    from wav2lip_sound import mel, samples_of
 
     clock = [time.monotonic()]
     stages: dict[str, float] = {}
@@ -122,7 +124,8 @@ def original(folder: Path, ffmpeg: str) -> None:
     while (answer := video.read())[0]:
         frames.append(answer[1])
     took("read")
-    columns = mel(samples_of(folder / "speech.wav")).astype(np.float32)
+    speech, _ = librosa.load(str(folder / "speech.wav"), sr=16000)
+    columns = wav2lip_mel(speech).T.astype(np.float32)
     pieces = [*pieces_of(columns, fps)]
     took("mel")
     with np.load(folder / "weights.npz") as stored:
@@ -165,7 +168,7 @@ def pieces_of(columns: Any, fps: float) -> Iterator[Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--torch", metavar="PYTHON", help="a Python with PyTorch and OpenCV")
+    parser.add_argument("--torch", metavar="PYTHON", help="a Python with PyTorch, OpenCV and librosa")
     parser.add_argument("--size", default="720p")
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--pairs", type=int, default=3)
@@ -192,7 +195,7 @@ def measure(folder: Path, wanted: argparse.Namespace) -> None:
         runs["dh, cold"].append(dh(folder, f"cache{turn}", wanted.precision))
         runs["dh, warm"].append(dh(folder, f"cache{turn}", wanted.precision))
         if wanted.torch:
-            path = os.pathsep.join(str(ROOT / part) for part in (".", "src", "tests/families"))
+            path = os.pathsep.join(str(ROOT / part) for part in (".", "src"))
             own = [wanted.torch, __file__, "--original", folder, "--ffmpeg", find_ffmpeg()]
             runs["original"].append(timed(own, PYTHONPATH=path))
     role = "network" if wanted.precision == "fp32" else f"network_{wanted.precision}"
