@@ -31,7 +31,8 @@ from onnxruntime.transformers.onnx_model import OnnxModel
 from training.pack import Clip, held_out, load_faces
 
 from dhcli.families.dh_base.geometry import INNER, LOWER_LIP, UPPER_LIP
-from dhcli.families.dh_base.speak import INPUTS, OUTPUTS
+from dhcli.families.dh_base.question import INPUTS, Question
+from dhcli.families.dh_base.speak import OUTPUTS
 from dhcli.types import F32
 
 MODEL = Path(__file__).parents[1] / "models/dh-base"
@@ -55,7 +56,7 @@ def triples(clips: list[Clip], count: int, seed: int) -> dict[str, F32]:
     as most frames of a render have, and one the widest mouth.
     """
     random = np.random.default_rng(seed)
-    rows: dict[str, list[F32]] = {key: [] for key in (*INPUTS, "target")}
+    question, targets = Question(count), []
     for k in range(count):
         clip = clips[k % len(clips)]
         target = int(random.choice(np.flatnonzero(clip.usable)))
@@ -64,10 +65,10 @@ def triples(clips: list[Clip], count: int, seed: int) -> dict[str, F32]:
         near = np.flatnonzero(distance < NEAR_POSE)
         source = int(random.choice(near if len(near) >= 3 else np.argsort(distance)[:3]))
         reference = (like if (k // len(clips)) % 2 else widest)(clip, target)
-        for key, index in (("source", source), ("reference", reference), ("target", target)):
-            rows[key].append(clip.frames[index].transpose(2, 0, 1).astype(np.float32) / 255)
-            rows[f"{key}_points"].append(clip.points[index])
-    return {key: np.stack(values) for key, values in rows.items()}
+        own, lent = ((clip.frames[i], clip.points[i].astype(np.float64)) for i in (source, reference))
+        question.put(k, own, lent, clip.points[target].astype(np.float64))
+        targets.append(clip.frames[target].transpose(2, 0, 1).astype(np.float32) / 255)
+    return {**question.of(count), "target": np.stack(targets)}
 
 
 def widest(clip: Clip, _target: int) -> int:
@@ -96,7 +97,7 @@ class Ranges(CalibrationDataReader):  # type: ignore[misc]
 
 def batches(data: dict[str, F32]) -> Iterator[dict[str, F32]]:
     """The network's inputs, a few triples at once."""
-    for first in range(0, len(data["source"]), BATCH):
+    for first in range(0, len(data["target"]), BATCH):
         yield {key: data[key][first : first + BATCH] for key in INPUTS}
 
 
@@ -109,7 +110,7 @@ def composed(network: Path, data: dict[str, F32]) -> F32:
         for k, (flow, reference_flow, rgb, weights, light) in enumerate(zip(*answers, strict=True)):
             fitted = moved(batch["reference"][k], reference_flow) + enlarged(light)
             colour, shared = weights[:, :, :, None]
-            source = moved(batch["source"][k], flow)
+            source = moved(batch["pictures"][k, :3], flow)
             faces.append((1 - colour - shared) * source + colour * rgb.transpose(1, 2, 0) + shared * fitted)
     return np.stack(faces).astype(np.float32)
 

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor, nn
 from training.face_network import POINTS, SIDE, FaceNetwork
 
-from dhcli.families.dh_base.speak import INPUTS, OUTPUTS
+from dhcli.families.dh_base.question import INPUTS
+from dhcli.families.dh_base.speak import OUTPUTS
 
 MOST_APART = 1e-4
 OPSET = 17
@@ -39,18 +40,17 @@ class Outputs(nn.Module):
         self.net = network
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        return tuple(self.net(*inputs)[: len(OUTPUTS)])
+        return tuple(self.net.answer(*inputs)[: len(OUTPUTS)])
 
 
 def example(n: int) -> dict[str, F32]:
     """Noise, and points where a mouth is: far away from it the coarse flow is nothing but 0."""
     random = np.random.default_rng(n)
-    return {
-        name: (
-            random.normal(SIDE / 2, 15, (n, POINTS, 2)) if "points" in name else random.random((n, 3, SIDE, SIDE))
-        ).astype(np.float32)
-        for name in INPUTS
+    pictures = {
+        name: random.random((n, channels, SIDE, SIDE)) for name, channels in (("pictures", 9), ("reference", 3))
     }
+    points = {name: random.normal(SIDE / 2, 15, (n, POINTS, 2)) for name in INPUTS if "points" in name}
+    return {name: values.astype(np.float32) for name, values in (pictures | points).items()}
 
 
 def restored(checkpoint: Path) -> Outputs:

@@ -111,22 +111,6 @@ def warp(image: Tensor, flow: Tensor, side: int = SIDE) -> Tensor:
     return F.grid_sample(image, at.permute(0, 2, 3, 1).to(image.dtype), padding_mode="border", align_corners=False)
 
 
-def moved(image: Tensor, flow: Tensor) -> Tensor:
-    """As `warp` at 160 px, in half of its time in ONNX Runtime: one look-up a pixel for all that it needs."""
-    line = torch.arange(SIDE, device=flow.device, dtype=flow.dtype)
-    x, y = ((flow[:, axis] + by).clamp(0, SIDE - 1) for axis, by in ((0, line), (1, line[:, None])))
-    left, top = (at.floor().clamp(max=SIDE - 2) for at in (x, y))
-    quads = image.permute(0, 2, 3, 1)
-    quads = torch.cat([quads[:, :-1, :-1], quads[:, :-1, 1:], quads[:, 1:, :-1], quads[:, 1:, 1:]], -1)
-    each = torch.arange(image.shape[0], device=flow.device, dtype=flow.dtype)[:, None, None] * (SIDE - 1) ** 2
-    rows = (top * (SIDE - 1) + left + each).long().reshape(-1)
-    found = torch.index_select(quads.reshape(-1, 12), 0, rows).reshape(-1, SIDE * SIDE, 12)
-    a, b, c, d = found.transpose(1, 2).reshape(-1, 12, SIDE, SIDE).split(3, 1)
-    across, down = ((at - start)[:, None].to(image.dtype) for at, start in ((x, left), (y, top)))
-    above, below = a + across * (b - a), c + across * (d - c)
-    return above + down * (below - above)
-
-
 def enlarged(x: Tensor, factor: int) -> Tensor:
     """Bilinear."""
     return F.interpolate(x, scale_factor=float(factor), mode="bilinear", align_corners=False)
@@ -200,11 +184,19 @@ class FaceNetwork(nn.Module):
         reference_points: Tensor,
         target_points: Tensor,
     ) -> Answer:
-        sources, references, targets = source_points.float(), reference_points.float(), target_points.float()
+        with torch.no_grad():
+            points = [some.float() for some in (source_points, reference_points, target_points)]
+            far = enlarged(coarse_flows(points[:2], points[2]), SIDE // COARSE)
+            pictures = torch.cat([source, warp(source, far[:, :2]), warp(reference, far[:, 2:])], 1)
+        return self.answer(pictures, reference, *points)
+
+    def answer(
+        self, pictures: Tensor, reference: Tensor, sources: Tensor, references: Tensor, targets: Tensor
+    ) -> Answer:
+        """The part that face.onnx has; `pictures` are source, moved source and moved reference, (n, 9, 160, 160)."""
         with torch.no_grad():
             coarse = coarse_flows([sources, references], targets)
             far = enlarged(coarse, SIDE // COARSE)
-            pictures = torch.cat([source, moved(source, far[:, :2]), moved(reference, far[:, 2:])], 1)
             shown = enlarged(coarse, QUARTER // COARSE) / 10
             maps = torch.cat([shown[:, :2], heat(sources), heat(targets), shown[:, 2:], heat(references)], 1)
         residual, painted = self._layers(pictures, maps)

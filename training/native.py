@@ -10,7 +10,8 @@ import numpy as np
 import onnxruntime
 
 from dhcli.families.dh_base.geometry import CROP_SIDE, INNER, OUTER
-from dhcli.families.dh_base.speak import INPUTS, OUTPUTS
+from dhcli.families.dh_base.question import Question
+from dhcli.families.dh_base.speak import OUTPUTS
 from dhcli.types import F32, F64, U8
 
 MOUTH_MARGIN_PX = 4
@@ -46,9 +47,10 @@ def opened(path: str) -> Any:
 def render(network: Any, source: View, reference: View, target_points: F64) -> F32:
     """The source's crop (side, side, 3), 0..255, with its mouth where `target_points` say; all crops of one side."""
     side = len(source.picture)
-    pictures = [_planes(_shrunk(view.picture)) for view in (source, reference)]
-    points = [at[None].astype(np.float32) for at in (source.points, reference.points, target_points)]
-    answer: list[F32] = network.run([*OUTPUTS], dict(zip(INPUTS, [*pictures, *points], strict=True)))
+    question = Question(1)
+    own, lent = ((_shrunk(view.picture), view.points) for view in (source, reference))
+    question.put(0, own, lent, target_points)
+    answer: list[F32] = network.run([*OUTPUTS], question.of(1))
     flow, reference_flow, rgb, weights, light = (one[0].transpose(1, 2, 0) for one in answer)
     moved = _moved(source.picture, flow, side)
     teeth = _moved(reference.picture, reference_flow, side) + _enlarged(light * 255, side)
@@ -59,10 +61,6 @@ def render(network: Any, source: View, reference: View, target_points: F64) -> F
 
 def _shrunk(picture: U8) -> U8:
     return np.asarray(cv2.resize(picture, (CROP_SIDE, CROP_SIDE), interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def _planes(picture: U8) -> F32:
-    return np.ascontiguousarray(picture.transpose(2, 0, 1)[None], np.float32) / np.float32(255)
 
 
 def _enlarged(picture: F32, side: int, how: int = cv2.INTER_LINEAR) -> F32:

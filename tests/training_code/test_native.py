@@ -48,7 +48,8 @@ def network(path: Path, *, colour: float, reference: float, light: float, flow_p
         nodes.append(helper.make_node("Identity", [f"{name}_value"], [name]))
         outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, channels, side, side]))
     inputs = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 3, 160, 160]) for name in ("source", "reference")
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", channels, 160, 160])
+        for name, channels in (("pictures", 9), ("reference", 3))
     ]
     inputs += [
         helper.make_tensor_value_info(f"{name}_points", TensorProto.FLOAT, ["n", 106, 2])

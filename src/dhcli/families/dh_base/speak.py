@@ -1,7 +1,7 @@
 """A crop of the face and the mouth that it should have: what the face network is asked, and what it answers.
 
 The network sees 160 x 160 px around the mouth with the head upright, a reference frame of the same person, where each
-mouth point is in both, and where it has to go.
+mouth point is in both, and where it has to go; and both pictures with the points roughly there already.
 """
 
 from __future__ import annotations
@@ -10,14 +10,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from dhcli.families.dh_base.conditions import MouthAsked
 from dhcli.families.dh_base.geometry import (
     CROP_SIDE,
     INNER,
-    MOUTH_POINTS,
     PX_PER_UNIT,
     Geometry,
     face_crop_matrix,
@@ -26,21 +24,20 @@ from dhcli.families.dh_base.geometry import (
 from dhcli.families.dh_base.hue import Hue, hue_of
 from dhcli.families.dh_base.interior import Answer, show
 from dhcli.families.dh_base.profile import Person
+from dhcli.families.dh_base.question import Question
 from dhcli.families.dh_base.references import Reference, Stand, yaw_pitch
 from dhcli.families.family import Shot
 from dhcli.stages import align
 from dhcli.stages.mesh import pose_free
-from dhcli.types import F32, F64, U8, FaceRow
+from dhcli.types import F32, F64, FaceRow
 
 HAZE = 0.08
 """Weights up to this count as nothing: the network gives cheeks and chin some per cent, which shows nothing new, blurs
 skin, and takes as long as the mouth."""
-INPUTS = ("source", "reference", "source_points", "reference_points", "target_points")
 OUTPUTS = ("flow", "reference_flow", "rgb", "weights", "light")
 Speak = Callable[[dict[str, F32]], Sequence[F32]]
-"""The face network: INPUTS in, pictures (n, 3, 160, 160) RGB 0..1 and points (n, 106, 2) crop px; OUTPUTS out, flows
-(n, 2, 160, 160) crop px, rgb (n, 3, 160, 160), weights (n, 2, 160, 160) of colour and reference, and light
-(n, 3, 40, 40), which is added to the reference."""
+"""The face network: a `Question` in; OUTPUTS out, flows (n, 2, 160, 160) crop px, rgb (n, 3, 160, 160), weights
+(n, 2, 160, 160) of colour and reference, and light (n, 3, 40, 40), which is added to the reference."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +99,7 @@ class Speaker:
 
     def __init__(self, network: Speak, geometry: Geometry) -> None:
         self._network, self._geometry = network, geometry
-        self._question = _Question(0)
+        self._question = Question(0)
 
     def speak(self, shots: Sequence[Shot], yuv: align.YuvMatrix) -> list[Spoken]:
         """The new mouth of every shot, all in one call of the network; good until the next call.
@@ -112,9 +109,10 @@ class Speaker:
         asked = [_Asked.of(shot, self._geometry, yuv) for shot in shots]
         rows = [(one, reference) for one in asked for _, _, reference in one.uses]
         if len(rows) > self._question.capacity:
-            self._question = _Question(len(rows))
+            self._question = Question(len(rows))
         for i, (one, reference) in enumerate(rows):
-            self._question.put(i, one, reference)
+            own = (one.crop, one.wanted.source)
+            self._question.put(i, own, (reference.low, reference.points), one.wanted.target)
         answers = iter(zip(*self._network(self._question.of(len(rows))), strict=True))
         return [one.answered([next(answers) for _ in one.uses]) for one in asked]
 
@@ -170,33 +168,3 @@ class _Asked:
 def _without_haze(weights: F32) -> F32:  # (2, 160, 160) -> (2, 160, 160)
     total = weights[0] + weights[1]
     return np.asarray(weights * (np.maximum(0, total - HAZE) / ((1 - HAZE) * np.maximum(total, HAZE))), np.float32)
-
-
-class _Question:
-    """What the face network is asked about up to `capacity` mouths."""
-
-    def __init__(self, capacity: int) -> None:
-        self.capacity = capacity
-        pictures, points = (capacity, 3, CROP_SIDE, CROP_SIDE), (capacity, MOUTH_POINTS, 2)
-        shapes = dict.fromkeys(INPUTS[:2], pictures) | dict.fromkeys(INPUTS[2:], points)
-        self._feeds: dict[str, F32] = {name: np.empty(shape, np.float32) for name, shape in shapes.items()}
-        self._references: list[Reference | None] = [None] * capacity
-
-    def of(self, count: int) -> dict[str, F32]:
-        """The network's inputs for the first `count` mouths."""
-        return {name: values[:count] for name, values in self._feeds.items()}
-
-    def put(self, i: int, asked: _Asked, reference: Reference) -> None:
-        """Mouth number `i`."""
-        feeds = self._feeds
-        _planes(asked.crop, feeds["source"][i])
-        if self._references[i] is not reference:  # mostly the same one as in the frame before
-            _planes(reference.low, feeds["reference"][i])
-            feeds["reference_points"][i] = reference.points
-            self._references[i] = reference
-        feeds["source_points"][i], feeds["target_points"][i] = asked.wanted.source, asked.wanted.target
-
-
-def _planes(picture: U8 | F32, feed: F32) -> None:  # (H, W, 3), (3, H, W)
-    """Write RGB 0..255 as the network takes it, 0..1."""
-    cv2.split(picture * np.float32(1 / 255), list(feed))  # a fifth of numpy's time for transposing
