@@ -94,7 +94,7 @@ def test_the_forms_of_face_on_the_page_are_read() -> None:
     section = PAGE.split("`face` is one of")[1].split("\n\n")[1]
     forms = re.findall(r"`([^`]+)`", section)
     assert {parse_face(re.sub("[NXYWH]", "7", form)).rule for form in forms} == {
-        "largest", "left", "right", "center", "index", "box", "like",
+        "largest", "left", "right", "center", "any", "index", "box", "like",
     }  # fmt: skip
 
 

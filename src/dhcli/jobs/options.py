@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializ
 
 from dhcli.timing import Loop, snap_rate
 
-Rule = Literal["largest", "left", "right", "center", "index", "box", "like"]
+Rule = Literal["largest", "left", "right", "center", "any", "index", "box", "like"]
 Preset = Literal[
     "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo"
 ]
@@ -24,7 +24,7 @@ Preset = Literal[
 MIN_FPS, MAX_FPS = 1, 240
 MAX_GAIN = 3
 MAX_SMOOTHING_MS, MAX_OFFSET_MS = 200, 1000
-FACE_PATTERN = r"^(largest|left|right|center|index:[0-9]{1,4}|box:[0-9]{1,5}(,[0-9]{1,5}){3}|like:.+)$"
+FACE_PATTERN = r"^(largest|left|right|center|any|index:[0-9]{1,4}|box:[0-9]{1,5}(,[0-9]{1,5}){3}|like:.+)$"
 LIKE = "like:"
 FPS_PATTERN = r"^[0-9]{1,9}(\.[0-9]{1,9}|/[0-9]{1,9})?$"
 TIME = r"(?:(?:([0-9]{1,4}):)?([0-9]{1,4}):)?([0-9]{1,9}(?:\.[0-9]{1,9})?)"
@@ -70,7 +70,7 @@ class Stretches:
 def parse_face(text: str) -> FaceChoice:
     """The value of the option `face`. Raises ValueError with the allowed forms."""
     if not re.fullmatch(FACE_PATTERN, text, re.DOTALL):
-        raise ValueError("largest, left, right, center, index:N, box:X,Y,W,H in whole pixels or like:PHOTO")
+        raise ValueError("largest, left, right, center, any, index:N, box:X,Y,W,H in whole pixels or like:PHOTO")
     if text.startswith(LIKE):
         return FaceChoice("like", photo=Path(text.removeprefix(LIKE)))
     rule, _, numbers = text.partition(":")

@@ -17,16 +17,17 @@ from dhcli.families.family import Profiler
 from dhcli.jobs.options import parse_face
 from dhcli.render.track_file import FaceTrack, Totals, TrackFile
 from dhcli.stages.align import yuv_matrix
-from dhcli.stages.appearance import View, view_face
+from dhcli.stages.appearance import ALIKE, View, view_face
 from dhcli.stages.cover import CoverWatch
 from dhcli.stages.cutout import Cutout, cut_out
 from dhcli.stages.find import DETECTED, PRESENT, FaceNetworks, find_faces, locate_landmarks, region_from_face
 from dhcli.stages.mesh import FaceMesh, landmark_box
 from dhcli.stages.smooth import Settled, Smoother
-from dhcli.stages.track import LEAST_EYE_DISTANCE_PX, Observation, Observed, Tracker
+from dhcli.stages.target import Observation
+from dhcli.stages.track import LEAST_EYE_DISTANCE_PX, Observed, Tracker
 from dhcli.types import F64, Colour, FaceRow, Frame, FrameFormat
 
-VERSION = 5
+VERSION = 6
 """Raised where the analysis of the same frames gives something else: what was kept of the old one is not used then."""
 EDGE_SHARE = 0.02
 """Of a face's size; one that is nearer than this to the picture's edge is cut by it."""
@@ -169,6 +170,13 @@ def _nobody(frames: int, small: int, tracker: Tracker, face: str) -> DhError | N
 
 def _unlike(frames: int, tracker: Tracker) -> DhError:
     search = tracker.search
+    if tracker.most_alike > -1:
+        return DhError(
+            "face.not_found",
+            f"Nobody in the {frames} frames looks like the photo: the most similar face has {tracker.most_alike:.2f} "
+            f"points of 1, and {ALIKE:g} are needed.",
+            hint="Give a still of this video as photo, or name the face by its place: `dh schema options` lists how.",
+        )
     spot = f"the most face-like spot has {search.best_score:.2f} points of 1, and a face has {DETECTED:g} or more"
     if search.best_score > DETECTED:
         spot = "what looks like a face from afar has no eyes, nose and mouth in their places"
@@ -188,6 +196,8 @@ class _Faces:
         """Of the frames that are not settled yet."""
         self._ids: dict[int, int] = {}
         """The tracker's persons to ours: one that never had a usable frame gets no number."""
+        self._frames: dict[int, int] = {}
+        """How many frames each of the tracker's persons has."""
         self._missing: list[tuple[int, int]] = []
         self._covered: list[tuple[int, int]] = []
 
@@ -199,7 +209,8 @@ class _Faces:
         """What is known at the video's end."""
         search, cuts = tracker.search, tuple(tracker.cuts)
         missing, covered = tuple(self._missing), tuple(self._covered)
-        return Totals(self.persons, search.frames, search.most_faces, cuts, missing, covered)
+        everybody = tracker.census.sightings(lambda person: self._frames.get(person, 0))
+        return Totals(self.persons, search.frames, search.most_faces, cuts, missing, covered, everybody)
 
     def keep(self, frame: Frame, seen: Observation) -> None:
         """Keep the face's pixels until its place is settled."""
@@ -216,6 +227,7 @@ class _Faces:
                 self._file.append(None)
                 continue
             person = self._ids.setdefault(one.person, len(self._ids))
+            self._frames[one.person] = self._frames.get(one.person, 0) + 1
             face = self._row(one.index, person, one.weight, one.points)
             if one.covered:
                 _count(self._covered, one.index)

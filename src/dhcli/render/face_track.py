@@ -242,6 +242,7 @@ def _check_presence(plan: Plan, track: FaceTrack, trace: Trace) -> None:
     job, options, frames = plan.job, plan.job.options, plan.source_frames
     stretches = track.missing_among(frames)
     missing = sum(last - first + 1 for first, last in stretches)
+    trace.sightings = track.totals.sightings
     trace.face_missing, trace.face_missing_ranges = missing, list(stretches)
     if missing == frames:
         raise DhError(
@@ -251,19 +252,22 @@ def _check_presence(plan: Plan, track: FaceTrack, trace: Trace) -> None:
             hint="Cut off the beginning without the face.",
             stage="analyse",
         )
+    others = options.face != "any" and any(not one.taken for one in trace.sightings)
+    any_face = ", set face: any to take whoever is there" if others else ""
     limit = 0.0 if options.on_no_face == "fail" else options.max_face_missing
     if missing > limit * frames:
         raise DhError(
             "face.lost",
             f"video {job.video}: the chosen face was not found in {missing} of {frames} frames "
             f"(limit {limit * 100:g} %): {_in_words(stretches)}.",
-            hint="Trim the clip, or raise max_face_missing.",
+            hint=f"Trim the clip{any_face}, or raise max_face_missing.",
             stage="analyse",
             frame=stretches[0][0],
         )
     if missing:
-        found = f"The chosen face was not found in {missing} of {frames} frames; they stay as they are."
-        trace.warn("face.missing", found)
+        found = f"The chosen face was not found in {missing} of {frames} frames; they stay as they are: "
+        somebody = " Somebody else is in the video; face: any takes whoever is there." if others else ""
+        trace.warn("face.missing", f"{found}{_in_words(stretches)}.{somebody}")
 
 
 def _tell_of_cover(plan: Plan, track: FaceTrack, trace: Trace) -> None:

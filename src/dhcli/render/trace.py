@@ -11,6 +11,7 @@ from typing import Literal
 from dhcli.errors import WarningCode
 from dhcli.media.info import AudioInfo, VideoInfo
 from dhcli.picture.figures import PictureFigures
+from dhcli.stages.census import Sighting
 
 
 @dataclass(slots=True)
@@ -34,6 +35,8 @@ class Trace:
     mouth_covered_ranges: list[tuple[int, int]] = field(default_factory=list)
     left_ranges: list[tuple[int, int]] = field(default_factory=list)
     """Of the options `leave` and `speak`: frames of the output, not of the video as in the two above."""
+    sightings: tuple[Sighting, ...] = ()
+    """Everybody in the analysed part of the video."""
     picture: PictureFigures | None = None
     """None until the finished video was looked at."""
     timings_s: dict[str, float] = field(default_factory=dict)

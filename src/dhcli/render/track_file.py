@@ -26,10 +26,11 @@ from dhcli.render.track_record import (
     points_of,
     unpacked_row,
 )
+from dhcli.stages.census import MOST, Sighting
 from dhcli.stages.mesh import FaceMesh
-from dhcli.types import FaceRow, FrameFormat
+from dhcli.types import Box, FaceRow, FrameFormat
 
-FORMAT = 3
+FORMAT = 4
 """Of a track in the store; another number makes other keys."""
 
 MOST_PERSONS = 256
@@ -37,8 +38,8 @@ BLOCK = 64
 """Records read at once: 160 kB, two seconds of a video that is played forward and backward."""
 CHECKED_BLOCK = 256
 """Records looked at at once where the whole track is: 0.6 MB, and their points 3 MB."""
-HEAD_BYTES, HEAD_BYTES_A_FRAME = 1 << 12, 32
-"""Most that an entry says of itself: two numbers for each frame at which a shot or a stretch begins."""
+HEAD_BYTES, HEAD_BYTES_A_FRAME = 1 << 14, 32
+"""Most that an entry says of itself: persons, and two numbers for each frame at which a shot or a stretch begins."""
 FAR = 2
 """A face is no larger, and no farther away, than so many times the picture's longer side;"""
 NEAR = 3
@@ -65,6 +66,8 @@ class Totals:
     """The stretches without the face."""
     covered_ranges: Ranges = ()
     """The stretches with something in front of the mouth."""
+    sightings: tuple[Sighting, ...] = ()
+    """Everybody whom the video shows, those that were not taken, too."""
 
 
 class FaceTrack:
@@ -120,6 +123,7 @@ class FaceTrack:
             cuts=totals.cuts,
             missing_ranges=totals.missing_ranges,
             covered_ranges=totals.covered_ranges,
+            sightings=tuple(_Sighting.of(one) for one in totals.sightings),
         )
         return head.model_dump_json().encode(), lambda: self._packed(alive)
 
@@ -191,6 +195,29 @@ def _read(file: ScratchFile, first: int, count: int) -> Records:
     return records
 
 
+class _Sighting(BaseModel):
+    """A person of `Totals.sightings`."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+    box: tuple[float, float, float, float]
+    first: Count
+    last: Count
+    looks: Count
+    taken: Count
+
+    @classmethod
+    def of(cls, one: Sighting) -> Self:
+        box = one.box
+        return cls(
+            box=(box.x, box.y, box.width, box.height), first=one.first, last=one.last, looks=one.looks, taken=one.taken
+        )
+
+    @property
+    def sighting(self) -> Sighting:
+        return Sighting(Box(*self.box), self.first, self.last, self.looks, self.taken)
+
+
 class _Head(BaseModel):
     """What an entry says of itself. A checksum proves it undamaged, not that dh wrote it."""
 
@@ -203,6 +230,19 @@ class _Head(BaseModel):
     cuts: tuple[Count, ...]
     missing_ranges: tuple[tuple[Count, Count], ...]
     covered_ranges: tuple[tuple[Count, Count], ...]
+    sightings: Annotated[tuple[_Sighting, ...], Field(max_length=MOST)]
+
+    @property
+    def totals(self) -> Totals:
+        return Totals(
+            self.persons,
+            self.searched,
+            self.most_faces,
+            self.cuts,
+            self.missing_ranges,
+            self.covered_ranges,
+            tuple(one.sighting for one in self.sightings),
+        )
 
 
 def unpack(
@@ -226,7 +266,6 @@ def _unpacked(
     head = _head_of(entry, frames)
     if head is None:
         return None
-    totals = Totals(head.persons, head.searched, head.most_faces, head.cuts, head.missing_ranges, head.covered_ranges)
     told = [(MISSING, _marked(head.missing_ranges, frames)), (COVERED, _marked(head.covered_ranges, frames))]
     persons: set[int] = set()
     file = TrackFile(scratch, mesh)
@@ -242,7 +281,7 @@ def _unpacked(
                 return None
             persons.update(records["person"][np.isin(records["state"], (LOOKED, BETWEEN))].tolist())
             file.copy(records)
-        return file.finish(totals) if len(persons) == head.persons else None
+        return file.finish(head.totals) if len(persons) == head.persons else None
     finally:
         file.discard()
 

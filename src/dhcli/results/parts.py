@@ -204,6 +204,18 @@ class FrameCounts(Part):
     )
 
 
+class PersonSeen(Part):
+    """Somebody whom the video shows, in the order in which they were seen first."""
+
+    taken: int = Field(description="Frames in which the mouth is this person's; 0: somebody else was chosen.")
+    first: int = Field(description="Index of the first frame that shows the person.")
+    last: int = Field(description="Index of the last frame in which the person was seen.")
+    looks: int = Field(description="How many of the frames that were searched for faces show the person.")
+    box: tuple[int, int, int, int] = Field(
+        description="The face in the first frame: left, top, width, height, px; `face: box:…` takes it."
+    )
+
+
 class Kept(Part):
     """Shares of the output's frames that stay as they were filmed."""
 

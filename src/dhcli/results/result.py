@@ -29,6 +29,7 @@ from dhcli.results.parts import (
     LastSuccess,
     OutputInfo,
     Part,
+    PersonSeen,
     Picture,
     PutInPlace,
     Resources,
@@ -96,6 +97,9 @@ class JobResult(Part):
     analysis: Literal["made", "cached"] | None = Field(
         default=None,
         description="`cached`: the analysis of the video was in the cache; null where the job did not come to it.",
+    )
+    persons: tuple[PersonSeen, ...] = Field(
+        default=(), description="Everybody in the analysed part of the video, and whose mouth was taken."
     )
     picture: Picture | None = Field(
         default=None, description="What the output shows of the mouth; null where the job ended before."

@@ -33,6 +33,7 @@ from dhcli.results.parts import (
     Inputs,
     LastSuccess,
     OutputInfo,
+    PersonSeen,
     PhotoInput,
     Picture,
     PutInPlace,
@@ -45,6 +46,7 @@ from dhcli.results.parts import (
 from dhcli.results.result import RENDER_VERSION, JobResult, Status
 from dhcli.results.uptodate import Ingredients
 from dhcli.runtime.monitor import Usage
+from dhcli.stages.census import Sighting
 from dhcli.timing import rate_text
 
 
@@ -144,6 +146,7 @@ class AttemptRecord:
                 left_ranges=tuple(trace.left_ranges),
             ),
             analysis=trace.analysis,
+            persons=tuple(map(_person, trace.sightings)),
             picture=self._picture(),
             timings_s=self._timings(),
             resources=self._resources(),
@@ -255,3 +258,9 @@ class AttemptRecord:
             face_finder=self.ingredients.face_finder if self.ingredients is not None else None,
             enhancer=self.ingredients.enhancer if self.ingredients is not None else None,
         )
+
+
+def _person(seen: Sighting) -> PersonSeen:
+    left, top = max(0, round(seen.box.x)), max(0, round(seen.box.y))
+    box = (left, top, max(1, round(seen.box.width)), max(1, round(seen.box.height)))
+    return PersonSeen(taken=seen.taken, first=seen.first, last=seen.last, looks=seen.looks, box=box)

@@ -20,7 +20,9 @@ SAME = 0.62
 """Similarity of one person. Twelve people in trial videos had 0.76 to 1 with themselves, at most 0.5 with others."""
 OTHER = 0.4
 """Below this it is certainly somebody else; between the two the head may just have turned."""
-ALIKE = 0.3
+BACK = 0.55
+"""Least similarity of a face in another shot for the chosen person: light and side may be others there."""
+ALIKE = 0.45
 """Least similarity to a photo that names a face; the most similar one of the picture is taken. Between clips of one man
 it was 0.78 to 0.88, to others 0.41 at most, and a photo taken elsewhere is less alike than a clip."""
 FAMILIAR = 0.9

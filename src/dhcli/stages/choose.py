@@ -15,7 +15,7 @@ def choose_face(faces: Sequence[Face], choice: FaceChoice, width: int, height: i
         return None
     from_left = sorted(faces, key=lambda face: face.box.centre)
     match choice.rule:
-        case "largest":
+        case "largest" | "any":
             return max(faces, key=lambda face: face.box.area)
         case "left":
             return from_left[0]

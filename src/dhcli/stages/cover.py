@@ -19,7 +19,7 @@ import numpy as np
 from dhcli.stages.align import apply, crop_matrix, crop_yuv
 from dhcli.stages.mesh import INNER_LIP, LANDMARKS, FaceMesh, Rows
 from dhcli.stages.smooth import GAP_S
-from dhcli.stages.track import Observation
+from dhcli.stages.target import Observation
 from dhcli.types import F32, F64, Frame
 
 SIDE, UNITS, CENTRE = 64, 3.8, np.array([0.0, 1.0, 0.0])

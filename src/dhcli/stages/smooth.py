@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from dhcli.stages.track import Observation
+from dhcli.stages.target import Observation
 from dhcli.types import F64
 
 SIGMA_S = 0.04

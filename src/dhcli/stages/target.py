@@ -1,9 +1,10 @@
-"""The face that a shot is about, and what is known of the frame that comes in."""
+"""The face that a shot is about, what is known of the frame that comes in, and what it shows of the face."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from dhcli.stages.appearance import View
 from dhcli.stages.cuts import Change
@@ -20,6 +21,23 @@ SPEED = 3.0
 """How fast a lost face may wander, in its own sizes a second."""
 LEAP_S = 0.5
 """A face that was lost for longer comes in anew anyway."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What one frame shows of the followed face."""
+
+    index: int
+    points: F64 | None  # (478, 3) image px
+    person: int
+    cut: bool
+    """A new shot begins with this frame."""
+    reason: Literal["", "none", "small"] = ""
+    """Why there are no points."""
+    looked: bool = True
+    """False: the points are those between two frames that were looked at."""
+    covered: bool = False
+    """Something is in front of the mouth; `CoverWatch` tells."""
 
 
 @dataclass(slots=True)

@@ -1,6 +1,6 @@
-"""One face through a video: chosen when it first appears, followed, lost and found again; a shot without it chooses
-anew. Within a shot it is never exchanged for another person's, but where one dissolves into the other in the same
-place, over two seconds or more.
+"""One face through a video: chosen when it first appears, followed, lost and found again, across cuts, too. It is never
+exchanged for another person's, but where one dissolves into the other in the same place, over two seconds or more; by
+the rule `any` each shot chooses anew.
 
 Frames come in order, and in order an observation leaves for each: at once, or after the next few frames, where a face
 that hardly moves is not looked at in every one of them. Nothing here smooths or fills gaps, and memory does not grow
@@ -11,20 +11,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
 from dhcli.jobs.options import FaceChoice
 from dhcli.stages.align import yuv_matrix
-from dhcli.stages.appearance import ALIKE, OTHER, SAME, Appearance, View, view_face
+from dhcli.stages.appearance import ALIKE, BACK, OTHER, SAME, Appearance, View, view_face
+from dhcli.stages.census import Census, Taken
 from dhcli.stages.choose import choose_face
 from dhcli.stages.cuts import ChangeMeter, face_thumbnail, resemblance
 from dhcli.stages.find import PRESENT, FaceNetworks, Region, locate_landmarks, region_from_face, region_from_landmarks
 from dhcli.stages.mesh import eye_distance_px, landmark_box
 from dhcli.stages.search import Search, Spot
-from dhcli.stages.target import Incoming, Landmarks, Target, continues
+from dhcli.stages.target import Incoming, Landmarks, Observation, Target, continues
 from dhcli.types import F32, F64, Face, Frame, FrameFormat
 
 LEAST_EYE_DISTANCE_PX = 14.0
@@ -70,23 +70,6 @@ SAME_PLACE_LOOKS = 0.75
 later, two in one place 0.7 at most."""
 
 
-@dataclass(frozen=True, slots=True)
-class Observation:
-    """What one frame shows of the followed face."""
-
-    index: int
-    points: F64 | None  # (478, 3) image px
-    person: int
-    cut: bool
-    """A new shot begins with this frame."""
-    reason: Literal["", "none", "small"] = ""
-    """Why there are no points."""
-    looked: bool = True
-    """False: the points are those between two frames that were looked at."""
-    covered: bool = False
-    """Something is in front of the mouth; `CoverWatch` tells."""
-
-
 Observed: TypeAlias = tuple[Frame, Observation]
 
 
@@ -96,9 +79,13 @@ class Tracker:
     def __init__(self, finder: FaceNetworks, fmt: FrameFormat, choice: FaceChoice, wanted: View | None = None) -> None:
         """`wanted` is what the face of the rule `like:` looks like; other rules need none."""
         self._finder, self._choice, self._wanted, self._fps = finder, choice, wanted, float(fmt.fps)
+        self._same = SAME if choice.rule == "any" else BACK
         self._yuv = yuv_matrix(fmt.colour, fmt.height)
         self._meter = ChangeMeter()
         self.search = Search(finder.detect, self._yuv)
+        self.census = Census(self._look)
+        self.most_alike = -1.0
+        """To the photo of the rule `like:`, of all faces in shots without the person."""
         self._stride = max(1, min(int(SAMPLE_S * self._fps), 1 + WAITING_BYTES // fmt.frame_bytes))
         """Frames from one look at a still face to the next."""
         self._waiting: list[tuple[Incoming, F32]] = []
@@ -185,10 +172,19 @@ class Tracker:
             cut = located is not None and self._target.leaps(located, self._lost_s(self._target, frame))
         if cut:
             self.cuts.append(frame.index)
+            self.census.begin_shot()
+        seen = self._observed(incoming, located, cut=cut)
+        if self.search.at == frame.index:
+            points, person = seen.points, seen.person
+            taken = None if points is None else Taken(person, landmark_box(points), self.people[person])
+            self.census.see(frame, self.search.faces, taken)
+        return seen
+
+    def _observed(self, incoming: Incoming, located: Landmarks | None, *, cut: bool) -> Observation:
         if located is None or self._target is None:
-            return Observation(frame.index, None, -1, cut, "none")
+            return Observation(incoming.frame.index, None, -1, cut, "none")
         self._advance(incoming, self._target, located)
-        return self._observation(frame, located.points, self._target.person, cut=cut)
+        return self._observation(incoming.frame, located.points, self._target.person, cut=cut)
 
     def _follow(self, incoming: Incoming) -> Landmarks | None:
         """The target where it must be after one frame, or after those that wait; None if it is not there."""
@@ -240,8 +236,10 @@ class Tracker:
             return None
         frame = incoming.frame
         faces = self.search.upright(frame)
-        if self._wanted is not None:
-            found = self._most_alike(frame, faces, [self._wanted], ALIKE)
+        if self.people and self._choice.rule != "any":
+            found = self._met_before(frame, faces)
+        elif self._wanted is not None:
+            found = self._like_the_photo(frame, faces, self._wanted)
         elif (found := self._met_before(frame, faces)) is None:
             face = choose_face(faces, self._choice, frame.width, frame.height)
             found = None if face is None else self._landmarks_of(frame, face)
@@ -252,13 +250,24 @@ class Tracker:
         self._target = Target(person, found.points, region, box, frame.index, None, None, ())
         return found
 
+    def _like_the_photo(self, frame: Frame, faces: Sequence[Face], photo: View) -> Landmarks | None:
+        """The face that looks most like the photo, where it looks enough like it."""
+        found = self._most_alike(frame, faces, [photo], -1.0)
+        if found is None or found.view is None:
+            return None
+        likeness = photo.similarity(found.view)
+        self.most_alike = max(self.most_alike, likeness)
+        return found if likeness >= ALIKE else None
+
     def _met_before(self, frame: Frame, faces: Sequence[Face]) -> Landmarks | None:
-        """Of several faces the one of a person who was chosen before, of two such the first."""
-        found = [self._landmarks_of(frame, face) for face in faces[:MOST_COMPARED] if self.people and len(faces) > 1]
+        """Of these faces the one of a person who was chosen before, of two such the first."""
+        if self._choice.rule == "any" and len(faces) < 2:
+            return None
+        found = [self._landmarks_of(frame, face) for face in faces[:MOST_COMPARED] if self.people]
         for person in self.people:
             alike = [(person.similarity(one.view), one) for one in found if one is not None and one.view is not None]
             similarity, best = max(alike, key=lambda pair: pair[0], default=(-1.0, None))
-            if similarity >= SAME:
+            if similarity >= self._same:
                 return best
         return None
 
@@ -292,6 +301,10 @@ class Tracker:
         points = self._locate(frame, region_from_face(face))
         return None if points is None else Landmarks(points, self._view(frame, points))
 
+    def _look(self, frame: Frame, face: Face) -> View | None:
+        found = self._landmarks_of(frame, face)
+        return None if found is None else found.view
+
     def _advance(self, incoming: Incoming, target: Target, located: Landmarks) -> None:
         frame = incoming.frame
         frames = frame.index - target.seen_at
@@ -309,7 +322,7 @@ class Tracker:
         """The person of this view: one met before, or a new one."""
         similarity = [person.similarity(view) for person in self.people]
         best = max(range(len(similarity)), key=similarity.__getitem__, default=-1)
-        if best >= 0 and (similarity[best] >= SAME or len(similarity) >= MOST_PERSONS):
+        if best >= 0 and (similarity[best] >= self._same or len(similarity) >= MOST_PERSONS):
             return best
         self.people.append(Appearance([view]))
         return len(self.people) - 1

@@ -16,7 +16,7 @@ from dhcli.stages.align import yuv_matrix
 from dhcli.stages.cover import CoverWatch
 from dhcli.stages.cutout import Cutout
 from dhcli.stages.find import find_faces, locate_landmarks, region_from_face
-from dhcli.stages.track import Observation
+from dhcli.stages.target import Observation
 from dhcli.types import F32, U8, Colour, FaceRow, Frame
 
 GRID = Path(__file__).parents[4] / "shared" / "media" / "grid"

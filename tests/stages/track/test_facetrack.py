@@ -31,7 +31,9 @@ FORMAT = FrameFormat(400, 300, Fraction(25))
 @pytest.fixture
 def scenes(follow: Any, avatar: list[Frame], portrait: Frame, paint: Any) -> FaceTrack:
     """70 frames, of which 20 to 39 are black, and a second person at the end."""
-    track: FaceTrack = follow([paint(f) if 20 <= i < 40 else f for i, f in enumerate(avatar[:60])] + [portrait] * 10)
+    track: FaceTrack = follow(
+        [paint(f) if 20 <= i < 40 else f for i, f in enumerate(avatar[:60])] + [portrait] * 10, "any"
+    )
     return track
 
 

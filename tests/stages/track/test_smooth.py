@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dhcli.stages.smooth import Settled, Smoother, kernel
-from dhcli.stages.track import Observation
+from dhcli.stages.target import Observation
 
 
 def settle(pattern: str, fps: float = 25.0) -> list[Settled]:

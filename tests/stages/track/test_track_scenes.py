@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
+from dhcli.disk.scratch import Scratch
 from dhcli.errors import DhError
 from dhcli.families.dh_base.geometry import Geometry
 from dhcli.families.dh_base.profile import PersonProfiler, persons_of
 from dhcli.jobs.options import FaceChoice
+from dhcli.render.analysis import analyse, look_of
 from dhcli.render.face_finder import FaceFinder
 from dhcli.render.track_file import FaceTrack
 from dhcli.stages.align import yuv_matrix
@@ -88,7 +91,7 @@ def test_a_larger_face_does_not_steal_the_track(follow: Any, pair: list[Frame], 
 
 
 def test_three_shots_of_two_persons(follow: Any, avatar: list[Frame], portrait: Frame) -> None:
-    track = follow([*avatar[:15], *[portrait] * 12, *avatar[15:30]])
+    track = follow([*avatar[:15], *[portrait] * 12, *avatar[15:30]], "any")
     assert track.totals.cuts == (15, 27)
     assert track.totals.missing_ranges == ()
     persons = [row.person for i in range(track.frames) if (row := track.row(i)) is not None]
@@ -102,13 +105,41 @@ def test_three_shots_of_two_persons(follow: Any, avatar: list[Frame], portrait: 
     )  # no smoothing across the cut: the faces are 70 px apart
 
 
+def test_a_shot_of_somebody_else_stays_as_filmed(follow: Any, avatar: list[Frame], portrait: Frame) -> None:
+    track = follow([*avatar[:15], *[portrait] * 12, *avatar[15:30]])
+    assert (track.totals.cuts, track.totals.missing_ranges, track.totals.persons) == ((15, 27), ((15, 26),), 1)
+    man, woman = track.totals.sightings
+    assert (man.taken, man.first, woman.taken, woman.first, woman.last) == (30, 0, 0, 15, 26)
+    assert man.last > 26
+    assert man.looks + woman.looks <= track.totals.searched
+    assert abs(woman.box.centre[0] - 165) < 20
+
+
+def test_a_poster_beside_a_person_is_told(follow: Any, pair: list[Frame]) -> None:
+    """Only one of both is taken, and the result can say which."""
+    track = follow(pair[:30], "right")
+    persons = sorted(track.totals.sightings, key=lambda one: one.box.x)
+    assert [one.taken for one in persons] == [0, 30]
+    assert all(one.looks >= 2 for one in persons)
+
+
+def test_the_photo_names_nobody_else(finder: FaceFinder, avatar: list[Frame], portrait: Frame, tmp_path: Path) -> None:
+    frames, fmt = [Frame(i, portrait.data) for i in range(4)], FrameFormat(400, 300, Fraction(25))
+    look = look_of(avatar[0], Colour(), finder)
+    with pytest.raises(DhError, match=r"Nobody in the 4 frames looks like the photo: .* 0\.\d\d") as caught:
+        analyse(frames, fmt, finder, "like:x", lambda: None, scratch=Scratch(tmp_path / "x.mp4"), wanted=look)
+    assert caught.value.code == "face.not_found"
+
+
 @pytest.mark.slow
 def test_dissolve_ends_at_the_next_person(
     follow: Any, avatar: list[Frame], portrait: Frame, geometry: Geometry
 ) -> None:
     mix = [np.rint(a.data * (1 - k / 25) + portrait.data * (k / 25)) for k, a in enumerate(avatar[20:45])]
     profiler = PersonProfiler(geometry, yuv_matrix(Colour(), 300))
-    track = follow([*avatar[:20], *[Frame(0, m.astype(np.uint8)) for m in mix], *[portrait] * 40], profiler=profiler)
+    track = follow(
+        [*avatar[:20], *[Frame(0, m.astype(np.uint8)) for m in mix], *[portrait] * 40], "any", profiler=profiler
+    )
     first, last = track.row(0), track.row(84)
     assert first is not None
     assert last is not None
@@ -290,7 +321,7 @@ def test_a_cut_to_another_person_in_the_same_place(
     nobody = Frame(0, np.full_like(portrait.data, 128))
     track = follow([*[beside(avatar[0], nobody)] * at, *[beside(moved, portrait)] * 20], "left")
     assert track.totals.cuts == (at,)
-    assert (track.totals.missing_ranges, track.totals.persons) == ((), 2)
+    assert (track.totals.missing_ranges, track.totals.persons) == (((at, at + 19),), 1)
 
 
 @pytest.mark.slow
@@ -326,7 +357,7 @@ def test_title_letters_are_no_face(
 def test_people_of_one_studio_are_told_apart(
     finder: FaceFinder, avatar: list[Frame], portrait: Frame, shrink: Callable[[Frame, int], Frame]
 ) -> None:
-    tracker = Tracker(finder, FrameFormat(400, 300, Fraction(25)), FaceChoice("largest"))
+    tracker = Tracker(finder, FrameFormat(400, 300, Fraction(25)), FaceChoice("any"))
     twin = each_plane(portrait, np.fliplr)
     blue = avatar[0].copy()
     blue.u[:], blue.v[:] = avatar[0].v, avatar[0].u
