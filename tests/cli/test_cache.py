@@ -109,10 +109,21 @@ def test_a_path_that_is_none(dh: Any, good: list[str], tmp_path: Path, flag: str
     assert [*tmp_path.iterdir()] == []
 
 
+def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user of a container: no HOME, and no entry in passwd."""
+    for name in ("HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def unknown(_: int) -> None:
+        raise KeyError("getpwuid(): uid not found: 54321")
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+
+
 @pytest.mark.slow
 def test_without_a_home_there_is_no_cache(dh: Any, good: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DH_CACHE_DIR")
-    monkeypatch.setattr("platformdirs.user_cache_path", lambda _: Path("~/.cache/dh"))
+    homeless(monkeypatch)
     said = dh("render", *good)
     assert said.code == 0
     assert said.err.count("[cache.unusable]") == 1
@@ -122,6 +133,8 @@ def test_without_a_home_there_is_no_cache(dh: Any, good: list[str], monkeypatch:
     assert dh("cache", "info").out.startswith("folder  none")
     assert json.loads(dh("cache", "info", "--json").out)["folder"] is None
     assert dh("cache", "clear").code == 0
+    assert dh("models", "list").out.startswith("dh-base")
+    assert "no home" in dh("models", "add", good[1], "--name", "x").err
 
 
 def test_the_folder_of_a_flag_wins(dh: Any, good: list[str], settled: Path, tmp_path: Path) -> None:

@@ -302,5 +302,5 @@ def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     monkeypatch.delenv("DH_CACHE_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert cache_folder() == tmp_path / "xdg" / "dh"
-    monkeypatch.setattr(platformdirs, "user_cache_path", lambda _: Path("~/.cache/dh"))
+    monkeypatch.setattr(platformdirs, "user_cache_path", lambda _: Path("~/.cache/dh"))  # older versions
     assert cache_folder() is None, "no home: no folder named ~ in the current one"

@@ -19,6 +19,7 @@ import platformdirs
 
 from dhcli.disk.folder import CacheFolder
 from dhcli.disk.sections import HASHES, HASHES_FILE
+from dhcli.disk.user_folder import user_folder
 
 HEAD = "dh-hashes 1"
 MAX_FILES = 100_000
@@ -40,8 +41,7 @@ def cache_folder(wanted: Path | None = None) -> Path | None:
     """The folder of dh's cache: `wanted`, else DH_CACHE_DIR, else in the user's cache folder; None without a home."""
     if named := wanted or os.environ.get("DH_CACHE_DIR"):
         return Path(named)
-    folder = platformdirs.user_cache_path("dh")
-    return folder if folder.is_absolute() else None  # without a home it is `~` in the current folder
+    return user_folder(platformdirs.user_cache_path)
 
 
 class HashCache:

@@ -22,6 +22,7 @@ import platformdirs
 from pydantic import JsonValue
 
 from dhcli.disk.regular import open_regular
+from dhcli.disk.user_folder import user_folder
 from dhcli.errors import DhError
 from dhcli.networks.descriptor import DESCRIPTOR, NAME, TensorEntry, corrupt, read_descriptor, unreadable
 from dhcli.networks.network import Device, Network, TensorInfo, open_network
@@ -143,8 +144,8 @@ def user_places(models_dirs: Sequence[Path] = ()) -> tuple[Path, ...]:
 
 
 def _data_folder() -> Path | None:
-    data = platformdirs.user_data_path("dh")  # without a home it is `~` in the current folder
-    return data / "models" if data.is_absolute() else None
+    data = user_folder(platformdirs.user_data_path)
+    return None if data is None else data / "models"
 
 
 def _may_enter(folder: Path) -> bool:
