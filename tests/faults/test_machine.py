@@ -188,14 +188,26 @@ def test_a_lost_device_ends_the_run(
     assert content() == ["out.mp4.json"]
 
 
-def test_a_gpu_that_was_asked_for_and_is_not_there(
-    dh: Start, stored: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("lacking", ["gpu", "ffmpeg"])
+def test_what_the_machine_lacks_is_not_written_into_a_result(
+    dh: Start,
+    stored: Callable[[], Any],
+    content: Callable[[], list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    lacking: str,
 ) -> None:
+    first = dh()
+    assert "FAILED" not in ended(first)
+    before = stored()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
-    process = dh("--device", "cuda")
-    ended(process)
+    if lacking == "ffmpeg":
+        monkeypatch.setenv("DH_FFMPEG", "/nowhere/ffmpeg")
+    process = dh("--device", "cuda" if lacking == "gpu" else "cpu", "--force")
+    said = ended(process)
     assert process.returncode == 69
-    assert stored()["error"]["code"] == "env.device_unavailable"
+    assert "env.device_unavailable" in said or "env.ffmpeg_missing" in said
+    assert "All that is known" not in said
+    assert (stored(), content()) == (before, ["out.mp4", "out.mp4.json"])
 
 
 def test_no_home_and_no_folder_for_temporary_files(

@@ -88,6 +88,19 @@ def means_cpu(device: Device) -> bool:
     return device.kind == "cpu" or (not device.required and not _has_driver())
 
 
+def check_device(device: Device) -> None:
+    """Look whether a GPU that is asked for can be there at all: driver, and a runtime that knows it.
+
+    Raises DhError env.device_unavailable. Whether it works shows with the first network.
+    """
+    if not device.required or device.kind == "cpu":
+        return
+    if not _has_driver():
+        raise _unavailable(device, f"there is no NVIDIA driver ({DRIVER})")
+    if CUDA_PROVIDER not in _runtime().get_available_providers():
+        raise _unavailable(device, "this ONNX Runtime is one for CPUs alone")
+
+
 def runtime_version() -> str:
     """ONNX Runtime's version."""
     return str(_runtime().__version__)

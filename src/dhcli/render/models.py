@@ -13,7 +13,7 @@ from dhcli.families.family import Family
 from dhcli.families.registry import family_of, open_family
 from dhcli.networks.bundle import Bundle, load_bundle
 from dhcli.networks.model import Model, Precision
-from dhcli.networks.network import MOST_THREADS, Device
+from dhcli.networks.network import MOST_THREADS, Device, check_device
 from dhcli.render.face_finder import FaceFinder, finder_bundle
 from dhcli.runtime.threads import cores
 
@@ -51,6 +51,10 @@ class Models:
         """
         others = () if enhancer is None else (self.enhancer_bundle(enhancer),)
         return self.bundle(name), self.finder_bundle, *others
+
+    def check_device(self) -> None:
+        """Raises DhError env.device_unavailable where the machine lacks the device; opens nothing."""
+        check_device(self.device)
 
     def enhancer_bundle(self, name: str) -> Bundle:
         """The description of a model that sharpens faces. Raises DhError model.*."""

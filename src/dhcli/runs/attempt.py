@@ -210,6 +210,8 @@ class Attempt:
         inputs.identify(scope)
         inputs.watch()
         self._refuse_poison(previous)
+        self._settings.models.check_device()
+        find_ffmpeg()
         self._output.prove_ownership(scope)
         self._emit_in_stage(JobDecided(self._job.id, "render", reason), scope)
         self._render(scope, inputs)

@@ -17,12 +17,15 @@ from typing import Literal
 from dhcli.disk.lock import lock_path
 from dhcli.disk.part import PartFile, translated
 from dhcli.disk.regular import FileStamp
-from dhcli.errors import DhError, as_dh_error, describe
+from dhcli.errors import Code, DhError, as_dh_error, describe
 from dhcli.jobs.options import Job
 from dhcli.results.result import STAGE, JobResult, write_result
 from dhcli.runs.attempt_record import AttemptRecord
 from dhcli.runs.settings import Settings
 
+OF_THE_MACHINE: frozenset[Code] = frozenset(
+    {"env.device_unavailable", "env.ffmpeg_missing", "env.ffmpeg_unusable", "env.no_proc"}
+)
 WRITING_S = 0.3
 """How long the thread that gives a job up waits for a result being written; then the disk must be the trouble."""
 
@@ -35,8 +38,8 @@ class Outcome:
     lost: DhError | None = None
     """Why the result is not on the disk, where it should be."""
     unwritten: bool = False
-    """The result is on no disk, as it should be: another process writes it, its folder is missing, or a user's file
-    has its name."""
+    """The result is on no disk, as it should be: another process writes it, its folder is missing, a user's file has
+    its name, or the machine lacks something."""
 
 
 class ResultWriter:
@@ -63,7 +66,12 @@ class ResultWriter:
             return self._outcome
 
     def fail(self, error: DhError, notes: Sequence[str] = ()) -> Outcome:
-        """Write that the job failed, or was cancelled."""
+        """Write that the job failed, or was cancelled.
+
+        What the machine lacks says nothing of a job that has not begun: its earlier result stays.
+        """
+        if error.code in OF_THE_MACHINE and self._written_stamp is None:
+            return Outcome(self._failed(self._record, error, notes), unwritten=True)
         return self.finish(self._failed(self._record, error, notes))
 
     def give_up(self, error: DhError) -> Outcome:
