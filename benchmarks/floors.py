@@ -27,11 +27,13 @@ from dhcli.disk.memory import memory_file
 from dhcli.families.dh_base.family import DhBase
 from dhcli.jobs.options import JobOptions
 from dhcli.media import y4m
+from dhcli.media.encoders import chosen
 from dhcli.media.info import frame_format
 from dhcli.media.input_file import InputFile
 from dhcli.media.probe import probe_audio, probe_video
 from dhcli.media.reader import decode_argv, read_frames
-from dhcli.media.writer import Encoding, Sound, audio_argv, encode_argv
+from dhcli.media.sound_track import Sound, audio_argv
+from dhcli.media.writer import Encoding, encode_argv
 from dhcli.networks.batch_size import BATCH
 from dhcli.networks.bundle import load_bundle
 from dhcli.networks.model import Model
@@ -71,7 +73,8 @@ def floors(size: Size | None) -> dict[str, Floor]:
         frames.flush()
         *decode, to = decode_argv(video, info)
         voice = audio_argv(Sound(audio, sound, options.audio_codec, duration=count / fmt.fps))
-        encoding = Encoding(options.encoder, options.crf, options.preset)
+        encoder, _ = chosen(options.encoder, ".mp4")
+        encoding = Encoding(encoder, options.crf, options.preset)
         encode = encode_argv(fmt, f"file:{folder}/out.mp4", encoding, voice)
 
         def encoded() -> None:

@@ -85,6 +85,7 @@ PictureWarning = Literal[
 RunWarning = Literal[
     "cache.unusable",
     "device.fallback",
+    "encoder.fallback",
     "result.unreadable",
     "run.stopped",
     "result.lost",
@@ -223,6 +224,7 @@ WARNINGS: dict[WarningCode, str] = {
     "picture.soft": "the inside of the mouth is much less sharp than in the video it was made from",
     "cache.unusable": "something could not be kept in the cache; a later job works it out again",
     "device.fallback": "the device asked for cannot be used; the CPU is",
+    "encoder.fallback": "no encoder of a GPU works on this machine; one on the CPU is used",
     "result.unreadable": "the earlier result file is damaged and is replaced",
     "run.stopped": "the run starts no more jobs; the message says why",
     "result.lost": "the result file could not be written; it stands in the message",

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from dhcli.errors import DhError
-from dhcli.media import writer
+from dhcli.media import sound_track
 from dhcli.media.ffmpeg_errors import encode_error
 from dhcli.media.input_file import InputFile
 from dhcli.media.input_limits import MAX_PIXELS
@@ -87,7 +87,7 @@ def test_samples_that_no_float_holds_are_said_to_be_that(level: float, render: R
 def test_what_clips_them_leaves_all_other_samples_as_they_are(kind: str, ffmpeg: Ffmpeg, tmp_path: Path) -> None:
     noise, plain, clipped = (tmp_path / name for name in ("noise.wav", "plain", "clipped"))
     ffmpeg("-f", "lavfi", "-i", "anoisesrc=d=1:r=44100:a=1:seed=1", "-af", "volume=5", "-c:a", kind, noise)
-    for path, chain in ((plain, "anull"), (clipped, writer.CLIPPED)):
+    for path, chain in ((plain, "anull"), (clipped, sound_track.CLIPPED)):
         ffmpeg("-i", noise, "-af", chain, "-f", "f32le", "-c:a", "pcm_f32le", path)
     assert plain.read_bytes() == clipped.read_bytes()
 

@@ -67,7 +67,7 @@ def test_samples_at_the_networks_rate_are_untouched(make: Make, listen: Listen) 
 
 def test_sound_of_a_video(clip: Path, audio: Audio) -> None:
     info = audio(clip)
-    assert (info.codec, info.duration, info.copyable_to_mp4) == ("aac", Fraction(1), True)
+    assert (info.codec, info.duration, info.fits(".mp4")) == ("aac", Fraction(1), True)
 
 
 def test_blocks_are_bounded(make: Make, scope: Scope, audio: Audio) -> None:

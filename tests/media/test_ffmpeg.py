@@ -21,7 +21,8 @@ from dhcli.media.input_file import InputFile
 from dhcli.media.input_limits import CODECS, FORMATS
 from dhcli.media.listing import parse_listing, parse_picture
 from dhcli.media.reader import SWS, decode_argv, filters
-from dhcli.media.writer import LARGE_FRAMES, Encoding, Sound, audio_argv, encode_argv
+from dhcli.media.sound_track import Sound, audio_argv
+from dhcli.media.writer import LARGE_FRAMES, Encoding, encode_argv
 from dhcli.types import Colour, FrameFormat
 
 FENCE = [
@@ -129,10 +130,10 @@ def test_encoder_command_line(clip: Path, ffmpeg: str) -> None:
         *("-map", "0:v:0", "-map", "1:1", "-c:a", "copy", "-map_metadata", "-1", "-map_chapters", "-1"),
         *("-c:v", "libx264", "-crf", "18", "-preset", "veryfast", "-pix_fmt", "yuv420p"),
         *("-vf", "setparams=range=tv:colorspace=bt709", "-threads:v", "2"),
-        *("-fps_mode", "passthrough", "-video_track_timescale", "30000", "-movflags", "+faststart+use_metadata_tags"),
-        *("-metadata", "comment=Synthetic media: lips rendered by dh", "-metadata"),
+        *("-fps_mode", "passthrough", "-metadata", "comment=Synthetic media: lips rendered by dh", "-metadata"),
         "digital_source_type=http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia",
-        *("-abort_on", "empty_output+empty_output_stream", "-f", "mp4", "-y", "file:out"),
+        *("-video_track_timescale", "30000", "-movflags", "+faststart+use_metadata_tags", "-f", "mp4"),
+        *("-abort_on", "empty_output+empty_output_stream", "-y", "file:out"),
     ]
 
 

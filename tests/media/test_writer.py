@@ -24,8 +24,9 @@ from dhcli.media.ffmpeg_program import find_ffmpeg
 from dhcli.media.info import AudioInfo
 from dhcli.media.input_file import InputFile
 from dhcli.media.probe import probe_audio
+from dhcli.media.sound_track import AAC_RATES, Sound, audio_argv
 from dhcli.media.verify import Expected, VerifiedOutput, verify_output
-from dhcli.media.writer import AAC_RATES, CPU_PER_MEGAPIXEL_S, Encoding, Sound, VideoWriter, audio_argv, encode_cpu_s
+from dhcli.media.writer import CPU_PER_MEGAPIXEL_S, Encoding, VideoWriter, encode_cpu_s
 from dhcli.runtime.scope import Scope, Stopped
 from dhcli.timing import frame_count
 from dhcli.types import Colour, Frame, FrameFormat

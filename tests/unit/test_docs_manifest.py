@@ -120,7 +120,7 @@ def test_the_examples_are_the_documented_ones() -> None:
         {"jobs": []},
         {"defaults": {"audio": "a.wav"}},
         {"jobs": [{"audio": "a", "video": "b"}]},
-        {"jobs": [{"audio": "a", "video": "b", "save_path": "c.mov"}]},
+        {"jobs": [{"audio": "a", "video": "b", "save_path": "c.avi"}]},
         {"jobs": [{"audio": "a", "video": "b", "save_path": "c.mp4", "gain": 4}]},
         {"jobs": [{"audio": "a", "video": "b", "save_path": "c.mp4", "audoi": "a"}]},
     ],

@@ -176,7 +176,7 @@ def test_single_job_is_checked_like_a_manifest(tmp_path: Path, monkeypatch: pyte
         "--set gian: unknown key, did you mean 'gain'?",
         "--set crf: found '99', expected a whole number from 0 to 51",
         "--audio: no path; the speech: a sound file, or a video with sound",
-        "--save-path: found 'hello.avi', expected a name that ends in .mp4; dh writes MP4 files",
+        "--save-path: found 'hello.avi', expected a name that ends in .mp4, .mov, .mkv, .webm",
     )
     with pytest.raises(ManifestError, match=r"--save-path: .*v\.mp4 would overwrite the video of this job") as caught:
         single_job("a.wav", "v.mp4", "./v.mp4")
@@ -362,7 +362,7 @@ def test_options_survive_json() -> None:
         ),
         (
             manifest(job(".mp4")),
-            "4: jobs[0].save_path: found '.mp4', expected a name that ends in .mp4; dh writes MP4 files",
+            "4: jobs[0].save_path: found '.mp4', expected a name that ends in .mp4, .mov, .mkv, .webm",
         ),
     ],
     ids=range(24),

@@ -13,6 +13,7 @@ from dhcli.disk.hashes import cache_folder
 from dhcli.errors import DhError, describe
 from dhcli.families.registry import family_of
 from dhcli.jobs.options import DEFAULT_MODEL
+from dhcli.media.encoders import GPU, why_not
 from dhcli.media.ffmpeg_program import ffmpeg_encoders, ffmpeg_version, find_ffmpeg
 from dhcli.networks.bundle import available_models, load_bundle, search_path
 from dhcli.networks.network import parse_device, runtime_version
@@ -108,7 +109,8 @@ def _encoders() -> str:
             f"{find_ffmpeg()} has no encoder {', '.join(missing)}.",
             hint="Unset DH_FFMPEG to use the ffmpeg that comes with dh, or install a full build.",
         )
-    return ", ".join(ENCODERS)
+    working = [name for name in GPU if not why_not(name)]
+    return f"{', '.join(ENCODERS)}; on a GPU: {', '.join(working) or 'none works'}"
 
 
 def _model(name: str, models_dirs: tuple[Path, ...], on_step: OnStep) -> str:

@@ -30,7 +30,9 @@ VideoPath = Annotated[
 ]
 SavePath = Annotated[
     str | None,
-    typer.Option("--save-path", metavar="FILE", help="Output of a single job, ending in .mp4.", rich_help_panel=WHAT),
+    typer.Option(
+        "--save-path", metavar="FILE", help="Output of a single job: .mp4, .mov, .mkv or .webm.", rich_help_panel=WHAT
+    ),
 ]
 JobIds = Annotated[
     list[str] | None, typer.Option("--job", metavar="ID", help="Only this job; may be repeated.", rich_help_panel=WHAT)

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, TypeAlias, cast
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, WithJsonSchema
 
+from dhcli.jobs.formats import AudioCodec, EncoderName
 from dhcli.timing import Loop, snap_rate
 
 Rule = Literal["largest", "left", "right", "center", "any", "index", "box", "like"]
@@ -246,7 +247,10 @@ class JobOptions(BaseModel):
         description="a damaged input is rendered with a warning; one that ends early fails the job, or is used as far "
         "as it goes",
     )
-    encoder: Literal["libx264", "libx265"] = Field(default="libx264", description="the video encoder: H.264 or HEVC")
+    encoder: EncoderName = Field(
+        default="auto",
+        description="the video encoder; auto: H.264, in .webm VP9; auto-hw: one on the GPU where one works",
+    )
     crf: Annotated[int, Field(ge=0, le=51)] = Field(
         default=18, description="the encoder's quality: lower is better and larger; 18 is hard to tell from the source"
     )
@@ -254,9 +258,10 @@ class JobOptions(BaseModel):
     fps: Rate | None = Field(
         default=None, description="frame rate of the output; null keeps the video's; 29.97 and its like mean 30000/1001"
     )
-    audio_codec: Literal["auto", "copy", "aac"] = Field(
+    audio_codec: AudioCodec = Field(
         default="auto",
-        description="the sound in the output: copied where MP4 takes it and AAC elsewhere, always copied, or AAC",
+        description="the sound in the output: copied where the container takes it, else AAC, in .webm Opus; always "
+        "copied; AAC; or Opus",
     )
     trim: SpeechPart | None = Field(
         default=None,

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from dhcli.errors import ManifestError
+from dhcli.jobs.formats import ENCODERS, clash
 from dhcli.jobs.options import LIKE, Job, JobOptions, option_schemas
 from dhcli.jobs.strict_yaml import NULLS, MappingNode, Node, ScalarNode, SequenceNode
 
@@ -28,7 +29,7 @@ PATHS = MappingProxyType(
     {
         "audio": "the speech: a sound file, or a video with sound",
         "video": "the person: a video or a picture",
-        "save_path": "the video to write, ending in .mp4",
+        "save_path": "the video to write, ending in .mp4, .mov, .mkv or .webm",
     }
 )
 OPTIONS = MappingProxyType(option_schemas())
@@ -116,7 +117,11 @@ class JobReader:
         """The one job with these values of audio, video and save_path; an empty list if one is wrong."""
         nodes = {key: ScalarNode(text, 0, 0, plain=False) for key, text in texts.items()}
         paths = self._paths(nodes, {key: f"--{key.replace('_', '-')}" for key in PATHS})
-        return [Job(0, None, "", *paths, self._base)] if paths else []
+        if paths is None:
+            return []
+        if wrong := clash(paths[2], self._base.encoder, self._base.audio_codec):
+            self._problems.add(None, f"--set {wrong[0]}", wrong[1])
+        return [Job(0, None, "", *paths, self._base)]
 
     def _version(self, root: MappingNode) -> None:
         node = root.values.get("version")
@@ -149,7 +154,12 @@ class JobReader:
         paths = self._paths(texts, {key: place + key for key in PATHS})
         own = self._values({key: text for key, text in texts.items() if key in OPTIONS}, place)
         options = self._base.model_copy(update=own | self._overrides) if own else self._base
-        return Job(index, node.line, ident.text if ident else "", *paths, options) if paths else None
+        if paths is None:
+            return None
+        if wrong := clash(paths[2], options.encoder, options.audio_codec):
+            key, found = wrong
+            self._problems.add(texts[key].line if key in texts else node.line, place + key, found)
+        return Job(index, node.line, ident.text if ident else "", *paths, options)
 
     def _texts(self, node: MappingNode, allowed: tuple[str, ...], place: str) -> dict[str, ScalarNode]:
         """The values of known keys. A list, a mapping, or no value where one is needed is a problem."""
@@ -217,8 +227,8 @@ def _path_problem(key: str, text: str) -> str | None:
         return f"found {_quoted(text)}; a path cannot hold a NUL character"
     if size > MAX_PATH_BYTES:
         return f"found a path of {size} bytes, expected at most {MAX_PATH_BYTES}"
-    if key == "save_path" and Path(text).suffix.lower() != ".mp4":
-        return f"found {_quoted(text)}, expected a name that ends in .mp4; dh writes MP4 files"
+    if key == "save_path" and Path(text).suffix.lower() not in ENCODERS:
+        return f"found {_quoted(text)}, expected a name that ends in {', '.join(ENCODERS)}"
     if key == "save_path" and (size := len(os.fsencode(Path(text).name))) > MAX_NAME_BYTES:
         return f"found a file name of {size} bytes, expected at most {MAX_NAME_BYTES}"
     return None

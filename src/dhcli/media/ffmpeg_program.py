@@ -63,13 +63,13 @@ def find_ffmpeg() -> str:
     raise DhError("env.ffmpeg_unusable", f"{wanted} is not a program that can be run.", hint=f"Try: chmod +x {wanted}")
 
 
-def _ask(program: str, option: str) -> str:
-    """What `program` prints on stdout, given one option. Raises DhError env.*.
+def _run(program: str, *options: str) -> tuple[bytes, int, tuple[str, ...]]:
+    """Stdout, exit code and last lines of stderr of `program`. Raises DhError env.*.
 
     It runs as a child with a guard, so that it ends with dh when dh is killed meanwhile.
     """
     try:
-        child = Child("ffmpeg", Command((program, "-hide_banner", option)), on_flood=lambda _: None)
+        child = Child("ffmpeg", Command((program, "-hide_banner", *options)), on_flood=lambda _: None)
     except OSError as error:
         raise not_started(program, error) from error
     late = threading.Timer(VERSION_TIMEOUT_S, child.kill)
@@ -81,6 +81,18 @@ def _ask(program: str, option: str) -> str:
     finally:
         late.cancel()
         child.close()
+    return answer, -1 if code is None else code, tuple(child.tail())
+
+
+def complaint(program: str, *options: str) -> str:
+    """What `program` says where it does not do something; "" where it does. Raises DhError env.*."""
+    _, code, said = _run(program, "-v", "error", "-nostdin", *options)
+    return "" if code == 0 else next(iter(said), exit_text(code))
+
+
+def _ask(program: str, option: str) -> str:
+    """What `program` prints on stdout, given one option. Raises DhError env.*."""
+    answer, code, said = _run(program, option)
     if code:
         hint = "Run it by hand; a program of another machine, or a missing library, is the usual cause."
         if code < 0:
@@ -89,7 +101,7 @@ def _ask(program: str, option: str) -> str:
             "env.ffmpeg_unusable",
             f"{program} {option} ended with {exit_text(code)}.",
             hint=hint,
-            stderr_tail=child.tail(),
+            stderr_tail=said,
         )
     return answer.decode("utf-8", "backslashreplace")
 

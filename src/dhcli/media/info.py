@@ -21,6 +21,8 @@ Warnings = tuple[tuple[WarningCode, str], ...]
 HDR_TRANSFERS = ("smpte2084", "arib-std-b67")
 MP4_AUDIO = frozenset({"aac", "mp3", "alac", "ac3", "eac3"})
 """Codecs that common players play from an MP4; others are encoded to AAC."""
+WEBM_AUDIO = frozenset({"opus", "vorbis"})
+MKV_AUDIO = MP4_AUDIO | WEBM_AUDIO | {"flac"}
 MIN_MP4_MP3_RATE = 16_000
 """Hz. MP4 has a number for MPEG-1 and MPEG-2 audio, but none for the MP3 of 8, 11.025 and 12 kHz (MPEG 2.5)."""
 RGB = ("rgb", "bgr", "gbr", "argb", "abgr", "0rgb", "0bgr", "x2rgb", "x2bgr", "pal8", "monob", "monow")
@@ -58,8 +60,12 @@ class AudioInfo:
         """Length of the decoded sound, s, exact."""
         return Fraction(self.samples, self.sample_rate)
 
-    @property
-    def copyable_to_mp4(self) -> bool:
+    def fits(self, ending: str) -> bool:
+        """Whether it can be copied into a file with this ending."""
+        if ending == ".webm":
+            return self.codec in WEBM_AUDIO
+        if ending == ".mkv":
+            return self.codec in MKV_AUDIO
         return self.codec in MP4_AUDIO and not (self.codec == "mp3" and self.sample_rate < MIN_MP4_MP3_RATE)
 
     def used(self, trim: Trim | None) -> Fraction:

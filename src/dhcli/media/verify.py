@@ -20,6 +20,7 @@ from dhcli.disk.memory import memory_file
 from dhcli.disk.regular import FileStamp
 from dhcli.errors import DhError
 from dhcli.media.complaints import damage, reason
+from dhcli.media.encoders import TABLE
 from dhcli.media.ffmpeg import base_argv, beating, input_argv, lines_of, running
 from dhcli.media.ffmpeg_errors import RENDER_AGAIN, read_back_error
 from dhcli.media.input_file import InputFile
@@ -33,6 +34,8 @@ from dhcli.types import Frame, FrameFormat
 DECODED_SHARE = 0.01
 """Share of a render's processor time that decoding the output may take. Decoding fills one core and rendering two, so
 that a user waits 2 % longer."""
+PLAIN = ("yuv420p", "nv12")
+"""What is decoded as the frames were rendered: 8 bits, colours of half the size."""
 START_NS = 1e9
 RENDERED_NS, RENDERED_PIXEL_NS, RENDERED_BYTE_NS = 35e6, 25, 400
 """Processor time for the start of a job, and for a frame: the networks, each of its pixels, each byte of the output."""
@@ -42,7 +45,7 @@ FREE_BYTES = 2 << 20
 UNREFERRED = "noref"
 """Leaves out the pictures to which no other one refers: about half of a video, and a fault in one is seen for 0.1 s."""
 REFERRED_PART = {"libx264": 0.6, "libx265": 0.5}
-"""By encoder: the share of the time that the rest takes."""
+"""By encoder: the share of the time that the rest takes. Of those of others, all pictures or key frames are decoded."""
 INTRA_ONLY = "nointra"
 """Leaves only pictures that need no other one: key frames, and those at changes of scene."""
 STAGE = "verify"
@@ -114,10 +117,10 @@ def verify_output(
     with scope.stage(STAGE), opened_output(path, folder) as file:
         skipped = _skipped_pictures(fmt.width * fmt.height, frames, file.bytes, expected.encoder)
         whole = skipped is None
-        read = _read(scope, file, frames, skipped, wanted if whole else ())
+        read = _read(scope, file, expected, skipped, wanted if whole else ())
         if read.complaint:  # decode all, to see where the fault is, or that it comes from the pictures left out
             skipped, complaint = None, read.complaint
-            read = _read(scope, file, frames, None, wanted if whole else (), to_first_fault=True)
+            read = _read(scope, file, expected, None, wanted if whole else (), to_first_fault=True)
             if read.complaint:
                 frame = len(read.decoded.pts)
                 raise _mismatch(path, f"it cannot be decoded, from about frame {frame} on ({complaint})", frame)
@@ -168,13 +171,13 @@ def _skipped_pictures(pixels: int, frames: int, file_bytes: int, encoder: str) -
     share = decoded_ns / rendered_ns
     if share <= DECODED_SHARE:
         return None
-    return UNREFERRED if share * REFERRED_PART[encoder] <= DECODED_SHARE else INTRA_ONLY
+    return UNREFERRED if share * REFERRED_PART.get(encoder, 1) <= DECODED_SHARE else INTRA_ONLY
 
 
 def _read(
     scope: Scope,
     file: InputFile,
-    frames: int,
+    expected: Expected,
     skipped: str | None,
     wanted: Sequence[int] = (),
     *,
@@ -187,9 +190,9 @@ def _read(
     Raises output.mismatch, decode.failed, env.*, Stopped.
     """
     with _memory() as thumbnails, _memory() as pictures:
-        argv = _read_argv(file, thumbnails, skipped, to_first_fault)
+        argv = _read_argv(file, expected.encoder, thumbnails, skipped, to_first_fault)
         argv += _wanted_argv(pictures, wanted) if wanted else []
-        limits = ChildLimits(CPU_BASE_S + CPU_PER_FRAME_S * frames)
+        limits = ChildLimits(CPU_BASE_S + CPU_PER_FRAME_S * expected.frames)
         command = Command(argv, (*file.pass_fds, thumbnails, pictures), flood="output.mismatch")
         with running(scope, STAGE, command, limits) as child:
             video, decoded, shown, audio = read_timelines(beating(scope, STAGE, lines_of(child)), 4)
@@ -223,7 +226,7 @@ def _wanted_argv(pictures: int, wanted: Sequence[int]) -> list[str]:
     ]
 
 
-def _read_argv(file: InputFile, thumbnails: int, skipped: str | None, to_first_fault: bool) -> list[str]:
+def _read_argv(file: InputFile, encoder: str, thumbnails: int, skipped: str | None, to_first_fault: bool) -> list[str]:
     """The command line: a listing of packets, decoded pictures and thumbnails to stdout, thumbnails to their file."""
     decoder, choice = ["-err_detect", "explode"], f"select=lt(n\\,{KEPT}),"
     if skipped is not None:  # other pictures look different without those that they refer to
@@ -232,7 +235,8 @@ def _read_argv(file: InputFile, thumbnails: int, skipped: str | None, to_first_f
         choice = "select=eq(pict_type\\,I),"
     if to_first_fault:  # with several threads, one may be ahead of the others
         decoder = ["-xerror", *decoder, "-threads", "1"]
-    graph = f"[0:v]split[a][b];[a]crop=2:2[decoded];[b]{choice}{SCALE},split[shown][thumbnails]"
+    small = SCALE if TABLE[encoder].pix_fmt in PLAIN else f"{SCALE},format=yuv420p"
+    graph = f"[0:v]split[a][b];[a]crop=2:2[decoded];[b]{choice}{small},split[shown][thumbnails]"
     exact = ["-fps_mode", "passthrough", "-enc_time_base", "demux"]
     return [
         *(*base_argv(), "-max_error_rate", "0", *input_argv(file, *decoder), "-filter_complex", graph),
@@ -251,7 +255,9 @@ def _compare_video(path: Path, video: Timeline, fmt: FrameFormat, frames: int) -
     if times[0] * video.time_base * fmt.fps * 2 > 1:
         raise _mismatch(path, f"its first frame stands at {float(times[0] * video.time_base):.3f} s")
     step = 1 / (fmt.fps * video.time_base)
-    off = np.flatnonzero((times - times[0]) * step.denominator != np.arange(frames) * step.numerator)
+    apart = (times - times[0]) * step.denominator - np.arange(frames) * step.numerator
+    # An MP4 counts in parts of the frame rate, a Matroska in ms: there each time, the first one too, is rounded.
+    off = np.flatnonzero(np.abs(apart) > (0 if step.denominator == 1 else step.denominator))
     if len(off):
         wrong = int(off[0])
         time = float((int(times[wrong]) - int(times[0])) * video.time_base)

@@ -1,4 +1,4 @@
-"""The output file: frames from here, the original sound from its file, one encoder, one MP4.
+"""The output file: frames from here, the original sound from its file, one encoder, one container.
 
 When its stdin closes, ffmpeg makes a valid video of the frames it got, however few. So its stdin is closed only after
 every frame was written; after an error ffmpeg is killed.
@@ -11,33 +11,24 @@ import os
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 from dhcli.errors import DhError
-from dhcli.jobs.options import Trim
+from dhcli.jobs.options import Preset
 from dhcli.media import y4m
-from dhcli.media.ffmpeg import base_argv, input_argv, sound_filter, start
+from dhcli.media.encoders import TABLE, speed_of
+from dhcli.media.ffmpeg import base_argv, start
 from dhcli.media.ffmpeg_errors import encode_error
-from dhcli.media.info import AudioInfo
 from dhcli.media.input_file import InputFile, fd_url
 from dhcli.media.input_limits import CPU_BASE_S, ChildLimits
 from dhcli.media.shortage import or_shortage
+from dhcli.media.sound_track import Sound, audio_argv
 from dhcli.media.thumbnail import KEPT, LEAST, thumbnail
 from dhcli.runtime.child import Child, Command
 from dhcli.runtime.scope import TICK_S, Scope
 from dhcli.timing import rate_text
 from dhcli.types import Colour, Frame, FrameFormat
 
-AudioCodec = Literal["auto", "copy", "aac"]
-
-AAC_BITRATE = "192k"
-AAC_RATES = "96000|88200|64000|48000|44100|32000|24000|22050|16000|12000|11025|8000|7350"
-"""All sample rates of AAC, Hz; a sound with another one gets the nearest."""
-AAC_LAYOUTS = "mono|stereo|3.0|4.0|5.0|5.1|7.1"
-"""Layouts that AAC has numbers for. The encoder refuses 5.1.2 and 22.2, and writes 2.1 in a way few players read."""
-CLIPPED = "volume=0.0009765625,asoftclip=hard,volume=1024"
-"""Limits samples to 1024 times full scale: AAC refuses 1e9, and a player clips at 1 in any case. All other samples stay
-the same bit for bit, since 1024 is a power of two."""
 CPU_PER_MEGAPIXEL_S = 120
 """Processor time for encoding a megapixel; noise takes the slowest preset of libx265 15 s."""
 SPARE_BYTES = 64 << 20
@@ -56,6 +47,7 @@ Threads share a frame instead of having one each: memory does not grow with the 
 """
 MIN_TIMESCALE = 10_000
 """Least ticks per second of the video track; their number is a multiple of the rate, so that frame times are exact."""
+HEVC = ("libx265", "hevc_nvenc")
 SYNTHETIC = "Synthetic media: lips rendered by dh"
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
 
@@ -88,85 +80,44 @@ class Encoding:
     encoder: str = "libx264"
     crf: int = 18
     """Constant rate factor, 0..51; less is better and larger."""
-    preset: str = "veryfast"
+    preset: Preset = "veryfast"
     threads: int = 0
     """0 lets the encoder choose."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sound:
-    """The sound of the output: an input file's, copied where an MP4 takes it, else encoded."""
-
-    file: InputFile
-    info: AudioInfo
-    codec: AudioCodec = "auto"
-    trim: Trim | None = None
-    """The part of the sound that is used; None: all of it."""
-    duration: Fraction | None = None
-    """Length of the video, s; None: that of the part."""
-
-    @property
-    def video_duration(self) -> Fraction:
-        """Length of the video, s. Raises DhError audio.too_short."""
-        return self.duration or self.info.used(self.trim)
-
-    @property
-    def is_copied(self) -> bool:
-        """Whether it is copied; a trimmed one is encoded, since packets cannot be cut at a sample.
-
-        Raises DhError input.unsupported where a copy was asked for and an MP4 does not take the codec.
-        """
-        if self.codec == "copy" and not self.info.copyable_to_mp4:
-            raise DhError(
-                "input.unsupported",
-                f"audio_codec is copy, but common players do not take {self.info.codec} from an MP4.",
-                hint="Set audio_codec: auto, or give AAC, MP3, ALAC or AC-3.",
-            )
-        sound = self.info.tidy and not (self.info.damage or self.info.cut)
-        whole = self.trim is None and (self.codec == "copy" or sound)
-        return self.codec != "aac" and self.info.copyable_to_mp4 and whole
-
-
-def audio_argv(sound: Sound) -> tuple[list[str], list[str]]:
-    """Input and output options of the sound. It is cut only where the video was made shorter than the sound.
-
-    Raises DhError input.unsupported, audio.too_short.
-    """
-    duration, stream = float(sound.video_duration), f"1:{sound.info.index}"
-    is_cut = sound.info.used(sound.trim) > sound.video_duration
-    if sound.is_copied:
-        cut = ["-t", f"{duration:.6f}"] if is_cut else []
-        return input_argv(sound.file, *cut), ["-map", stream, "-c:a", "copy"]
-    chain = sound_filter(sound.trim)
-    if is_cut:
-        chain += f",atrim=end={duration:.6f}"
-    chain += f",aformat=sample_rates={AAC_RATES}:channel_layouts={AAC_LAYOUTS},{CLIPPED}"
-    return input_argv(sound.file), ["-map", stream, "-af", chain, "-c:a", "aac", "-b:a", AAC_BITRATE]
+    ending: str = ".mp4"
+    """Of the output: what container it is."""
 
 
 def encode_argv(
     fmt: FrameFormat, url: str, encoding: Encoding, audio: tuple[list[str], list[str]] = ([], [])
 ) -> list[str]:
-    """The encoder's command line: y4m on stdin, MP4 to `url`. `audio` is what `audio_argv` gives."""
-    timescale = fmt.fps.numerator * -(-MIN_TIMESCALE // fmt.fps.numerator)
-    quality = ["-c:v", encoding.encoder, "-crf", str(encoding.crf), "-preset", encoding.preset, "-pix_fmt", "yuv420p"]
-    quality += ["-vf", chain] if (chain := filters(fmt)) else []
-    if encoding.encoder == "libx265":
-        quality += ["-tag:v", "hvc1", "-x265-params", "log-level=error"]  # hvc1: Apple's players take no hev1
-    elif fmt.frame_bytes >= LARGE_FRAME_BYTES:
+    """The encoder's command line: y4m on stdin, the output to `url`. `audio` is what `audio_argv` gives."""
+    encoder = TABLE[encoding.encoder]
+    chain = ",".join(part for part in (filters(fmt), *encoder.chain) if part)
+    quality = ["-c:v", encoder.name, *encoder.quality(encoding.crf, speed_of(encoding.preset))]
+    quality += [] if encoder.chain else ["-pix_fmt", encoder.pix_fmt]
+    quality += ["-vf", chain] if chain else []
+    if encoder.name == "libx264" and fmt.frame_bytes >= LARGE_FRAME_BYTES:
         quality += ["-x264-params", LARGE_FRAMES]
     if encoding.threads:
         quality += ["-threads:v", str(encoding.threads)]
     return [
-        *(*base_argv(), "-protocol_whitelist", "pipe"),
+        *(*base_argv(), "-protocol_whitelist", "pipe", *encoder.before),
         # One packet from the pipe instead of eight. The rate again: ffmpeg takes 240000/1001 in a header for 240.
         *("-thread_queue_size", "1", "-f", "yuv4mpegpipe", "-r", rate_text(y4m.rate(fmt)), "-i", "pipe:0", *audio[0]),
         *("-map", "0:v:0", *audio[1], "-map_metadata", "-1", "-map_chapters", "-1", *quality),
-        *("-fps_mode", "passthrough", "-video_track_timescale", str(timescale)),
-        *("-movflags", "+faststart+use_metadata_tags", "-metadata", f"comment={SYNTHETIC}"),
-        *("-metadata", f"digital_source_type={SOURCE_TYPE}"),
-        *("-abort_on", "empty_output+empty_output_stream", "-f", "mp4", "-y", url),
+        *("-fps_mode", "passthrough", "-metadata", f"comment={SYNTHETIC}"),
+        *("-metadata", f"digital_source_type={SOURCE_TYPE}", *_container(fmt, encoding)),
+        *("-abort_on", "empty_output+empty_output_stream", "-y", url),
     ]
+
+
+def _container(fmt: FrameFormat, encoding: Encoding) -> list[str]:
+    if encoding.ending in (".mkv", ".webm"):
+        return ["-f", {".mkv": "matroska", ".webm": "webm"}[encoding.ending]]
+    timescale = fmt.fps.numerator * -(-MIN_TIMESCALE // fmt.fps.numerator)
+    apple = ["-tag:v", "hvc1"] if encoding.encoder in HEVC else []  # Apple's players take no hev1
+    flags = ["-video_track_timescale", str(timescale), "-movflags", "+faststart+use_metadata_tags"]
+    return [*apple, *flags, "-f", encoding.ending.removeprefix(".")]
 
 
 def encode_cpu_s(fmt: FrameFormat, duration: Fraction) -> int:

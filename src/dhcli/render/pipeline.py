@@ -24,10 +24,12 @@ from dhcli.errors import DhError
 from dhcli.families.face_crop.enhance import Enhancer
 from dhcli.families.family import Conditions, Family, Manner, Patch, Shot
 from dhcli.families.guard import faults_of
+from dhcli.jobs.formats import ending_of
 from dhcli.media.audio import Repeatable, read_waveform
 from dhcli.media.playback import Footage, play
+from dhcli.media.sound_track import Sound
 from dhcli.media.verify import Expected, VerifiedOutput, verify_output
-from dhcli.media.writer import Encoding, Sound, VideoWriter
+from dhcli.media.writer import Encoding, VideoWriter
 from dhcli.picture.figures import KeptWhy
 from dhcli.render.face_finder import FaceFinder
 from dhcli.render.face_track import Analysis, Notify
@@ -162,7 +164,7 @@ def _verified(rendering: Rendering, thumbnails: bytes, wanted: Sequence[int]) ->
     plan, scope, part = rendering.plan, rendering.scope, rendering.part
     with scope.waiting("verify"):
         rendering.notify("verify", 0, None)
-    expected = Expected(plan.format, plan.frames, plan.duration, plan.job.options.encoder, thumbnails)
+    expected = Expected(plan.format, plan.frames, plan.duration, plan.encoder, thumbnails)
     verified = verify_output(scope, part.path, expected, folder=part.folder, wanted=wanted)
     plan.check_unchanged(lambda: scope.alive("verify"))
     return verified
@@ -307,8 +309,9 @@ class _Render:
 
     def _write(self) -> None:
         plan, part, options = self._plan, self._rendering.part, self._plan.job.options
-        encoding = Encoding(options.encoder, options.crf, options.preset)
-        sound = Sound(plan.audio_file, plan.audio, options.audio_codec, options.trim, plan.duration)
+        ending = ending_of(plan.job.save_path)
+        encoding = Encoding(plan.encoder, options.crf, options.preset, ending=ending)
+        sound = Sound(plan.audio_file, plan.audio, options.audio_codec, options.trim, plan.duration, ending)
         writer = VideoWriter(self._scope, part.path, part.fd, plan.format, encoding, sound)
         with writer:
             while isinstance(item := self._rendered.get("encode"), Frame):

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from dhcli.errors import DhError
+from dhcli.jobs.formats import EncoderName, ending_of
 from dhcli.jobs.options import Job, JobOptions
+from dhcli.media.encoders import chosen
 from dhcli.media.ffmpeg_errors import cut_error, damage_message
 from dhcli.media.info import AudioInfo, VideoInfo, frame_format
 from dhcli.media.input_file import CHEAP_BYTES, InputFile
@@ -84,6 +86,8 @@ class Plan:
     contents: Contents
     channel: int | None = None
     """Of the sound, from 0, which the mouth follows; None: the mix of all."""
+    encoder: EncoderName = "libx264"
+    """The one that encodes it."""
 
     @property
     def inputs(self) -> tuple[InputFile, ...]:
@@ -116,6 +120,9 @@ def plan_job(
         message = f"{inputs.video.label}: it has {video.besides}; the output has nothing of that."
         trace.warn("input.dropped", message)
     options = job.options
+    encoder, note = chosen(options.encoder, ending_of(job.save_path))
+    if note:
+        trace.warn("encoder.fallback", note)
     _tell_damage(inputs.video, video, options, trace)
     _tell_damage(inputs.audio, audio, options, trace)
     fmt = frame_format(video, options.fps)
@@ -150,6 +157,7 @@ def plan_job(
         duration=duration,
         contents=contents,
         channel=trace.channel,
+        encoder=encoder,
     )
 
 
