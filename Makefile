@@ -54,8 +54,9 @@ format: install  ## put the code into its standard form
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-picture: install  ## draw docs/images/before-after.png anew
+picture: install  ## draw docs/images/before-after.png and report.png anew
 	$(BIN)/python docs/images/before_after.py
+	$(BIN)/python docs/images/report_page.py
 
 clean:  ## remove everything that the other targets made
 	rm -rf $(VENV) examples/out/*.mp4* build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -17,6 +17,7 @@ from dhcli.command.bench import bench
 from dhcli.command.cache import cache_app
 from dhcli.command.choices import FacePrecision, IfExists, ProgressKind, SchemaKind
 from dhcli.command.entry import exit_code_of, run
+from dhcli.command.faces import faces
 from dhcli.command.flags import (
     AudioPath,
     CacheDir,
@@ -62,6 +63,8 @@ from dhcli.command.flags import (
     VideoPath,
 )
 from dhcli.command.models import models_app
+from dhcli.command.preview_job import preview
+from dhcli.command.report import PagePath, SheetsBeside, page_of_run, refuse_sheets, report, sheets_of_run
 from dhcli.command.score import score
 from dhcli.command.setup import chosen_models, failure_limit, open_caches, refusal_event, strict_warnings
 from dhcli.command.streams import answer, say
@@ -86,6 +89,7 @@ app.add_typer(models_app, name="models")
 app.add_typer(cache_app, name="cache")
 app.command(epilog="Examples:\n\ndh bench\n\ndh bench --size 720p --size 1080p --json")(bench)
 app.command(epilog="Examples:\n\ndh score out.mp4\n\ndh score out.mp4 --against original.mp4 --json")(score)
+app.command(epilog="Examples:\n\ndh report out/ -o night.html\n\ndh report night.yaml --since 12h --json")(report)
 
 
 @app.callback()
@@ -136,6 +140,8 @@ def render(
     log_file: LogPath = None,
     metrics_file: MetricsPath = None,
     junit: JunitPath = None,
+    report_: PagePath = None,
+    preview_: SheetsBeside = False,
     on_finish: OnFinish = None,
     min_disk: MinDisk = 256,
     dry_run: DryRun = False,
@@ -147,7 +153,7 @@ def render(
     """Render the jobs of a manifest, or one job given by --audio, --video and --save-path."""
     from dhcli.command import selection
     from dhcli.command.console import Audience
-    from dhcli.reports import JUNIT, METRICS, Reports, Wanted, is_command
+    from dhcli.reports import JUNIT, METRICS, PAGE, Reports, Wanted, is_command
     from dhcli.runs.retry import Retry
     from dhcli.runs.settings import Policy, Settings
 
@@ -156,17 +162,19 @@ def render(
     if force and if_exists is IfExists.fail:
         selection.usage("give --force or --if-exists fail, not both")
     warnings = strict_warnings(strict)
-    ours = {"--log-file": log_file, "--metrics-file": metrics_file, "--junit": junit, "--run-lock": run_lock}
-    dead = selection.unanswered((log_file, metrics_file, junit), stall_timeout)
+    ours = {"--log-file": log_file, "--metrics-file": metrics_file, "--junit": junit, "--report": report_}
+    ours["--run-lock"] = run_lock
+    dead = selection.unanswered((log_file, metrics_file, junit, report_), stall_timeout)
     ours = {flag: path for flag, path in ours.items() if path not in dead}
     # Before the first report is written: a refused manifest is reported too, and must not be overwritten by that.
     selection.refuse_reports_over_manifest(ours, manifest, stall_timeout)
     audience = Audience(
         as_json=json_, progress=progress.value, verbosity=-1 if quiet else verbose, stall_timeout_s=stall_timeout
     )
-    files = Wanted() if dry_run else Wanted(log_file, metrics_file, junit, on_finish)
+    page, sheets = page_of_run(report_), sheets_of_run(root, wanted=preview_ and not dry_run)
+    files = Wanted() if dry_run else Wanted(log_file, metrics_file, junit, on_finish, report_)
     with (
-        Reports(files, audience, audience.stdout_lost, stall_timeout, {} if dry_run else dead) as reports,
+        Reports(files, audience, audience.stdout_lost, stall_timeout, {} if dry_run else dead, page, sheets) as reports,
         refusal_event(reports, lambda: reports.began),
     ):
         choice = selection.JobChoice(manifest, (audio, video, save_path), job, shard, model, set_)
@@ -191,7 +199,13 @@ def render(
             probes=probes,
         )
         selection.refuse_reports_over_jobs(ours, chosen.all_jobs, settings.result_path, results_dir, stall_timeout)
-        replaced = {kind: path for kind, path in ((JUNIT, junit), (METRICS, metrics_file)) if path not in dead}
+        if page is not None:
+            page.models = settings.models
+        if sheets is not None:
+            sheets.models = settings.models
+            refuse_sheets(chosen, settings.result_path, stall_timeout)
+        kinds = ((JUNIT, junit), (METRICS, metrics_file), (PAGE, report_))
+        replaced = {kind: path for kind, path in kinds if path not in dead}
         selection.refuse_foreign_reports(replaced, stall_timeout)
         policy = Policy(Retry(retries), failure_limit(max_failures, fail_fast=fail_fast), only_failed, run_lock)
         carry_out = _preview if dry_run else _render
@@ -199,10 +213,10 @@ def render(
 
 
 def _preview(settings: Settings, chosen: Selection, policy: Policy, audience: Audience, _: Reports) -> int:
-    from dhcli.command.preview import preview
+    from dhcli.command.preview import preview as foreseen
     from dhcli.results.resume import in_order
 
-    return preview(settings, chosen.jobs, audience, functools.partial(in_order, only_failed=policy.only_failed))
+    return foreseen(settings, chosen.jobs, audience, functools.partial(in_order, only_failed=policy.only_failed))
 
 
 def _render(settings: Settings, chosen: Selection, policy: Policy, audience: Audience, reports: Reports) -> int:
@@ -217,6 +231,10 @@ def _render(settings: Settings, chosen: Selection, policy: Policy, audience: Aud
         reports.hurry()
 
     return Batch(settings, reports, policy, on_signal, on_end).run(chosen.jobs, chosen.manifest).exit_code
+
+
+app.command(epilog="Examples:\n\ndh faces two-people.mp4\n\ndh faces two-people.mp4 --json")(faces)
+app.command(epilog="Example: dh preview night.yaml --job promo --set gain=1.2")(preview)
 
 
 @app.command(epilog="Examples:\n\ndh check night.yaml\n\ndh check night.yaml --json | jq 'select(.code)'")
@@ -235,7 +253,7 @@ def check(
 ) -> None:
     """Find out everything that can be known without rendering: the manifest, the inputs, the plan."""
     from dhcli.command.console import Audience
-    from dhcli.command.preview import preview
+    from dhcli.command.preview import preview as foreseen
     from dhcli.command.selection import JobChoice, chosen_jobs
     from dhcli.runs.settings import Settings
 
@@ -252,7 +270,7 @@ def check(
             hashes=hashes,
             probes=probes,
         )
-    code = preview(settings, chosen.jobs, audience)
+    code = foreseen(settings, chosen.jobs, audience)
     raise typer.Exit(RESULTS_LOST if audience.stdout_lost() and code in {OK, FAILED} else code)
 
 
@@ -283,6 +301,7 @@ def schema(kind: Annotated[SchemaKind, typer.Argument(help="Which format.")]) ->
     from dhcli import events, manifest
     from dhcli.bench.report import BenchReport
     from dhcli.networks import descriptor
+    from dhcli.overview.summary import Summary
     from dhcli.results.parts import schema_of
     from dhcli.results.result import JobResult
     from dhcli.score.report import Score
@@ -294,6 +313,7 @@ def schema(kind: Annotated[SchemaKind, typer.Argument(help="Which format.")]) ->
         SchemaKind.event: events.event_schema,
         SchemaKind.bench: lambda: schema_of(BenchReport),
         SchemaKind.score: lambda: schema_of(Score),
+        SchemaKind.report: lambda: schema_of(Summary),
     }
     answer(json.dumps(schemas[kind](), indent=2).splitlines())
 

@@ -229,7 +229,7 @@ WARNINGS: dict[WarningCode, str] = {
     "run.stopped": "the run starts no more jobs; the message says why",
     "result.lost": "the result file could not be written; it stands in the message",
     "events.lost": "stdout could not be written; the rest of the events of --json is missing",
-    "report.lost": "the log, metrics or JUnit file could not be written",
+    "report.lost": "the log, metrics or JUnit file, the page or a contact sheet could not be written",
     "on_finish.failed": "the command of --on-finish did not start, failed or took too long",
     "monitor.failed": "a part of what the job uses could not be measured",
 }

@@ -115,7 +115,9 @@ def test_links_lead_somewhere(page: str) -> None:
 def test_flags_in_the_pages_are_there(page: str) -> None:
     known = {name for command in COMMANDS.values() for p in command.params for name in [*p.opts, *p.secondary_opts]}
     text = (ROOT / page).read_text(encoding="utf-8")
-    calls = re.findall(r"\bdh (?:render|check|doctor|models|schema|bench|cache|score)[^\n`|>;]*", text)
+    calls = re.findall(
+        r"\bdh (?:render|check|doctor|models|schema|bench|cache|score|report|preview|faces)[^\n`|>;]*", text
+    )
     used = {flag for call in calls for flag in re.findall(r"(?<!\S)--[a-z0-9-]+", call)}
     assert used <= known | {"--help"}
 

@@ -44,6 +44,7 @@ class SchemaKind(StrEnum):
     event = "event"
     bench = "bench"
     score = "score"
+    report = "report"
 
 
 def path_value(text: str) -> Path:

@@ -315,3 +315,24 @@ class FileBar:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+class CountBar:
+    """A bar for things that are done one after another, on a terminal; nothing elsewhere."""
+
+    def __init__(self, stream: TextIO, title: str, unit: str) -> None:
+        self._stream, self._title, self._unit = stream, title, unit
+        self._bar: tqdm[Never] | None = None
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show that so many are done."""
+        if self._bar is None and self._stream.isatty():
+            self._bar = tqdm(desc=self._title, total=total, file=self._stream, unit=f" {self._unit}", leave=False)
+        if self._bar is not None:
+            self._bar.update(done - self._bar.n)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None

@@ -127,7 +127,7 @@ def refuse_reports_over_manifest(
     Raises DhError stalled if one of their disks does not respond for `stall_timeout_s`.
     """
     path = STDIN if manifest == "-" else Path(manifest) if manifest is not None else None
-    _refuse(reports, [("the manifest", path)] if path is not None else [], (), stall_timeout_s)
+    _refuse(_given(reports), [("the manifest", path)] if path is not None else [], (), stall_timeout_s)
 
 
 def refuse_foreign_reports(reports: Mapping[Kind, Path | None], stall_timeout_s: float | None = None) -> None:
@@ -144,6 +144,17 @@ def refuse_foreign_reports(reports: Mapping[Kind, Path | None], stall_timeout_s:
             usage(f"{error.message} {error.hint}")
 
 
+def refuse_taken(
+    flag: str,
+    paths: Iterable[Path],
+    jobs: Sequence[Job],
+    result_path: Callable[[Job], Path],
+    stall_timeout_s: float | None = None,
+) -> None:
+    """End with usage if one of these files, which `flag` is to write, is a file of a job. Raises DhError stalled."""
+    _refuse([(flag, path) for path in paths], _read(jobs), _written(jobs, result_path), stall_timeout_s)
+
+
 def refuse_reports_over_jobs(
     reports: Mapping[str, Path | None],
     jobs: Sequence[Job],
@@ -154,23 +165,26 @@ def refuse_reports_over_jobs(
     """End with usage if a report names a file of a job, or the folder for results. Raises DhError stalled as above."""
     folders = (results_dir, *results_dir.absolute().parents) if results_dir is not None else ()
     read = (*_read(jobs), *(("the folder for results", at) for at in folders))
-    _refuse(reports, read, _written(jobs, result_path), stall_timeout_s)
+    _refuse(_given(reports), read, _written(jobs, result_path), stall_timeout_s)
 
 
 def _refuse(
-    reports: Mapping[str, Path | None],
+    named: Sequence[tuple[str, Path]],
     read: Iterable[tuple[str, Path]],
     written: Iterable[tuple[str, Path]],
     stall_timeout_s: float | None,
 ) -> None:
-    named = [(flag, path) for flag, path in reports.items() if path is not None]
-    flags = ", ".join(f"{flag} {path}" for flag, path in named)
+    flags = ", ".join(f"{flag} {path}" for flag, path in named[:MOST_TOLD])
 
     def look(on_step: OnStep) -> list[str]:
         return list(itertools.islice(find_overwritten(named, read, written, on_step), MOST_TOLD))
 
     if named and (found := DiskCalls(stall_timeout_s).in_steps(flags, look)):
         usage("; ".join(found))
+
+
+def _given(reports: Mapping[str, Path | None]) -> list[tuple[str, Path]]:
+    return [(flag, path) for flag, path in reports.items() if path is not None]
 
 
 def _read(jobs: Sequence[Job]) -> Iterator[tuple[str, Path]]:

@@ -28,6 +28,11 @@ def result_path(save_path: Path, job_id: str, results_dir: Path | None = None) -
     return results_dir / f"{os.fsdecode(name)}.json"
 
 
+def sheet_path(save_path: Path) -> Path:
+    """Where the contact sheet of an output lies: `<save_path>.jpg`."""
+    return save_path.with_name(f"{save_path.name}.jpg")
+
+
 def working_paths(path: Path) -> tuple[Path, ...]:
     """The files that dh makes and removes beside an output, a result or a report while it writes it."""
     return part_path(path), scratch_path(path), lock_path(path)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from dhcli.disk.regular import FileStamp, open_regular
 from dhcli.errors import DhError
-from dhcli.reports import junit, metrics_file
+from dhcli.reports import junit, metrics_file, page_file
+from dhcli.sheets import mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,8 @@ class Kind:
 
 
 JUNIT = Kind("JUnit file", "--junit", junit.HEAD_BYTES, junit.is_ours)
+PAGE = Kind("page", "--report", page_file.HEAD_BYTES, page_file.is_ours)
+SHEET = Kind("contact sheet", "--preview", mark.HEAD_BYTES, mark.is_ours)
 METRICS = Kind("metrics file", "--metrics-file", metrics_file.MAX_BYTES + 1, metrics_file.is_ours)
 
 

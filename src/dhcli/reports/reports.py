@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -20,7 +20,8 @@ from dhcli.reports import metrics_file
 from dhcli.reports.junit import Case, case_of, case_of_refusal, junit_xml
 from dhcli.reports.log_file import LogFile
 from dhcli.reports.on_finish import OnFinish
-from dhcli.reports.replaceable import JUNIT, METRICS, Kind, replaceable
+from dhcli.reports.page_file import PageMaker, SheetMaker
+from dhcli.reports.replaceable import JUNIT, METRICS, PAGE, Kind, replaceable
 from dhcli.runtime.disk_calls import DiskCalls, OnStep
 
 LESS_THAN_LOST = frozenset({OK, FAILED, TRY_LATER})
@@ -40,6 +41,7 @@ class Wanted:
     metrics_file: Path | None = None
     junit: Path | None = None
     on_finish: str | None = None
+    page: Path | None = None
 
 
 class Reports:
@@ -55,10 +57,13 @@ class Reports:
         stdout_lost: Callable[[], bool] = lambda: False,
         stall_timeout_s: float | None = None,
         dead: Mapping[Path, DhError] = MappingProxyType({}),
+        page: PageMaker | None = None,
+        sheets: SheetMaker | None = None,
     ) -> None:
         """A report whose disk does not respond for `stall_timeout_s` is lost, and the run goes on without it.
 
-        `dead`: reports for which this has happened before, each with its error.
+        `dead`: reports for which this has happened before, each with its error. `page` makes the page, `sheets`
+        the contact sheets.
         """
         self._wanted, self._show, self._stdout_lost = wanted, show, stdout_lost
         self._on_disk = DiskCalls(stall_timeout_s)
@@ -70,6 +75,8 @@ class Reports:
         """Reports that failed by a bug."""
         self._said_log_lost = self._lost = self._opened = self._ended = False
         self._on_finish = OnFinish(wanted.on_finish) if wanted.on_finish is not None else None
+        self._page, self._sheets = page, sheets
+        self._finished: list[JobFinished] = []
         self._signal: int | None = None
         self._manifest: str | None = None
         self._cases: list[Case] = []
@@ -99,6 +106,9 @@ class Reports:
             case JobFinished():
                 self._note(event)
                 self._write_log(event)
+                self._display(event)
+                self._write_sheet(event)
+                return
             case Refused():
                 self._refused(event)
             case Summary():
@@ -123,6 +133,10 @@ class Reports:
         self._on_disk.hurry()
         if self._on_finish is not None:
             self._on_finish.end()
+        if self._page is not None:
+            self._page.cancel()
+        if self._sheets is not None:
+            self._sheets.cancel()
 
     def hurry(self) -> None:
         """Stop waiting for disks, since the process is about to end. Called from another thread."""
@@ -158,14 +172,19 @@ class Reports:
             self._peak_rss = max(self._peak_rss or 0, event.peak_rss_bytes)
         if self._wanted.junit is not None:
             self._cases.append(case_of(event))
+        if self._wanted.page is not None:
+            self._finished.append(event)
 
-    def _end(self, summary: Summary) -> Summary:
+    def _end(self, summary: Summary, notes: Sequence[str] = ()) -> Summary:
         """Make the reports of the end. Returns the summary with the exit code that takes lost reports into account."""
         self._ended = True
         wanted = self._wanted
         if wanted.junit is not None:
             with self._guarded(f"JUnit file {wanted.junit}"):
                 self._write(wanted.junit, JUNIT, lambda: junit_xml(self._cases, summary))
+        if wanted.page is not None and self._page is not None:
+            with self._guarded(f"page {wanted.page}"):
+                self._write_page(wanted.page, self._page, [*notes, *_not_started(summary)])
         if wanted.metrics_file is not None:
             self._write_metrics(wanted.metrics_file, lambda earlier: self._last_samples(earlier, summary))
         summary = dataclasses.replace(summary, exit_code=self.exit_code(summary.exit_code))
@@ -198,7 +217,8 @@ class Reports:
                 wall_s=spent_s,
                 exit_code=event.exit_code,
                 codes={event.code: 1},
-            )
+            ),
+            event.problems,
         )
 
     def _last_samples(self, earlier: metrics_file.Samples, summary: Summary) -> metrics_file.Samples:
@@ -206,6 +226,24 @@ class Reports:
         return metrics_file.ended(
             earlier, time.time(), summary, exit_code=code, frames=self._frames, peak_rss=self._peak_rss
         )
+
+    def _write_sheet(self, event: JobFinished) -> None:
+        sheets = self._sheets
+        if sheets is None or event.status not in {"succeeded", "skipped"}:
+            return
+        with self._guarded("contact sheets"):
+            try:
+                self._on_disk.in_steps(f"the video {event.save_path}", lambda on_step: sheets(event, on_step))
+            except DhError as error:
+                self._lose(f"The contact sheet of {event.save_path} is not written: {error.message}")
+
+    def _write_page(self, path: Path, page: PageMaker, notes: Sequence[str]) -> None:
+        try:
+            text = self._on_disk.in_steps("the results", lambda on_step: page(self._finished, notes, on_step))
+        except DhError as error:
+            self._lose(f"The page {path} is not written: {error.message}")
+            return
+        self._write(path, PAGE, lambda: text)
 
     def _write_metrics(self, path: Path, change: Callable[[metrics_file.Samples], metrics_file.Samples]) -> None:
         def text() -> str:
@@ -280,6 +318,10 @@ class Reports:
                 self._broken.add(what)
                 lines = "".join(traceback.format_exception(error))
                 self._lose(f"By a bug in dh, something is missing in the {what}; please report it. {lines}")
+
+
+def _not_started(summary: Summary) -> list[str]:
+    return [f"{summary.not_started} jobs were not started."] if summary.not_started else []
 
 
 def _reason(error: OSError) -> str:
