@@ -6,20 +6,18 @@ Each verb imports what it needs when it runs: `dh --help` must not wait for NumP
 from __future__ import annotations
 
 import functools
-import json
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dhcli.command.bench import bench
 from dhcli.command.cache import cache_app
-from dhcli.command.choices import FacePrecision, IfExists, ProgressKind, SchemaKind
+from dhcli.command.choices import FacePrecision, IfExists, PairKind, ProgressKind, SchemaKind
+from dhcli.command.demo import demo
 from dhcli.command.entry import exit_code_of, run
 from dhcli.command.faces import faces
 from dhcli.command.flags import (
-    AudioPath,
     CacheDir,
     CacheSize,
     DeviceName,
@@ -27,18 +25,16 @@ from dhcli.command.flags import (
     FailFast,
     Force,
     IfThere,
-    JobIds,
     Json,
     JunitPath,
     LimitFrames,
     LockWait,
     LogPath,
-    ManifestPath,
     MaxDuration,
     MaxFailures,
     MetricsPath,
     MinDisk,
-    Model,
+    Mkdir,
     ModelsDirs,
     NoCache,
     OnFinish,
@@ -51,22 +47,33 @@ from dhcli.command.flags import (
     RetryPoison,
     Root,
     RunLock,
-    SavePath,
-    Sets,
-    Shard,
     Stall,
     Strict,
     Threads,
     Timeout,
     Verbose,
     Verify,
+)
+from dhcli.command.job_flags import (
+    AudioPath,
+    Expand,
+    JobIds,
+    ManifestPath,
+    ManyFiles,
+    Model,
+    Out,
+    Pairs,
+    SavePath,
+    Sets,
+    Shard,
+    Variables,
     VideoPath,
 )
 from dhcli.command.models import models_app
 from dhcli.command.preview_job import preview
 from dhcli.command.report import PagePath, SheetsBeside, page_of_run, refuse_sheets, report, sheets_of_run
 from dhcli.command.score import score
-from dhcli.command.setup import chosen_models, failure_limit, open_caches, refusal_event, strict_warnings
+from dhcli.command.setup import chosen_models, failure_limit, open_caches, refusal_event, strict_warnings, verbosity
 from dhcli.command.streams import answer, say
 from dhcli.command.wording import count, error_lines
 from dhcli.errors import FAILED, OK, RESULTS_LOST, DhError
@@ -85,11 +92,6 @@ app = typer.Typer(
     epilog="Example: dh render night.yaml\n\nExit codes: 0 all done, 1 a job failed, 2 usage, 65/66 manifest, "
     "69 this machine, 74 results lost, 75 try later, 128+N signal N.",
 )
-app.add_typer(models_app, name="models")
-app.add_typer(cache_app, name="cache")
-app.command(epilog="Examples:\n\ndh bench\n\ndh bench --size 720p --size 1080p --json")(bench)
-app.command(epilog="Examples:\n\ndh score out.mp4\n\ndh score out.mp4 --against original.mp4 --json")(score)
-app.command(epilog="Examples:\n\ndh report out/ -o night.html\n\ndh report night.yaml --since 12h --json")(report)
 
 
 @app.callback()
@@ -101,16 +103,20 @@ def dh(
 
 
 @app.command(
+    cls=ManyFiles,
     epilog="Examples:\n\ndh render night.yaml\n\ndh render night.yaml --job promo --set gain=1.2\n\n"
-    "dh render --audio a.wav --video v.mp4 --save-path out.mp4"
+    "dh render --audio takes/*.wav --video anna.mp4 --out out",
 )
 def render(
     manifest: ManifestPath = None,
     audio: AudioPath = None,
     video: VideoPath = None,
     save_path: SavePath = None,
+    out: Out = None,
+    pair: Pairs = PairKind.product,
     job: JobIds = None,
     shard: Shard = None,
+    var: Variables = None,
     limit_frames: LimitFrames = None,
     if_exists: IfThere = IfExists.skip,
     force: Force = False,
@@ -143,6 +149,7 @@ def render(
     report_: PagePath = None,
     preview_: SheetsBeside = False,
     on_finish: OnFinish = None,
+    mkdir: Mkdir = True,
     min_disk: MinDisk = 256,
     dry_run: DryRun = False,
     json_: Json = False,
@@ -150,7 +157,7 @@ def render(
     verbose: Verbose = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Render the jobs of a manifest, or one job given by --audio, --video and --save-path."""
+    """Render the jobs of a manifest, or those of --audio and --video."""
     from dhcli.command import selection
     from dhcli.command.console import Audience
     from dhcli.reports import JUNIT, METRICS, PAGE, Reports, Wanted, is_command
@@ -169,7 +176,10 @@ def render(
     # Before the first report is written: a refused manifest is reported too, and must not be overwritten by that.
     selection.refuse_reports_over_manifest(ours, manifest, stall_timeout)
     audience = Audience(
-        as_json=json_, progress=progress.value, verbosity=-1 if quiet else verbose, stall_timeout_s=stall_timeout
+        as_json=json_,
+        progress=progress.value,
+        verbosity=verbosity(quiet=quiet, verbose=verbose, for_programs=json_ and progress is ProgressKind.auto),
+        stall_timeout_s=stall_timeout,
     )
     page, sheets = page_of_run(report_), sheets_of_run(root, wanted=preview_ and not dry_run)
     files = Wanted() if dry_run else Wanted(log_file, metrics_file, junit, on_finish, report_)
@@ -177,7 +187,7 @@ def render(
         Reports(files, audience, audience.stdout_lost, stall_timeout, {} if dry_run else dead, page, sheets) as reports,
         refusal_event(reports, lambda: reports.began),
     ):
-        choice = selection.JobChoice(manifest, (audio, video, save_path), job, shard, model, set_)
+        choice = selection.JobChoice(manifest, audio, video, save_path, out, pair.value, job, shard, model, set_, var)
         chosen = selection.chosen_jobs(choice, root, results_dir, stall_timeout)
         hashes, probes = open_caches(cache_dir, cache_size << 20, stall_timeout, wanted=not no_cache)
         settings = Settings(
@@ -187,6 +197,7 @@ def render(
             verify=verify,
             retry_poison=retry_poison,
             strict=warnings,
+            make_folders=mkdir,
             results_dir=results_dir,
             limit_frames=limit_frames,
             stall_timeout_s=stall_timeout,
@@ -220,27 +231,25 @@ def _preview(settings: Settings, chosen: Selection, policy: Policy, audience: Au
 
 
 def _render(settings: Settings, chosen: Selection, policy: Policy, audience: Audience, reports: Reports) -> int:
-    from dhcli.runs.batch import Batch
+    from dhcli.command.carry_out import render_jobs
 
-    def on_signal(number: int) -> None:
-        audience.hurry()
-        reports.signalled(number)
-
-    def on_end() -> None:
-        audience.hurry()
-        reports.hurry()
-
-    return Batch(settings, reports, policy, on_signal, on_end).run(chosen.jobs, chosen.manifest).exit_code
+    return render_jobs(settings, chosen.jobs, chosen.manifest, policy, audience, reports)
 
 
-app.command(epilog="Examples:\n\ndh faces two-people.mp4\n\ndh faces two-people.mp4 --json")(faces)
-app.command(epilog="Example: dh preview night.yaml --job promo --set gain=1.2")(preview)
-
-
-@app.command(epilog="Examples:\n\ndh check night.yaml\n\ndh check night.yaml --json | jq 'select(.code)'")
+@app.command(
+    cls=ManyFiles,
+    epilog="Examples:\n\ndh check night.yaml\n\ndh check night.yaml --json | jq 'select(.code)'\n\n"
+    "dh check night.yaml --expand > plain.yaml",
+)
 def check(
     manifest: ManifestPath = None,
+    audio: AudioPath = None,
+    video: VideoPath = None,
+    save_path: SavePath = None,
+    out: Out = None,
+    pair: Pairs = PairKind.product,
     job: JobIds = None,
+    var: Variables = None,
     model: Model = None,
     set_: Sets = None,
     device: DeviceName = "auto",
@@ -250,20 +259,27 @@ def check(
     root: Root = None,
     max_duration: MaxDuration = 14400.0,
     json_: Json = False,
+    expand: Expand = False,
 ) -> None:
     """Find out everything that can be known without rendering: the manifest, the inputs, the plan."""
     from dhcli.command.console import Audience
     from dhcli.command.preview import preview as foreseen
     from dhcli.command.selection import JobChoice, chosen_jobs
+    from dhcli.jobs.expanded import expanded
     from dhcli.runs.settings import Settings
 
-    audience = Audience(as_json=json_, progress="none", verbosity=0)
+    audience = Audience(as_json=json_, progress="none", verbosity=verbosity(for_programs=json_))
     with refusal_event(audience):
-        chosen = chosen_jobs(JobChoice(manifest, ids=job, model=model, sets=set_), root, results_dir)
+        choice = JobChoice(manifest, audio, video, save_path, out, pair.value, job, None, model, set_, var)
+        chosen = chosen_jobs(choice, root, results_dir)
+        if expand:
+            answer(expanded(chosen.jobs, as_json=json_))
+            return
         hashes, probes = open_caches(cache_dir, 0)
         settings = Settings(
             models=chosen_models(models_dir, device),
             manifest=chosen.manifest,
+            make_folders=True,
             results_dir=results_dir,
             max_duration_s=max_duration,
             root=root,
@@ -272,6 +288,14 @@ def check(
         )
     code = foreseen(settings, chosen.jobs, audience)
     raise typer.Exit(RESULTS_LOST if audience.stdout_lost() and code in {OK, FAILED} else code)
+
+
+app.command(epilog="Example: dh preview night.yaml --job promo --set gain=1.2")(preview)
+app.command(epilog="Examples:\n\ndh report out/ -o night.html\n\ndh report night.yaml --since 12h --json")(report)
+app.command(epilog="Examples:\n\ndh faces two-people.mp4\n\ndh faces two-people.mp4 --json")(faces)
+app.command(epilog="Examples:\n\ndh score out.mp4\n\ndh score out.mp4 --against original.mp4 --json")(score)
+app.command(epilog="Example: dh demo")(demo)
+app.add_typer(models_app, name="models")
 
 
 @app.command()
@@ -288,34 +312,21 @@ def doctor(device: DeviceName = "auto", models_dir: ModelsDirs = None) -> None:
             failed += 1
             errors.setdefault(finding.error.message, finding.error)
     say(line for error in errors.values() for line in error_lines(error))
-    result = (
-        f"{failed} failed ({', '.join(dict.fromkeys(e.code for e in errors.values()))})" if failed else "all is well"
-    )
-    say([f"{count(checks, 'check')}: {result}"])
+    codes = ", ".join(dict.fromkeys(error.code for error in errors.values()))
+    say([f"{count(checks, 'check')}: {f'{failed} failed ({codes})' if failed else 'all is well'}"])
     raise typer.Exit(next((exit_code_of(error) for error in errors.values()), OK))
 
 
 @app.command()
 def schema(kind: Annotated[SchemaKind, typer.Argument(help="Which format.")]) -> None:
     """Print the JSON Schema of a format."""
-    from dhcli import events, manifest
-    from dhcli.bench.report import BenchReport
-    from dhcli.networks import descriptor
-    from dhcli.overview.summary import Summary
-    from dhcli.results.parts import schema_of
-    from dhcli.results.result import JobResult
-    from dhcli.score.report import Score
+    from dhcli.command.schemas import schema_text
 
-    schemas: dict[SchemaKind, Callable[[], dict[str, Any]]] = {
-        SchemaKind.manifest: manifest.manifest_schema,
-        SchemaKind.result: lambda: schema_of(JobResult),
-        SchemaKind.model: descriptor.model_schema,
-        SchemaKind.event: events.event_schema,
-        SchemaKind.bench: lambda: schema_of(BenchReport),
-        SchemaKind.score: lambda: schema_of(Score),
-        SchemaKind.report: lambda: schema_of(Summary),
-    }
-    answer(json.dumps(schemas[kind](), indent=2).splitlines())
+    answer(schema_text(kind).splitlines())
+
+
+app.command(epilog="Examples:\n\ndh bench\n\ndh bench --size 720p --size 1080p --json")(bench)
+app.add_typer(cache_app, name="cache")
 
 
 def main() -> None:

@@ -56,44 +56,22 @@ InputCode = Literal[
 ]
 OutputCode = Literal["output.exists", "output.not_writable", "output.disk_full", "output.mismatch"]
 WorkCode = Literal[
-    "decode.failed",
-    "encode.failed",
-    "stalled",
-    "job.timeout",
-    "job.cancelled",
-    "job.out_of_memory",
-    "job.poison",
-    "job.strict",
-    "internal.bug",
-]
+    "decode.failed", "encode.failed", "stalled", "job.timeout", "job.cancelled", "job.out_of_memory", "job.poison",
+    "job.strict", "internal.bug",
+]  # fmt: skip
 Code: TypeAlias = ManifestCode | MachineCode | ModelCode | InputCode | OutputCode | WorkCode
 """The code of an error. A type, so that mypy finds a misspelt code."""
 InputWarning = Literal[
-    "input.vfr",
-    "input.interlaced",
-    "input.alpha",
-    "input.hdr",
-    "input.high_bit_depth",
-    "input.padded",
-    "input.reshaped",
-    "input.damaged",
-    "input.dropped",
-]
+    "input.vfr", "input.interlaced", "input.alpha", "input.hdr", "input.high_bit_depth", "input.padded",
+    "input.reshaped", "input.damaged", "input.dropped", "audio.short",
+]  # fmt: skip
 PictureWarning = Literal[
     "audio.silent", "audio.noisy", "face.missing", "mouth.covered", "face.small", "mouth.still", "picture.soft"
 ]
 RunWarning = Literal[
-    "cache.unusable",
-    "device.fallback",
-    "encoder.fallback",
-    "result.unreadable",
-    "run.stopped",
-    "result.lost",
-    "events.lost",
-    "report.lost",
-    "on_finish.failed",
-    "monitor.failed",
-]
+    "cache.unusable", "device.fallback", "encoder.fallback", "result.unreadable", "run.stopped", "result.lost",
+    "events.lost", "report.lost", "on_finish.failed", "monitor.failed",
+]  # fmt: skip
 WarningCode: TypeAlias = InputWarning | PictureWarning | RunWarning
 """The code of a warning."""
 
@@ -215,6 +193,7 @@ WARNINGS: dict[WarningCode, str] = {
     "input.reshaped": "the picture's shape changes inside the video; other shapes than the first get bars",
     "input.damaged": "an input is damaged; what can be decoded is used, and the message says how much is lost",
     "input.dropped": "the video has subtitles, chapters, a title or a time code, which the output has not",
+    "audio.short": "the audio ends before the end that `trim` names; what is there is used",
     "audio.silent": "nobody speaks in the audio; the mouth stays closed",
     "audio.noisy": "all of the audio is noise, or its pauses are less than 15 dB below the speech; the mouth may err",
     "face.missing": "the chosen face was not found in some frames; they stay as they are",

@@ -1,4 +1,4 @@
-"""The manifest: reading the file, its checks, and its JSON Schema.
+"""The manifest: reading the file, and its checks.
 
 `load_manifest` returns the checked jobs, or raises one error with every problem of the file and its line. The inputs
 that the jobs name are not opened here.
@@ -15,14 +15,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from dhcli.disk.names import result_path
 from dhcli.errors import ManifestError
 from dhcli.jobs import strict_yaml
-from dhcli.jobs.conflicts import STDIN, Conflict, find_conflicts, find_strays, with_ids
+from dhcli.jobs.conflicts import STDIN, Conflict, find_conflicts, find_strays, find_unfit, with_ids
+from dhcli.jobs.documents import parse, suffix_of
+from dhcli.jobs.files import Files
+from dhcli.jobs.keys import PATHS
+from dhcli.jobs.matrix import MatrixReader, Pair
 from dhcli.jobs.options import Job
-from dhcli.jobs.reader import ID_PATTERN, OPTIONS, PATHS, VERSION, JobReader, Problems
+from dhcli.jobs.problems import Problems
+from dhcli.jobs.reader import JobReader
+from dhcli.jobs.strict_yaml import MappingNode
+from dhcli.jobs.variables import without_variables
 from dhcli.runtime.disk_calls import DiskCalls, OnStep
 
 NO_OVERRIDES: Mapping[str, str] = MappingProxyType({})
@@ -37,6 +44,8 @@ class Manifest:
     sha256: str
     """Of the bytes of the file; for a single job, of its paths and options."""
     jobs: tuple[Job, ...]
+    skipped: frozenset[str] = frozenset()
+    """Ids of the jobs that the manifest leaves out by `skip`."""
 
 
 def load_manifest(
@@ -44,6 +53,7 @@ def load_manifest(
     *,
     stdin: BinaryIO | None = None,
     overrides: Mapping[str, str] = NO_OVERRIDES,
+    variables: Mapping[str, str] = NO_OVERRIDES,
     root: Path | None = None,
     results_dir: Path | None = None,
     stall_timeout_s: float | None = None,
@@ -51,8 +61,8 @@ def load_manifest(
     """Read and check a manifest. `source` None or `-` means standard input.
 
     Paths in a file are relative to its folder, paths from standard input to the current folder. `overrides` are job
-    options as text; they win over the jobs and the defaults. No path may lead out of `root`. Results will be written to
-    `results_dir`, or beside the outputs without it.
+    options as text; they win over the jobs and the defaults. `variables` are values for `vars:`. No path may lead out
+    of `root`. Results will be written to `results_dir`, or beside the outputs without it.
 
     Raises ManifestError (`.unreadable`, `.syntax`, `.limit`, `.invalid` or `.conflict`) with every problem of the file,
     and DhError stalled if a disk does not respond for `stall_timeout_s`. A pipe or terminal may take any time.
@@ -62,20 +72,27 @@ def load_manifest(
     on_disk = DiskCalls(stall_timeout_s)
     path, folder, data = _read(None if from_stdin else source, stdin, name, on_disk)
     try:
-        document = strict_yaml.load(data, name)
+        document = parse(data, name, suffix_of(path))
     except strict_yaml.StrictYamlError as error:
         raise ManifestError(error.code, error.problems) from error
     problems = Problems(name)
+    document = without_variables(document, variables, os.environ, problems)
     reader = JobReader(folder, problems, overrides)
-    jobs = with_ids(reader.read(document))
+    read = reader.read(document)
+    if isinstance(document, MappingNode) and (matrix := document.values.get("matrix")) is not None:
+        read += MatrixReader(reader, Files(folder, on_disk, root), problems).read(matrix)
+    named = with_ids(read)  # also where some are left out: that must not name the others anew
+    jobs = tuple(job for job in named if job.index not in reader.skipped)
     conflicts, strays = _in_the_way(jobs, path or STDIN, root, results_dir, on_disk)
     for job, key, text in conflicts:
         at = key if (job.index, key) in reader.lines else "save_path"  # which the id was made of
-        problems.add(reader.lines[job.index, at], f"jobs[{job.index}].{at}", text, conflict=True)
+        line = reader.lines.get((job.index, at), job.line)
+        problems.add(line, f"jobs[{job.index}].{at}", text + _of_pair(job, reader), conflict=True)
     for job, key, text in strays:
         problems.add(reader.lines.get((job.index, key), job.line), f"jobs[{job.index}].{key}", text)
     problems.raise_any()
-    return Manifest(path, hashlib.sha256(data).hexdigest(), jobs)
+    skipped = frozenset(job.id for job in named if job.index in reader.skipped)
+    return Manifest(path, hashlib.sha256(data).hexdigest(), jobs, skipped)
 
 
 def single_job(
@@ -95,9 +112,38 @@ def single_job(
     for _, _, text in conflicts:
         problems.add(None, "--save-path", text, conflict=True)
     for _, key, text in strays:
-        problems.add(None, f"--{key.replace('_', '-')}", text)
+        problems.add(None, _flag(key), text)
     problems.raise_any()
     content = json.dumps([texts, dict(overrides)], sort_keys=True).encode()
+    return Manifest(None, hashlib.sha256(content).hexdigest(), jobs)
+
+
+def jobs_of_flags(
+    audios: Sequence[str],
+    videos: Sequence[str],
+    out: str,
+    pair: Pair = "product",
+    overrides: Mapping[str, str] = NO_OVERRIDES,
+    root: Path | None = None,
+    results_dir: Path | None = None,
+    stall_timeout_s: float | None = None,
+) -> Manifest:
+    """A manifest of a job for each pair of audio and video, paths or patterns; `out` is a folder or a template.
+
+    Checked, and raises, like `load_manifest`.
+    """
+    problems, on_disk = Problems("dh"), DiskCalls(stall_timeout_s)
+    reader = JobReader(_current_folder("dh"), problems, overrides)
+    found = MatrixReader(reader, Files(reader.folder, on_disk, root), problems).of_flags(audios, videos, out, pair)
+    jobs = with_ids(found)
+    conflicts, strays = _in_the_way(jobs, None, root, results_dir, on_disk)
+    for _, _, text in conflicts:
+        problems.add(None, "--out", text, conflict=True)
+    for _, key, text in strays:
+        problems.add(None, "--out" if key == "save_path" else f"--{key}", text)
+    problems.raise_any()
+    texts = [[str(job.audio), str(job.video), str(job.save_path)] for job in jobs]
+    content = os.fsencode(json.dumps([texts, dict(overrides)], sort_keys=True, ensure_ascii=True))
     return Manifest(None, hashlib.sha256(content).hexdigest(), jobs)
 
 
@@ -108,46 +154,27 @@ def check_overrides(overrides: Mapping[str, str]) -> None:
     problems.raise_any()
 
 
-def manifest_schema() -> dict[str, Any]:
-    """JSON Schema (2020-12) of a manifest."""
-    text = {
-        "type": ["string", "number", "boolean"]
-    }  # other YAML readers make a number of `id: 7` and a boolean of `label: yes`
-    options = {name: {"$ref": f"#/$defs/{name}"} for name in OPTIONS}
-    paths = {name: {"type": "string", "minLength": 1, "description": what} for name, what in PATHS.items()}
-    paths["save_path"]["pattern"] = r"\.[mM][pP]4$"
-    ident = text | {"pattern": f"^{ID_PATTERN}$", "description": "unique name; default: the stem of save_path"}
-    job = {"id": ident, **paths, **options}
-    closed = {"type": "object", "additionalProperties": False}
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "dh manifest",
-        "description": "Lip-sync jobs. Relative paths are relative to the manifest.",
-        **closed,
-        "required": ["version", "jobs"],
-        "properties": {
-            "version": {"enum": [int(VERSION), VERSION], "description": "version of this format"},
-            "defaults": {**closed, "description": "options for every job", "properties": options},
-            "jobs": {
-                "type": "array",
-                "minItems": 1,
-                "items": {**closed, "required": list(PATHS), "properties": job},
-            },
-        },
-        "$defs": {**OPTIONS, "label": OPTIONS["label"] | text},
-    }
-
-
 def _in_the_way(
     jobs: Sequence[Job], manifest: Path | None, root: Path | None, results_dir: Path | None, on_disk: DiskCalls
 ) -> tuple[list[Conflict], list[Conflict]]:
-    """The conflicts of the jobs, and the paths that lead out of `root`. Raises DhError stalled."""
+    """The conflicts of the jobs; paths out of `root`, and options that do not fit. Raises DhError stalled."""
 
     def look(on_step: OnStep) -> tuple[list[Conflict], list[Conflict]]:
         conflicts = list(find_conflicts(jobs, _result_in(results_dir), manifest, results_dir, on_step))
-        return conflicts, list(find_strays(jobs, root, on_step)) if root is not None else []
+        strays = list(find_strays(jobs, root, on_step)) if root is not None else []
+        return conflicts, [*strays, *find_unfit(jobs)]
 
     return on_disk.in_steps("the files of the jobs", look)
+
+
+def _flag(key: str) -> str:
+    """The flag that sets a key of a job."""
+    return f"--{key.replace('_', '-')}" if key in PATHS else f"--set {key}"
+
+
+def _of_pair(job: Job, reader: JobReader) -> str:
+    """Which audio and video a job of a matrix is made of: its line alone does not say it."""
+    return "" if job.index < reader.count else f" (of {job.audio.name} and {job.video.name})"
 
 
 def _result_in(folder: Path | None) -> Callable[[Job], Path]:

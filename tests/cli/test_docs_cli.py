@@ -49,7 +49,9 @@ def _row(parameter: Any) -> str:
     else:
         names = [f"{name} {metavar}".strip() for name in parameter.opts + parameter.secondary_opts]
     shown = ", ".join(f"`{name}`" for name in names).replace("|", r"\|")
-    given = parameter.secondary_opts[0] if parameter.secondary_opts and not parameter.default else parameter.default
+    given = parameter.default
+    if parameter.secondary_opts:
+        given = (parameter.opts if given else parameter.secondary_opts)[0]
     default = "" if given in (None, False, 0, 0.0) else f"`{_default_text(given)}`"
     return f"| {shown} | {default} | {parameter.help} |"
 
@@ -115,9 +117,8 @@ def test_links_lead_somewhere(page: str) -> None:
 def test_flags_in_the_pages_are_there(page: str) -> None:
     known = {name for command in COMMANDS.values() for p in command.params for name in [*p.opts, *p.secondary_opts]}
     text = (ROOT / page).read_text(encoding="utf-8")
-    calls = re.findall(
-        r"\bdh (?:render|check|doctor|models|schema|bench|cache|score|report|preview|faces)[^\n`|>;]*", text
-    )
+    verbs = "render|check|doctor|models|schema|demo|bench|cache|score|report|preview|faces"
+    calls = re.findall(rf"\bdh (?:{verbs})[^\n`|>;]*", text)
     used = {flag for call in calls for flag in re.findall(r"(?<!\S)--[a-z0-9-]+", call)}
     assert used <= known | {"--help"}
 

@@ -19,7 +19,23 @@ from dhcli.media.ffmpeg_program import find_ffmpeg
 
 WRONG = [
     (["rendr"], "dh: No such command 'rendr'"),
-    (["render"], "dh render: give a manifest, or --audio, --video and --save-path"),
+    (["render"], "dh render: give a manifest, or --audio, --video and --out or --save-path"),
+    (["check"], "dh check: give a manifest, or --audio, --video and --out or --save-path"),
+    (["render", "night.yaml", "--var", "x"], "dh render: --var x: expected NAME=VALUE"),
+    (["render", "--audio", "a", "--video", "v", "--out", "o", "--var", "x=1"], "dh render: --var gives values to the"),
+    (
+        ["render", "--audio", "a", "b", "--video", "v", "--save-path", "o.mp4"],
+        "dh render: --save-path is the output of",
+    ),
+    (
+        ["render", "--audio", "a", "--video", "v", "--out", "o", "--save-path", "o.mp4"],
+        "dh render: give --out or --sav",
+    ),
+    (["render", "--audio", "x*", "--video", "v", "--out", "o"], "dh render: --audio: no file matches 'x*'"),
+    (
+        ["render", "--audio", "a", "--video", "v", "--out", "o", "--pair", "both"],
+        "dh render: Invalid value for '--pair",
+    ),
     (["render", "night.yaml", "--nope"], "dh render: No such option: --nope"),
     (["render", "night.yaml", "--job", "thre"], "dh render: no job 'thre' in the manifest; did you mean 'three'?"),
     (["render", "night.yaml", "--set", "gain"], "dh render: --set gain: expected KEY=VALUE"),
@@ -28,6 +44,8 @@ WRONG = [
         ["render", "night.yaml", "--set", "gain=9"],
         "dh render: --set gain: found '9', expected auto or a number from 0 to 3",
     ),
+    (["render", "night.yaml", "-q", "-v"], "dh render: give --quiet or --verbose, not both"),
+    (["schema"], "dh schema: Missing argument 'kind'. Choose from manifest, result,"),
     (["render", "night.yaml", "--shard", "3/2"], "dh render: --shard 3/2: expected I/N with I from 0 to N-1"),
     (["render", "night.yaml", "--device", "gpu"], "dh render: --device gpu: expected auto, cpu, cuda or cuda:N"),
     (
@@ -40,20 +58,20 @@ WRONG = [
     (["render", "night.yaml", "--on-finish", "say 'done"], "dh render: --on-finish: expected a command"),
     (
         ["render", "night.yaml", "--audio", "a.wav"],
-        "dh render: give a manifest or --audio, --video and --save-path, not",
+        "dh render: give a manifest or --audio, --video and --out or --save-path, not",
     ),
     (["render", "--audio", "a.wav", "--video", "v.mp4"], "dh render: give a manifest, or --audio"),
     (
-        ["render", "--audio", "a.wav", "--video", "v.mp4", "--save-path", "o.mov"],
-        "dh render: --save-path: found 'o.mov'",
+        ["render", "--audio", "a.wav", "--video", "v.mp4", "--save-path", "o.avi"],
+        "dh render: --save-path: found 'o.avi'",
     ),
     (
         ["render", "--audio", "a.wav", "--video", "v.mp4", "--save-path", "o.mp4", "--job", "o"],
-        "dh render: --job and --shard choose among the jobs of a manifest",
+        "dh render: --job and --shard choose among several jobs; there is one",
     ),
     (
         ["render", "--audio", "a.wav", "--video", "v.mp4", "--save-path", "o.mp4", "--shard", "1/2"],
-        "dh render: --job and --shard choose among the jobs of a manifest",
+        "dh render: --job and --shard choose among several jobs; there is one",
     ),
     (
         ["render", "night.yaml", "--force", "--if-exists", "fail"],
@@ -144,13 +162,29 @@ def test_1_a_failed_job_does_not_stop_the_others(dh: Any, night: Path) -> None:
 
 def test_1_a_folder_that_is_not_there_is_told_in_three_lines(dh: Any, good: list[str], tmp_path: Path) -> None:
     """The commonest slip: nothing is lost, since nothing was done."""
-    said = dh("render", *good, "--save-path", str(tmp_path / "nodir" / "a.mp4"), "--progress", "plain")
+    said = dh("render", *good, "--save-path", str(tmp_path / "nodir" / "a.mp4"), "--progress", "plain", "--no-mkdir")
     assert said.code == 1
     lines = said.err.splitlines()
     assert len(lines) <= 6
     assert any(f"The folder of the output {tmp_path}/nodir/a.mp4 does not exist" in line for line in lines)
     assert "result.lost" not in said.err
     assert not (tmp_path / "nodir").exists()
+
+
+def test_a_missing_folder_is_made(dh: Any, good: list[str], tmp_path: Path) -> None:
+    deep = tmp_path / "new" / "er"
+    paths = ["--save-path", str(deep / "a.mp4"), "--audio", str(tmp_path / "missing.wav")]
+    assert dh("render", *good, "--save-path", str(deep / "a.mp4"), "--dry-run").code == 0
+    assert not (tmp_path / "new").exists()
+    assert dh("render", *good[2:4], *good[6:], *paths).code == 1
+    assert [path.name for path in deep.iterdir()] == ["a.mp4.json"]
+
+
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+def test_a_file_in_the_place_of_a_folder(dh: Any, good: list[str], tmp_path: Path, dry: tuple[str, ...]) -> None:
+    (tmp_path / "file").touch()
+    said = dh("render", *good, "--save-path", str(tmp_path / "file" / "new" / "a.mp4"), *dry)
+    assert (said.code, "its folder cannot be written: Not a directory" in said.err) == (1, True)
 
 
 def test_65_every_problem_of_a_manifest_and_the_code_last(dh: Any, night: Path) -> None:

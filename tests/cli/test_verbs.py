@@ -88,6 +88,21 @@ def test_check_says_what_would_be_done(dh: Any, night: Path) -> None:
 
 
 @pytest.mark.slow
+def test_demo(dh: Any, tmp_path: Path) -> None:
+    first, again = dh("demo"), dh("demo")
+    assert (first.code, first.out) == (0, "")
+    assert "ok, 178 frames" in first.err
+    assert (tmp_path / "dh-demo.mp4").stat().st_size > 10_000
+    assert (again.code, "up to date" in again.err) == (0, True)
+    assert first.last.startswith("dh demo: now your own: dh render ")
+    (tmp_path / "dh-demo.mp4").write_bytes(b"mine")
+    said = dh("demo", "--json")
+    assert said.code == 1
+    assert json.loads(said.out.splitlines()[-1])["codes"] == {"output.exists": 1}
+    assert (tmp_path / "dh-demo.mp4").read_bytes() == b"mine"
+
+
+@pytest.mark.slow
 @pytest.mark.usefixtures("night")
 def test_verbose_tells_the_stages_and_quiet_only_trouble(dh: Any) -> None:
     quiet = dh("render", "night.yaml", "--limit-frames", "2", "-q")

@@ -642,7 +642,7 @@ def test_the_photo_of_a_face_counts_by_its_content(night: Night, ffmpeg: Callabl
 def test_dry_run_refuses_what_a_run_would(night: Night) -> None:
     night.jobs = {"no/a": {}, "b": {}}
     night.write()
-    dry = [*RUN, "--dry-run", "--json"]
+    dry = [*RUN, "--dry-run", "--json", "--no-mkdir"]
     how: dict[str, Any] = {"cwd": night.folder, "capture_output": True, "text": True}
     done = subprocess.run(dry, check=False, **how)
     planned = [json.loads(line) for line in done.stdout.splitlines()]

@@ -15,7 +15,15 @@ from dhcli.manifest import load_manifest
 
 EXAMPLES = 10 * int(os.environ.get("DH_FUZZ_SEEDS", "30"))
 GOOD = """version: 1
-defaults: {loop: hold, crf: 20, gain: 1.2}
+vars: {show: out, who: {env: DH_NONE, default: v}}
+presets: {close: {face: left}}
+defaults: {loop: hold, crf: 20, gain: 1.2, use: close, save_path: "${show}/{video.stem}{index:03}.mp4"}
+matrix:
+  audio: [a.wav, {path: b.wav, trim: 1-2}]
+  video: "${who}.mp4"
+  pair: product
+  exclude: {audio: "**/b*"}
+  id: "{audio.stem}"
 jobs:
   - audio: a.wav
     video: "v.mp4"
@@ -61,6 +69,7 @@ PIECES = (
         '"\\x00"',
         "~",
     ),
+    *("${show}", "$${", "{id}", "{{", "**/*", "[!", "zip", "skip: true", "use: [close]"),
     *(
         "null",
         "no",
@@ -110,7 +119,6 @@ def test_a_broken_manifest_is_jobs_or_problems(tmp_path: Path, edits: list[tuple
         assert found.problems
         assert all(problem.startswith(str(path)) for problem in found.problems)
         return
-    assert found
     assert len({job.id for job in found}) == len(found)
     assert all(path.is_relative_to(tmp_path) for job in found for path in (job.audio, job.video, job.save_path))
 

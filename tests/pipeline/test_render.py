@@ -262,6 +262,15 @@ def test_frames_with_a_covered_mouth_pass_through(
     assert same == [6 <= i <= 16 for i in range(18)]
 
 
+def test_a_trim_beyond_the_end_is_told(render: Render, speech: Path, avatar: Path) -> None:
+    """The speech has 7.1 s; a time that is rounded up by less than a frame is none."""
+    for trim, expected in (("6-9", ["audio.short"]), ("6-7.12", []), ("6-", [])):
+        result = succeeded(render(speech, avatar, limit_frames=2, if_exists="overwrite", trim=trim))
+        assert [warning.code for warning in result.warnings] == expected
+        if expected:
+            assert "trim goes to 9 s, but the sound has 7.1" in result.warnings[0].message
+
+
 def test_noise_in_the_pauses_is_told(
     render: Render, speech: Path, avatar: Path, ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:

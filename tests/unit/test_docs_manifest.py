@@ -14,7 +14,9 @@ import yaml
 
 from dhcli.errors import CODES, ManifestError
 from dhcli.jobs.options import JobOptions, parse_face
-from dhcli.manifest import load_manifest, manifest_schema
+from dhcli.jobs.schema import manifest_schema
+from dhcli.jobs.templates import FIELDS
+from dhcli.manifest import load_manifest
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "manifest.md").read_text(encoding="utf-8")
@@ -56,8 +58,18 @@ def test_every_key_is_documented() -> None:
     assert set(table("Keys of the file")) == set(schema["properties"])
     job = schema["properties"]["jobs"]["items"]
     assert set(table("Keys of a job")) | set(table("Options of a job")) == set(job["properties"])
-    needed = {name for name, cells in table("Keys of a job").items() if cells[-1].endswith("needed")}
-    assert needed == set(job["required"])
+    needed = [name for name, cells in table("Keys of a job").items() if "needed" in cells[-1]]
+    assert needed == [
+        key for rule in schema["allOf"] for key in rule["then"]["properties"]["jobs"]["items"]["required"]
+    ]
+    matrix = schema["properties"]["matrix"]["anyOf"][0]["properties"]
+    own = {key for name in table("Many jobs") if "{" not in name for key in re.findall(r"[a-z_]+", name)}
+    assert own | {"use", "skip"} | set(table("Options of a job")) == set(matrix)
+
+
+def test_every_field_of_templates_is_documented() -> None:
+    fields = {name for row in table("Many jobs") for name in re.findall(r"{([a-z.]+)}", row)}
+    assert fields == {*FIELDS, "index"}
 
 
 def test_every_code_is_documented() -> None:
@@ -79,10 +91,34 @@ def test_the_good_examples_of_the_page_are_good() -> None:
     )
 
 
+def test_the_examples_with_many_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, _, matrix, variables, *_ = blocks("yaml")
+    (tmp_path / "takes").mkdir()
+    for name in ("intro.wav", "takes/01.wav", "takes/03.wav", "takes/12.wav"):
+        (tmp_path / name).touch()
+    (tmp_path / "matrix.yaml").write_text(matrix)
+    jobs = load_manifest(tmp_path / "matrix.yaml").jobs
+    assert [job.save_path.relative_to(tmp_path / "out").as_posix() for job in jobs] == [
+        "anna/intro.mp4", "anna/01.mp4", "anna/12.mp4", "anna/03.mp4", "ben/intro.mp4", "ben/12.mp4",
+    ]  # fmt: skip
+    assert [str(job.options.trim) for job in jobs if job.options.trim] == ["2-"]
+    monkeypatch.setenv("VOICE", "ben")
+    (tmp_path / "vars.yaml").write_text(variables)
+    (job,) = load_manifest(tmp_path / "vars.yaml", variables={"show": "tuesday"}).jobs
+    assert (job.audio, job.id) == (tmp_path / "tuesday/ben.wav", "tuesday")
+    assert (job.options.preset, job.options.gain, job.options.crf) == ("ultrafast", 0.8, 28)
+
+
+def test_the_table_of_the_page(tmp_path: Path) -> None:
+    (tmp_path / "jobs.csv").write_text(blocks("csv")[0], encoding="utf-8-sig")
+    monday, tuesday = load_manifest(tmp_path / "jobs.csv").jobs
+    assert (monday.options.gain, monday.options.label) == ("auto", "News; Monday")
+    assert (tuesday.id, tuesday.options.gain, tuesday.options.label) == ("tuesday", 0.8, "")
+
+
 def test_the_output_shown_is_the_real_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    shown = list(zip(blocks("yaml")[2:], blocks("text"), strict=True))
-    assert len(shown) == 2
+    shown = list(zip(blocks("yaml")[-2:], blocks("text"), strict=True))
     for manifest, output in shown:
         Path("night.yaml").write_text(manifest, encoding="utf-8")
         with pytest.raises(ManifestError) as caught:
@@ -118,7 +154,16 @@ def test_the_examples_are_the_documented_ones() -> None:
     [
         {"version": 2},
         {"jobs": []},
-        {"defaults": {"audio": "a.wav"}},
+        {"defaults": {"id": "a"}},
+        {"matrix": {"audio": "a", "save_path": "c.mp4"}},
+        {"matrix": {"audio": [], "video": "v", "save_path": "c.mp4"}},
+        {"matrix": {"audio": "a", "video": "v", "save_path": "c.mp4", "pair": "all"}},
+        {"matrix": {"audio": {"gain": 1}, "video": "v", "save_path": "c.mp4"}},
+        {"matrix": {"audio": "a", "video": "v", "save_path": "c.mp4", "exclude": [{}]}},
+        {"presets": {"x": {"audio": "a"}}},
+        {"vars": {"a-b": "x"}},
+        {"jobs": [{"audio": "a", "video": "b", "save_path": "c.mp4", "skip": "perhaps"}]},
+        {"jobs": [{"audio": "a", "video": "b", "save_path": "c.mp4", "id": "a b"}]},
         {"jobs": [{"audio": "a", "video": "b"}]},
         {"jobs": [{"audio": "a", "video": "b", "save_path": "c.avi"}]},
         {"jobs": [{"audio": "a", "video": "b", "save_path": "c.mp4", "gain": 4}]},
@@ -135,3 +180,38 @@ def test_schema_and_reader_refuse_the_same(change: dict[str, Any]) -> None:
     assert not validator.is_valid(good | change)
     with pytest.raises(ManifestError):
         load_manifest(None, stdin=io.BytesIO(json.dumps(good | change).encode()))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {
+            "defaults": {"audio": "a.wav", "use": "x"},
+            "presets": {"x": {"crf": 2}},
+            "jobs": [{"video": "b", "save_path": "c.mp4"}],
+        },
+        {"vars": {"g": 1, "h": {"env": "H", "default": "${g}"}}, "defaults": {"gain": "${g}", "face": "like:${h}"}},
+        {
+            "matrix": {
+                "audio": ["x", {"path": "y", "gain": 1, "skip": True}],
+                "video": "v",
+                "save_path": "{audio.stem}.mp4",
+            }
+        },
+        {
+            "matrix": [
+                {"audio": "x", "video": "v", "save_path": "d.mp4", "exclude": {"audio": "*"}, "id": "{audio.stem}"}
+            ]
+        },
+        {
+            "jobs": [
+                {"audio": "a", "video": "b", "save_path": "c.mp4", "id": "größe-हिन्दी", "use": None, "skip": "false"}
+            ]
+        },
+    ],
+    ids=str,
+)
+def test_schema_and_reader_take_the_same(change: dict[str, Any]) -> None:
+    good = {"version": 1, "jobs": [{"audio": "a", "video": "b", "save_path": "c.mp4"}]}
+    jsonschema.Draft202012Validator(manifest_schema()).validate(good | change)
+    assert load_manifest(None, stdin=io.BytesIO(json.dumps(good | change).encode())).jobs

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from dhcli.command import flags
+from dhcli.command import flags, job_flags
 from dhcli.command.choices import FacePrecision
 from dhcli.command.setup import chosen_models
 from dhcli.command.streams import answer, say
@@ -28,8 +28,8 @@ def bench(
     device: flags.DeviceName = "auto",
     precision: flags.PrecisionName = FacePrecision.auto,
     threads: flags.Threads = 0,
-    model: flags.Model = None,
-    set_: flags.Sets = None,
+    model: job_flags.Model = None,
+    set_: job_flags.Sets = None,
     models_dir: flags.ModelsDirs = None,
     json_: JsonReport = False,
 ) -> None:
@@ -49,7 +49,7 @@ def bench(
         speech, avatar = map(str, sample())
         audio, video = speech if audio is None else audio, avatar if video is None else video
     # The save path is a placeholder, since `measure` renders to a temporary folder; no input can lie below a file.
-    choice = JobChoice(None, (audio, video, f"{video}/out.mp4"), model=model, sets=set_)
+    choice = JobChoice(None, [audio], [video], f"{video}/out.mp4", model=model, sets=set_)
     (job,) = chosen_jobs(choice).jobs
     settings = Settings(models, limit_frames=limit_frames)
     try:

@@ -17,6 +17,13 @@ class IfExists(StrEnum):
     fail = "fail"
 
 
+class PairKind(StrEnum):
+    """How audios and videos are paired."""
+
+    product = "product"
+    zip = "zip"
+
+
 class ProgressKind(StrEnum):
     """How progress is shown."""
 

@@ -193,7 +193,8 @@ class People:
     def _job_finished(self, event: JobFinished) -> None:
         self._close_bar()
         if event.code is not None:
-            self._failures.append(event)
+            if event.status == "failed":
+                self._failures.append(event)
             self._say(*failure_lines(event, self._position), style="red" if event.status == "failed" else "yellow")
         elif self._verbosity >= 0 and event.status == "skipped":
             self._say(f"{self._position}: up to date: {event.save_path}", style="cyan")
@@ -214,11 +215,15 @@ class People:
         self._say(summary_text(event), style="bold" if event.exit_code == 0 else "bold red")
 
     def _job_planned(self, event: JobPlanned) -> None:
+        if self._verbosity < 0 and event.code is None:
+            return
         self._plan.append(event)
         if not self._console.is_terminal:
             self._say(*planned_lines(event))
 
     def _plan_summary(self, event: PlanSummary) -> None:
+        if self._verbosity < 0 and not event.exit_code:
+            return
         if self._console.is_terminal:
             rows = [(plan.job_id, planned_text(plan), plan.save_path) for plan in self._plan]
             self._console.print(table(("job", "what", "output"), rows))

@@ -105,6 +105,7 @@ def _wrong_usage(error: typer.TyperException) -> int:
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "dh"
     text = error.format_message().replace("Value error, ", "").removeprefix("Invalid value: ").strip()
+    text = text.replace(":\n\t", " ").replace("\n\t", " ")  # choices, each on a line with a tab in front
     parameter = getattr(error, "param", None)
     if context is not None and parameter is not None:
         source = context.get_parameter_source(parameter.name)

@@ -11,50 +11,10 @@ from typing import Annotated
 import typer
 
 from dhcli.command.choices import FacePrecision, IfExists, ProgressKind, folder_value, path_value
+from dhcli.command.units import mebibytes, seconds
 
 WHAT, HOW, WHERE, SHOW = "What to render", "How", "Where", "What to show"
 
-ManifestPath = Annotated[
-    str | None,
-    typer.Argument(metavar="MANIFEST", help="YAML file with the jobs; - reads standard input.", show_default=False),
-]
-AudioPath = Annotated[
-    str | None,
-    typer.Option(
-        "--audio", metavar="FILE", help="Speech of a single job, instead of a manifest.", rich_help_panel=WHAT
-    ),
-]
-VideoPath = Annotated[
-    str | None,
-    typer.Option("--video", metavar="FILE", help="Video or picture of a single job.", rich_help_panel=WHAT),
-]
-SavePath = Annotated[
-    str | None,
-    typer.Option(
-        "--save-path", metavar="FILE", help="Output of a single job: .mp4, .mov, .mkv or .webm.", rich_help_panel=WHAT
-    ),
-]
-JobIds = Annotated[
-    list[str] | None, typer.Option("--job", metavar="ID", help="Only this job; may be repeated.", rich_help_panel=WHAT)
-]
-Shard = Annotated[
-    str | None,
-    typer.Option(
-        metavar="I/N",
-        help="Only the I-th of N parts of the jobs, I from 0 to N-1; each job is in the same part in every run.",
-        rich_help_panel=WHAT,
-    ),
-]
-Model = Annotated[str | None, typer.Option(metavar="NAME", help="Model for all jobs.", rich_help_panel=HOW)]
-Sets = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        help="Any job option, for all jobs; may be repeated; wins over the manifest.",
-        rich_help_panel=HOW,
-    ),
-]
 DeviceName = Annotated[
     str,
     typer.Option(
@@ -118,7 +78,7 @@ CacheSize = Annotated[
     typer.Option(
         "--cache-size",
         metavar="MIB",
-        min=0,
+        parser=mebibytes,
         envvar="DH_CACHE_SIZE",
         show_envvar=False,
         help="Most that analyses and probes may take in the cache folder; 0 keeps no new ones.",
@@ -136,7 +96,7 @@ Stall = Annotated[
     typer.Option(
         "--stall-timeout",
         metavar="SECONDS",
-        min=1,
+        parser=seconds(least=1),
         help="A job fails when nothing has moved in it for this long.",
         rich_help_panel=HOW,
     ),
@@ -146,7 +106,7 @@ MaxDuration = Annotated[
     typer.Option(
         "--max-duration",
         metavar="SECONDS",
-        min=1,
+        parser=seconds(least=1),
         help="A job fails when one of its inputs is longer than this.",
         rich_help_panel=HOW,
     ),
@@ -224,9 +184,20 @@ OnFinish = Annotated[
         rich_help_panel=HOW,
     ),
 ]
+Mkdir = Annotated[
+    bool,
+    typer.Option(
+        "--mkdir/--no-mkdir",
+        metavar="",
+        help="Make missing folders of outputs, or fail their jobs.",
+        rich_help_panel=WHERE,
+    ),
+]
 MinDisk = Annotated[
     int,
-    typer.Option(metavar="MIB", min=0, help="Stop where less than this is free beside an output.", rich_help_panel=HOW),
+    typer.Option(
+        metavar="MIB", parser=mebibytes, help="Stop where less than this is free beside an output.", rich_help_panel=HOW
+    ),
 ]
 OnlyFailed = Annotated[
     bool,
@@ -281,7 +252,7 @@ LockWait = Annotated[
     float,
     typer.Option(
         metavar="SECONDS",
-        min=0,
+        parser=seconds(least=0),
         help="Wait so long for another dh that writes the same output or holds the run lock.",
         rich_help_panel=HOW,
     ),
@@ -314,7 +285,12 @@ FailFast = Annotated[
 ]
 Timeout = Annotated[
     float | None,
-    typer.Option(metavar="SECONDS", min=1, help="A job fails when it takes longer than this.", rich_help_panel=HOW),
+    typer.Option(
+        metavar="SECONDS",
+        parser=seconds(least=1),
+        help="A job fails when it takes longer than this.",
+        rich_help_panel=HOW,
+    ),
 ]
 DryRun = Annotated[
     bool,
@@ -325,7 +301,7 @@ ProgressHow = Annotated[
     typer.Option(
         "--progress",
         metavar="CHOICE",
-        help="auto: a bar on a terminal, lines elsewhere and with --json; bar, plain, none: that.",
+        help="auto: a bar on a terminal, lines elsewhere, trouble alone with --json; bar, plain, none: that.",
         rich_help_panel=SHOW,
     ),
 ]

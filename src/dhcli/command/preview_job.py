@@ -6,14 +6,16 @@ from typing import Annotated
 
 import typer
 
-from dhcli.command import flags
+from dhcli.command import flags, job_flags
 from dhcli.command.setup import chosen_models, open_caches, refusal_event
 from dhcli.command.streams import answer
 
 JOB = "The job; may be left out where there is only one."
 Manifest = Annotated[
     str,
-    typer.Argument(metavar="MANIFEST", help="YAML file with the jobs; - reads standard input.", show_default=False),
+    typer.Argument(
+        metavar="MANIFEST", help="File with the jobs: YAML, JSON or CSV; - reads standard input.", show_default=False
+    ),
 ]
 JobId = Annotated[str | None, typer.Option("--job", metavar="ID", help=JOB, rich_help_panel=flags.WHAT)]
 
@@ -21,8 +23,8 @@ JobId = Annotated[str | None, typer.Option("--job", metavar="ID", help=JOB, rich
 def preview(
     manifest: Manifest,
     job: JobId = None,
-    model: flags.Model = None,
-    set_: flags.Sets = None,
+    model: job_flags.Model = None,
+    set_: job_flags.Sets = None,
     device: flags.DeviceName = "auto",
     models_dir: flags.ModelsDirs = None,
     cache_dir: flags.CacheDir = None,

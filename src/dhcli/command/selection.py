@@ -1,12 +1,13 @@
 """The jobs that the command line selects, and its checks; what is wrong ends the call as wrong usage, exit code 2.
 
-The jobs are those of a manifest, or the one of --audio, --video and --save-path; --set, --job and --shard apply.
+The jobs are those of a manifest, or of --audio and --video; --set, --job and --shard apply.
 """
 
 from __future__ import annotations
 
 import contextlib
 import difflib
+import fnmatch
 import functools
 import hashlib
 import itertools
@@ -20,8 +21,9 @@ import typer
 
 from dhcli.errors import DhError, ManifestError
 from dhcli.jobs.conflicts import STDIN, find_overwritten, inputs_of
+from dhcli.jobs.matrix import Pair
 from dhcli.jobs.options import Job
-from dhcli.manifest import check_overrides, load_manifest, single_job
+from dhcli.manifest import Manifest, check_overrides, jobs_of_flags, load_manifest, single_job
 from dhcli.reports import Kind, replaceable
 from dhcli.runtime.disk_calls import DiskCalls, OnStep
 
@@ -50,57 +52,107 @@ class JobChoice:
     """What the command line says of the jobs, as it was typed."""
 
     manifest: str | None
-    single: tuple[str | None, str | None, str | None] = (None, None, None)
-    """--audio, --video and --save-path."""
+    audios: Sequence[str] | None = None
+    videos: Sequence[str] | None = None
+    save_path: str | None = None
+    out: str | None = None
+    pair: Pair = "product"
     ids: Sequence[str] | None = None
     shard: str | None = None
     model: str | None = None
     sets: Sequence[str] | None = None
+    variables: Sequence[str] | None = None
 
 
 def chosen_jobs(
     choice: JobChoice, root: Path | None = None, results_dir: Path | None = None, stall_timeout_s: float | None = None
 ) -> Selection:
     """The jobs to which a choice leads. `root`, `results_dir` and `stall_timeout_s` are the flags of those names."""
-    manifest, ids, shard = choice.manifest, choice.ids, choice.shard
     overrides = {"model": choice.model} if choice.model is not None else {}
-    for text in choice.sets or ():
-        key, separator, value = text.partition("=")
-        if not separator:
-            usage(f"--set {text}: expected KEY=VALUE")
-        overrides[key] = value
+    overrides |= _pairs_of("--set", "KEY", choice.sets)
     with _usage_where_invalid():
         check_overrides(overrides)
-    audio, video, save_path = choice.single
-    if manifest is None:
-        if audio is None or video is None or save_path is None:
-            usage("give a manifest, or --audio, --video and --save-path")
-        if ids or shard is not None:
-            usage("--job and --shard choose among the jobs of a manifest; there is none")
-        with _usage_where_invalid():
-            jobs = single_job(audio, video, save_path, overrides, root, results_dir, stall_timeout_s).jobs
-            return Selection(None, jobs, jobs)
-    if any(path is not None for path in choice.single):
-        usage("give a manifest or --audio, --video and --save-path, not both")
-    source = None if manifest == "-" else Path(manifest)
+    variables = _pairs_of("--var", "NAME", choice.variables)
+    if choice.manifest is None:
+        if variables:
+            usage("--var gives values to the variables of a manifest; there is none")
+        return _of_flags(choice, overrides, root, results_dir, stall_timeout_s)
+    if any(given is not None for given in (choice.audios, choice.videos, choice.save_path, choice.out)):
+        usage("give a manifest or --audio, --video and --out or --save-path, not both")
+    source = None if choice.manifest == "-" else Path(choice.manifest)
     loaded = load_manifest(
-        source, overrides=overrides, root=root, results_dir=results_dir, stall_timeout_s=stall_timeout_s
+        source,
+        overrides=overrides,
+        variables=variables,
+        root=root,
+        results_dir=results_dir,
+        stall_timeout_s=stall_timeout_s,
     )
-    return Selection(loaded.path, _selected(loaded.jobs, ids, shard), loaded.jobs)
+    return Selection(loaded.path, _selected(loaded, choice.ids, choice.shard), loaded.jobs)
 
 
-def _selected(jobs: tuple[Job, ...], ids: Sequence[str] | None, shard: str | None) -> tuple[Job, ...]:
-    if unknown := set(ids or ()) - {job.id for job in jobs}:
-        near = difflib.get_close_matches(min(unknown), [job.id for job in jobs], 1)
-        usage(f"no job '{min(unknown)}' in the manifest" + (f"; did you mean '{near[0]}'?" if near else ""))
+def _of_flags(
+    choice: JobChoice,
+    overrides: Mapping[str, str],
+    root: Path | None,
+    results_dir: Path | None,
+    stall_timeout_s: float | None,
+) -> Selection:
+    """The jobs of --audio and --video: one with --save-path, whose files are what they are called, or many."""
+    audios, videos, save_path, out = choice.audios, choice.videos, choice.save_path, choice.out
+    if not audios or not videos or (save_path is None and out is None):
+        usage("give a manifest, or --audio, --video and --out or --save-path")
+    if save_path is not None and out is not None:
+        usage("give --out or --save-path, not both")
+    with _usage_where_invalid():
+        if out is not None:
+            made = jobs_of_flags(audios, videos, out, choice.pair, overrides, root, results_dir, stall_timeout_s)
+            return Selection(None, _selected(made, choice.ids, choice.shard), made.jobs)
+        assert save_path is not None
+        if len(audios) > 1 or len(videos) > 1:
+            usage("--save-path is the output of one job; give --out for several")
+        if choice.ids or choice.shard is not None:
+            usage("--job and --shard choose among several jobs; there is one")
+        jobs = single_job(audios[0], videos[0], save_path, overrides, root, results_dir, stall_timeout_s).jobs
+        return Selection(None, jobs, jobs)
+
+
+def _pairs_of(flag: str, key: str, texts: Sequence[str] | None) -> dict[str, str]:
+    """The values of a flag that takes KEY=VALUE. The last of equal keys counts."""
+    found: dict[str, str] = {}
+    for text in texts or ():
+        name, separator, value = text.partition("=")
+        if not separator:
+            usage(f"{flag} {text}: expected {key}=VALUE")
+        found[name] = value
+    return found
+
+
+def _selected(manifest: Manifest, ids: Sequence[str] | None, shard: str | None) -> tuple[Job, ...]:
+    """The jobs that --job and --shard choose. An id counts as a pattern only where no job has it."""
+    jobs = manifest.jobs
     if ids:
-        jobs = tuple(job for job in jobs if job.id in ids)
+        known = {job.id for job in jobs}
+        named: set[str] = set()
+        for text in ids:
+            found = {text} & known or set(fnmatch.filter(known, text))
+            if not found:
+                _refuse_id(text, manifest)
+            named |= found
+        jobs = tuple(job for job in jobs if job.id in named)
     if shard is None:
         return jobs
     part, _, parts = shard.partition("/")
     if not (part.isdecimal() and parts.isdecimal() and int(part) < int(parts)):
         usage(f"--shard {shard}: expected I/N with I from 0 to N-1")
     return tuple(job for job in jobs if _shard_of(job.id, int(parts)) == int(part))
+
+
+def _refuse_id(text: str, manifest: Manifest) -> NoReturn:
+    if text in manifest.skipped:
+        usage(f"the manifest leaves the job '{text}' out: it has 'skip: true'")
+    near = difflib.get_close_matches(text, [job.id for job in manifest.jobs], 1)
+    usage(f"no job '{text}' in the manifest" + (f"; did you mean '{near[0]}'?" if near else ""))
 
 
 def _shard_of(job_id: str, shards: int) -> int:

@@ -51,6 +51,18 @@ def refusal_event(listener: Listener, began: Callable[[], bool] = lambda: False)
         raise
 
 
+def verbosity(*, quiet: bool = False, verbose: int = 0, for_programs: bool = False) -> int:
+    """How much people are told: -1 trouble only, 0 every job, 1 and more its parts. Ends with usage for -q with -v.
+
+    `for_programs`: a program reads the events, so that people need not be told the same, unless -v asks for it.
+    """
+    from dhcli.command.selection import usage
+
+    if quiet and verbose:
+        usage("give --quiet or --verbose, not both")
+    return -1 if quiet or (for_programs and not verbose) else verbose
+
+
 def failure_limit(text: str | None, *, fail_fast: bool) -> FailureLimit | None:
     """The limit that --max-failures or --fail-fast sets; None without one. Ends with usage where both are given."""
     from dhcli.command.selection import usage

@@ -69,9 +69,24 @@ def output_lock(
         os.close(descriptor)
 
 
-def refuse_unwritable(save_path: Path) -> None:
-    """Raise what `output_lock` would raise for a folder that is missing or not writable; changes nothing."""
+def make_folder(save_path: Path) -> None:
+    """Make the folder of an output, and those above it, where they are missing. Raises as `output_lock`."""
+    try:
+        save_path.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:  # something else has the name of a folder
+        raise _not_writable(save_path, NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))) from error
+    except OSError as error:
+        raise _not_writable(save_path, error) from error
+
+
+def refuse_unwritable(save_path: Path, *, makes_folder: bool = False) -> None:
+    """Raise what `output_lock` would raise for a folder that is missing or not writable; changes nothing.
+
+    With `makes_folder`, a missing folder is judged by the one in which it will be made.
+    """
     folder = save_path.parent
+    while makes_folder and folder != folder.parent and not os.path.lexists(folder):
+        folder = folder.parent
     try:
         os.close(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
     except PermissionError:  # a folder need not be readable to be written
@@ -268,7 +283,7 @@ def _not_writable(save_path: Path, error: OSError) -> DhError:
         hint = "Mount it with locks (Lustre: -o flock), or write to a local folder and move the files afterwards."
     elif error.errno == errno.ENOENT:
         message = f"The folder of the output {save_path} does not exist: {save_path.parent}."
-        hint = "Create the folder, or correct save_path; dh does not create folders, so that a typo cannot."
+        hint = "Create the folder, or correct the path; without --no-mkdir, dh makes the folders of outputs."
     else:
         message = f"{save_path}: its folder cannot be written: {error.strerror}."
         hint = "Make room there." if error.errno in FULL else "Check the folder's permissions and the disk."

@@ -17,6 +17,7 @@ from typing import Generic, NamedTuple, TypeAlias, TypeVar
 from dhcli.disk.boundary import strays
 from dhcli.disk.names import WORKING_SUFFIXES, working_paths
 from dhcli.disk.places import Places, Spots
+from dhcli.jobs.formats import clash
 from dhcli.jobs.options import Job, parse_face
 from dhcli.runtime.disk_calls import OnStep, ignore_step
 
@@ -128,6 +129,13 @@ def find_strays(jobs: Sequence[Job], root: Path, on_step: OnStep = ignore_step) 
                 yield job, key, f"{path}{way} is outside of {root}; put the file below that folder"
 
 
+def find_unfit(jobs: Sequence[Job]) -> Iterator[Conflict]:
+    """Options that do not go with the ending of the job's output."""
+    for job in jobs:
+        if found := clash(job.save_path, job.options.encoder, job.options.audio_codec):
+            yield job, *found
+
+
 def with_ids(jobs: Sequence[Job]) -> tuple[Job, ...]:
     """The jobs with an id each. A job without one gets the stem of its output, with folders in front if needed.
 
@@ -177,6 +185,8 @@ def _same_ids(jobs: Sequence[Job]) -> Iterator[Conflict]:
 
 def _name(job: Job, path: Path, beside: Path) -> str:
     """Index and line of a job for a message; also its path, if it is spelled differently from `beside`."""
+    if job.line is None:
+        return f"the job of {job.audio} and {job.video}"
     spelled = "" if path == beside else f", as {path}"
     return f"jobs[{job.index}] (line {job.line}{spelled})"
 

@@ -7,73 +7,43 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
-from dhcli.errors import ManifestError
-from dhcli.jobs.formats import ENCODERS, clash
-from dhcli.jobs.options import LIKE, Job, JobOptions, option_schemas
+from dhcli.jobs import templates
+from dhcli.jobs.keys import (
+    DEFAULT_KEYS,
+    ID_MEANS,
+    JOB_KEYS,
+    OPTIONS,
+    PATHS,
+    TOP_KEYS,
+    VERSION,
+    expected,
+    is_id,
+    path_problem,
+    unknown,
+)
+from dhcli.jobs.options import LIKE, Job, JobOptions
+from dhcli.jobs.problems import Problems, kind, quoted
 from dhcli.jobs.strict_yaml import NULLS, MappingNode, Node, ScalarNode, SequenceNode
 
-VERSION = "1"
-ID_PATTERN = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}"
-"""No dash or dot in front: the id is an argument of `--job` and the name of a result file."""
-PATHS = MappingProxyType(
-    {
-        "audio": "the speech: a sound file, or a video with sound",
-        "video": "the person: a video or a picture",
-        "save_path": "the video to write, ending in .mp4, .mov, .mkv or .webm",
-    }
-)
-OPTIONS = MappingProxyType(option_schemas())
-TOP_KEYS = ("version", "defaults", "jobs")
-JOB_KEYS = ("id", *PATHS, *OPTIONS)
-MAX_PATH_BYTES = 4095
-"""The longest path that Linux accepts."""
-MAX_NAME_BYTES = 250
-"""Of an output. File systems allow 255 bytes, and the name of the result adds `.json`."""
-MAX_PROBLEMS = 100
-"""Further problems are only counted: the same key misspelt in 10,000 jobs needs no 10,000 lines."""
 
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """What one place of a manifest says of a job: its defaults, the job itself, an entry of a matrix."""
 
-class Problems:
-    """The problems of one manifest, reported in the order of its lines."""
-
-    def __init__(self, name: str) -> None:
-        """`name` is the manifest's path as the user gave it."""
-        self._name = name
-        self._found: list[tuple[int, str]] = []
-        self._left_out = 0
-        self._invalid = False
-
-    @property
-    def full(self) -> bool:
-        """Whether further problems are only counted."""
-        return len(self._found) == MAX_PROBLEMS
-
-    def add(self, line: int | None, where: str, text: str, *, conflict: bool = False) -> None:
-        self._invalid |= not conflict
-        if self.full:
-            self._left_out += 1
-            return
-        place = f"{self._name}:{line}: " if line else ""
-        self._found.append((line or 0, f"{place}{where}: {text}"))
-
-    def raise_any(self) -> None:
-        """Raise a ManifestError with all problems, if there are any."""
-        if not self._found:
-            return
-        lines = [text for _, text in sorted(self._found, key=lambda found: found[0])]
-        if self._left_out:
-            lines.append(f"{self._name}: and {self._left_out} more problems")
-        raise ManifestError("manifest.invalid" if self._invalid else "manifest.conflict", lines)
+    texts: Mapping[str, ScalarNode]
+    """By key; those of the options are here, too."""
+    options: Mapping[str, Any]
+    """Typed."""
+    use: tuple[str, ...] | None = None
+    """Names of presets; None: it does not say."""
+    skip: bool = False
 
 
 class JobReader:
@@ -83,105 +53,204 @@ class JobReader:
         """`folder`, absolute, is the folder of relative paths. `overrides` win over the options of the manifest."""
         self.lines: dict[tuple[int, str], int] = {}
         """The line of each path and id, by the job's index and the key."""
-        self._folder = folder
+        self.skipped: set[int] = set()
+        """The index of each job that is left out."""
+        self.count = 0
+        """Of the jobs in the list, with those that have problems."""
+        self.default_paths: dict[str, Path | None] = {}
+        """Audio and video of the defaults; None: that of the manifest is wrong."""
+        self.default_template: ScalarNode | None = None
+        """The save_path of the defaults."""
+        self.folder = folder
         self._problems = problems
         texts = {name: self._override(name, text) for name, text in overrides.items()}
         known = {name: node for name, node in texts.items() if self._known(name, tuple(OPTIONS), None, f"--set {name}")}
         self._overrides = self._values(known, "--set ")
-        self._base = JobOptions().model_copy(update=self._overrides)
+        self._defaults = Layer({}, {})
+        self._presets: dict[str, Mapping[str, Any]] = {}
+        self._bases: dict[tuple[str, ...], JobOptions] = {}
 
     @staticmethod
     def _override(name: str, text: str) -> ScalarNode:
         return ScalarNode(text, 0, 0, plain=text in NULLS and OPTIONS.get(name, {}).get("default", "") is None)
 
     def read(self, root: Node) -> list[Job]:
-        """The jobs without problems; the problems of the others are added to `problems`."""
+        """The jobs of `jobs` without problems; the problems of the others are added to `problems`."""
         if not isinstance(root, MappingNode):
-            found = "the file is empty" if isinstance(root, ScalarNode) and root.is_null else f"found {_kind(root)}"
+            found = "the file is empty" if isinstance(root, ScalarNode) and root.is_null else f"found {kind(root)}"
             self._problems.add(root.line, "manifest", f"{found}, expected 'version: 1' and 'jobs:'")
             return []
         for key, node in root.keys.items():
             self._known(key, TOP_KEYS, node.line, key)
         self._version(root)
+        if presets := root.values.get("presets"):
+            self._read_presets(presets)
         if defaults := root.values.get("defaults"):
-            self._defaults(defaults)
+            self._read_defaults(defaults)
         jobs = root.values.get("jobs")
         if isinstance(jobs, SequenceNode) and jobs.items:
+            self.count = len(jobs.items)
             read = [self._job(index, item) for index, item in enumerate(jobs.items)]
             return [job for job in read if job]
-        found = f"found {_kind(jobs)}" if jobs else "missing"
+        if jobs is None and "matrix" in root.values:
+            return []
+        found = f"found {kind(jobs)}" if jobs else "missing"
         self._problems.add(jobs.line if jobs else root.line, "jobs", f"{found}, expected a list of at least one job")
         return []
 
     def single(self, texts: Mapping[str, str]) -> list[Job]:
         """The one job with these values of audio, video and save_path; an empty list if one is wrong."""
-        nodes = {key: ScalarNode(text, 0, 0, plain=False) for key, text in texts.items()}
-        paths = self._paths(nodes, {key: f"--{key.replace('_', '-')}" for key in PATHS})
-        if paths is None:
+        found = [self.path(key, texts[key], None, f"--{key.replace('_', '-')}") for key in PATHS]
+        audio, video, save_path = found
+        if audio is None or video is None or save_path is None:
             return []
-        if wrong := clash(paths[2], self._base.encoder, self._base.audio_codec):
-            self._problems.add(None, f"--set {wrong[0]}", wrong[1])
-        return [Job(0, None, "", *paths, self._base)]
+        return [Job(0, None, "", audio, video, save_path, self._base(()))]
+
+    def layer(self, node: MappingNode, allowed: tuple[str, ...], place: str) -> Layer:
+        """What a mapping says, where it may have the keys `allowed`. `place` is its name and a dot, for problems."""
+        texts: dict[str, ScalarNode] = {}
+        for key, value in node.values.items():
+            line = node.keys[key].line
+            if not self._known(key, allowed, line, place + key) or key in ("use", "exclude"):
+                continue
+            if not isinstance(value, ScalarNode):
+                self._problems.add(line, place + key, f"found {kind(value)}, expected one value")
+            elif value.is_null and OPTIONS.get(key, {}).get("default", "") is not None:
+                self._problems.add(line, place + key, f"no value; {PATHS.get(key, 'give one or remove the key')}")
+            else:
+                texts[key] = value
+        options = self._values({key: text for key, text in texts.items() if key in OPTIONS}, place)
+        use = self._used(node.values["use"], place) if "use" in node.values and "use" in allowed else None
+        return Layer(texts, options, use, self._skips(texts, place))
+
+    def options(self, layers: Sequence[Layer]) -> JobOptions:
+        """The options of a job: of what the layers say the last wins, over their presets and the defaults."""
+        use = next((layer.use for layer in reversed(layers) if layer.use is not None), self._defaults.use or ())
+        own = {key: value for layer in layers for key, value in layer.options.items()}
+        base = self._base(use)
+        return base.model_copy(update=own | self._overrides) if own else base
+
+    def path(self, key: str, text: str, line: int | None, where: str) -> Path | None:
+        """The path that the text of a key means; None, and a problem, where it is none."""
+        if wrong := path_problem(key, text):
+            self._problems.add(line, where, wrong)
+            return None
+        return Path(os.path.normpath(self.folder / text))
+
+    def from_template(
+        self, template: ScalarNode, values: templates.Values, line: int | None, where: str
+    ) -> Path | None:
+        """The save_path that a template gives a job; None, and a problem, where that is no path."""
+        if not values.id and templates.asks_for(template.text, "id"):
+            self._problems.add(line, where, f"the template {quoted(template.text)} needs an id here")
+            return None
+        return self.path("save_path", templates.filled(template.text, values), line, where)
+
+    def checked_template(self, key: str, node: ScalarNode, where: str) -> ScalarNode | None:
+        """The template, where it can be filled; it makes the values of `key`, which it cannot ask for."""
+        if wrong := templates.wrong(node.text, without=key):
+            self._problems.add(node.line, where, wrong)
+            return None
+        return node
 
     def _version(self, root: MappingNode) -> None:
         node = root.values.get("version")
         if node is None:
             self._problems.add(root.line, "version", "missing; add 'version: 1' as the first line")
         elif not isinstance(node, ScalarNode) or node.text != VERSION:
-            self._problems.add(node.line, "version", f"found {_kind(node)}; this dh reads version {VERSION}")
+            self._problems.add(node.line, "version", f"found {kind(node)}; this dh reads version {VERSION}")
 
-    def _defaults(self, node: Node) -> None:
-        if isinstance(node, MappingNode):
-            given = self._texts(node, tuple(OPTIONS), "defaults.")
-            self._base = self._base.model_copy(update=self._values(given, "defaults.") | self._overrides)
-        else:
-            self._problems.add(node.line, "defaults", f"found {_kind(node)}, expected options as 'loop: hold'")
+    def _read_presets(self, node: Node) -> None:
+        if not isinstance(node, MappingNode):
+            self._problems.add(node.line, "presets", f"found {kind(node)}, expected names with options")
+            return
+        for name, preset in node.values.items():
+            if isinstance(preset, MappingNode):
+                self._presets[name] = self.layer(preset, tuple(OPTIONS), f"presets.{name}.").options
+            else:
+                text = f"found {kind(preset)}, expected options as 'loop: hold'"
+                self._problems.add(preset.line, f"presets.{name}", text)
+                self._presets[name] = {}
+
+    def _read_defaults(self, node: Node) -> None:
+        if not isinstance(node, MappingNode):
+            self._problems.add(node.line, "defaults", f"found {kind(node)}, expected options as 'loop: hold'")
+            return
+        self._defaults = self.layer(node, DEFAULT_KEYS, "defaults.")
+        texts = self._defaults.texts
+        for key in ("audio", "video"):
+            if key in node.values:
+                text = texts.get(key)
+                self.default_paths[key] = self.path(key, text.text, text.line, f"defaults.{key}") if text else None
+        if "save_path" in node.values:
+            text = texts.get("save_path")
+            self.default_template = self.checked_template("save_path", text, "defaults.save_path") if text else None
+            self.default_paths["save_path"] = None
 
     def _job(self, index: int, node: Node) -> Job | None:
         if not isinstance(node, MappingNode):
-            self._problems.add(node.line, f"jobs[{index}]", f"found {_kind(node)}, expected audio, video and save_path")
+            self._problems.add(node.line, f"jobs[{index}]", f"found {kind(node)}, expected audio, video and save_path")
             return None
         place = f"jobs[{index}]."
-        texts = self._texts(node, JOB_KEYS, place)
+        layer = self.layer(node, JOB_KEYS, place)
         self.lines |= {(index, key): node.keys[key].line for key in ("id", *PATHS) if key in node.keys}
+        if layer.skip:
+            self.skipped.add(index)
         for key in PATHS:
-            if key not in node.keys:
+            if key not in node.keys and key not in self.default_paths:
                 self._problems.add(node.line, place + key, f"missing; {PATHS[key]}")
-        ident = texts.get("id")
-        if ident and not re.fullmatch(ID_PATTERN, ident.text):
-            expected = "1 to 128 letters, digits, dots, dashes and underscores, no dot or dash in front"
-            self._problems.add(ident.line, place + "id", f"found {_quoted(ident.text)}, expected {expected}")
-        paths = self._paths(texts, {key: place + key for key in PATHS})
-        own = self._values({key: text for key, text in texts.items() if key in OPTIONS}, place)
-        options = self._base.model_copy(update=own | self._overrides) if own else self._base
-        if paths is None:
-            return None
-        if wrong := clash(paths[2], options.encoder, options.audio_codec):
-            key, found = wrong
-            self._problems.add(texts[key].line if key in texts else node.line, place + key, found)
-        return Job(index, node.line, ident.text if ident else "", *paths, options)
+        ident = layer.texts.get("id")
+        if ident and not is_id(ident.text):
+            self._problems.add(ident.line, place + "id", f"found {quoted(ident.text)}, expected {ID_MEANS}")
+        found: list[Path | None] = []
+        for key in PATHS:
+            given = layer.texts.get(key)
+            default = None if key in node.keys else self.default_paths.get(key)
+            found.append(self.path(key, given.text, given.line, place + key) if given else default)
+        options = self.options((layer,))
+        audio, video, save_path = found
+        name = ident.text if ident else ""
+        if audio and video and self.default_template and "save_path" not in node.keys:
+            values = templates.Values(audio, video, name, index + 1, options.label)
+            save_path = self.from_template(self.default_template, values, node.line, place + "save_path")
+        return Job(index, node.line, name, audio, video, save_path, options) if audio and video and save_path else None
 
-    def _texts(self, node: MappingNode, allowed: tuple[str, ...], place: str) -> dict[str, ScalarNode]:
-        """The values of known keys. A list, a mapping, or no value where one is needed is a problem."""
-        texts: dict[str, ScalarNode] = {}
-        for key, value in node.values.items():
-            line = node.keys[key].line
-            if not self._known(key, allowed, line, place + key):
-                continue
-            if not isinstance(value, ScalarNode):
-                self._problems.add(line, place + key, f"found {_kind(value)}, expected one value")
-            elif value.is_null and OPTIONS.get(key, {}).get("default", "") is not None:
-                self._problems.add(line, place + key, f"no value; {PATHS.get(key, 'give one or remove the key')}")
-            else:
-                texts[key] = value
-        return texts
+    def _used(self, node: Node, place: str) -> tuple[str, ...]:
+        """The presets that `use` names: none, one, or a list."""
+        names: list[str] = []
+        for item in node.items if isinstance(node, SequenceNode) else (node,):
+            if not isinstance(item, ScalarNode):
+                self._problems.add(item.line, f"{place}use", f"found {kind(item)}, expected names of presets")
+            elif item.text in self._presets and not item.is_null:
+                names.append(item.text)
+            elif not item.is_null:
+                near = difflib.get_close_matches(item.text[:100], self._presets, n=1)
+                text = f"no preset {quoted(item.text)}" + (f", did you mean '{near[0]}'?" if near else "")
+                self._problems.add(item.line, f"{place}use", text)
+        return tuple(names)
+
+    def _skips(self, texts: Mapping[str, ScalarNode], place: str) -> bool:
+        node = texts.get("skip")
+        if node is None:
+            return False
+        if (text := node.text.lower()) not in ("true", "false"):
+            self._problems.add(node.line, f"{place}skip", f"found {quoted(node.text)}, expected true or false")
+        return text == "true"
 
     def _known(self, key: str, allowed: tuple[str, ...], line: int | None, where: str) -> bool:
         if key in allowed:
             return True
         # The search for a similar key takes 0.1 ms: too long for a million problems that are only counted.
-        self._problems.add(line, where, "" if self._problems.full else _unknown(key, allowed))
+        self._problems.add(line, where, "" if self._problems.full else unknown(key, allowed))
         return False
+
+    def _base(self, use: tuple[str, ...]) -> JobOptions:
+        """The options of jobs that say none themselves."""
+        if use not in self._bases:
+            presets = {key: value for name in use for key, value in self._presets[name].items()}
+            values = {**self._defaults.options, **presets, **self._overrides}
+            self._bases[use] = JobOptions().model_copy(update=values)
+        return self._bases[use]
 
     def _values(self, texts: Mapping[str, ScalarNode], place: str) -> dict[str, Any]:
         """The values of the options, typed; empty if one of them is wrong."""
@@ -193,78 +262,10 @@ class JobReader:
         except ValidationError as error:
             for detail in error.errors(include_url=False):
                 key = str(detail["loc"][0])
-                text = f"found {_quoted(texts[key].text)}, expected {_expected(key, detail)}"
+                text = f"found {quoted(texts[key].text)}, expected {expected(key, detail)}"
                 self._problems.add(texts[key].line, place + key, text)
             return {}
         values = {key: getattr(options, key) for key in given}
         if (face := str(values.get("face", ""))).startswith(LIKE):
-            values["face"] = LIKE + os.path.normpath(self._folder / face.removeprefix(LIKE))
+            values["face"] = LIKE + os.path.normpath(self.folder / face.removeprefix(LIKE))
         return values
-
-    def _paths(self, texts: Mapping[str, ScalarNode], where: Mapping[str, str]) -> tuple[Path, Path, Path] | None:
-        """Audio, video and save_path; None if one is missing or wrong."""
-        found: list[Path] = []
-        for key in PATHS:
-            if node := texts.get(key):
-                if wrong := _path_problem(key, node.text):
-                    self._problems.add(node.line, where[key], wrong)
-                else:
-                    found.append(Path(os.path.normpath(self._folder / node.text)))
-        if len(found) < len(PATHS):
-            return None
-        audio, video, save_path = found
-        return audio, video, save_path
-
-
-def _path_problem(key: str, text: str) -> str | None:
-    if not text:
-        return f"no path; {PATHS[key]}"
-    try:
-        size = len(os.fsencode(text))
-    except UnicodeEncodeError:
-        return f"found {_quoted(text)}, which the system's file name encoding cannot express"
-    if "\0" in text:
-        return f"found {_quoted(text)}; a path cannot hold a NUL character"
-    if size > MAX_PATH_BYTES:
-        return f"found a path of {size} bytes, expected at most {MAX_PATH_BYTES}"
-    if key == "save_path" and Path(text).suffix.lower() not in ENCODERS:
-        return f"found {_quoted(text)}, expected a name that ends in {', '.join(ENCODERS)}"
-    if key == "save_path" and (size := len(os.fsencode(Path(text).name))) > MAX_NAME_BYTES:
-        return f"found a file name of {size} bytes, expected at most {MAX_NAME_BYTES}"
-    return None
-
-
-@lru_cache(maxsize=256)
-def _unknown(key: str, allowed: tuple[str, ...]) -> str:
-    near = difflib.get_close_matches(key[:100], allowed, n=1)
-    if near:
-        return f"unknown key, did you mean '{near[0]}'?"
-    if key in JOB_KEYS:
-        return f"does not belong here, but in {'a job or in defaults' if key in OPTIONS else 'a job'}"
-    return f"unknown key; allowed: {', '.join(allowed)}"
-
-
-def _expected(key: str, detail: ErrorDetails) -> str:
-    """A phrase that says which values the option takes."""
-    schema = OPTIONS[key]
-    if "enum" in schema:
-        near = difflib.get_close_matches(str(detail["input"])[:100], schema["enum"], n=1)
-        return f"one of {', '.join(schema['enum'])}" + (f"; did you mean '{near[0]}'?" if near else "")
-    if "minimum" in schema:
-        what = "a whole number" if schema["type"] == "integer" else "a number"
-        return f"{what} from {schema['minimum']} to {schema['maximum']}"
-    if "maxLength" in schema:
-        return f"a text of {schema.get('minLength', 0)} to {schema['maxLength']} characters"
-    return str(detail["ctx"]["error"])
-
-
-def _kind(node: Node) -> str:
-    if isinstance(node, MappingNode):
-        return "a mapping"
-    if isinstance(node, SequenceNode):
-        return "a list" if node.items else "an empty list"
-    return "no value" if node.is_null else _quoted(node.text)
-
-
-def _quoted(text: str) -> str:
-    return repr(text if len(text) <= 60 else text[:60] + "…")

@@ -84,11 +84,12 @@ def load(data: bytes, name: str) -> Node:
 
     Raises StrictYamlError, with every duplicate key, anchor, alias and tag of the file.
     """
-    if len(data) > MAX_BYTES:
-        raise StrictYamlError(
-            "manifest.limit", [f"{name}: larger than {MAX_BYTES // 2**20} MiB; split it into several files"]
-        )
-    return _Composer(name).compose(_decode(data, name))
+    return compose(decode(data, name), name)
+
+
+def compose(text: str, name: str) -> Node:
+    """The same for a text that is decoded."""
+    return _Composer(name).compose(text)
 
 
 def plain(node: Node) -> Plain:
@@ -100,7 +101,12 @@ def plain(node: Node) -> Plain:
     return None if node.is_null else node.text
 
 
-def _decode(data: bytes, name: str) -> str:
+def decode(data: bytes, name: str) -> str:
+    """The text of a manifest. Raises StrictYamlError where it is too large, not UTF-8, or has control characters."""
+    if len(data) > MAX_BYTES:
+        raise StrictYamlError(
+            "manifest.limit", [f"{name}: larger than {MAX_BYTES // 2**20} MiB; split it into several files"]
+        )
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise StrictYamlError("manifest.syntax", [f"{name}:1:1: UTF-16 text; save the file as UTF-8"])
     body = data.removeprefix(b"\xef\xbb\xbf")  # some editors write a byte order mark

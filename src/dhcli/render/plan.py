@@ -136,6 +136,7 @@ def plan_job(
             hint="Give a longer sound" + (", or widen 'trim'." if options.trim else "."),
             stage="probe",
         )
+    _tell_trim(inputs.audio, audio, options, fmt, trace)
     frames = frame_count(duration, fmt.fps)
     is_limited = limits.frames is not None and limits.frames < frames
     if limits.frames is not None and is_limited:
@@ -180,6 +181,14 @@ def _tell_damage(file: InputFile, info: VideoInfo | AudioInfo, options: JobOptio
         trace.warn("input.damaged", f"{file.label}: it ends early: {info.cut}. What is there is used.")
     if info.damage:
         trace.warn("input.damaged", damage_message(file, info.damage))
+
+
+def _tell_trim(file: InputFile, audio: AudioInfo, options: JobOptions, fmt: FrameFormat, trace: Trace) -> None:
+    """Warn where the sound ends more than a frame before the end of `trim`: a slip in a time, or in the file."""
+    end = options.trim.end if options.trim is not None else None
+    if end is not None and (end - audio.duration) * fmt.fps > 1:
+        text = f"trim goes to {float(end):g} s, but the sound has {float(audio.duration):.3f} s."
+        trace.warn("audio.short", f"{file.label}: {text} What is there is used.")
 
 
 def analysed_frames(available: int, needed: int, fps: Fraction) -> int:

@@ -71,6 +71,8 @@ class Reports:
         self._log: LogFile | None = None
         self._dead = dict(dead)
         """Reports whose disk did not respond. A call may still be pending for each: the file is not touched again."""
+        self._said_lost: set[Path] = set()
+        """Reports that could not be written, which has been said: the metrics are written twice."""
         self._broken: set[str] = set()
         """Reports that failed by a bug."""
         self._said_log_lost = self._lost = self._opened = self._ended = False
@@ -253,7 +255,7 @@ class Reports:
             try:
                 self._write(path, METRICS, text)
             except OSError as error:
-                self._lose(f"The metrics file {path} cannot be read: {_reason(error)}.")
+                self._lose_file(path, f"The metrics file {path} cannot be read: {_reason(error)}.")
 
     def _write(self, path: Path, kind: Kind, text: Callable[[], str]) -> None:
         """Write the file whole or not at all, under its lock: others may read or write it at any time.
@@ -277,7 +279,7 @@ class Reports:
         except DhError as error:
             if error.code == "stalled":
                 self._dead[path] = error
-            self._lose(f"The {kind.name} is not written: {error.message}")
+            self._lose_file(path, f"The {kind.name} is not written: {error.message}")
 
     def _write_log(self, event: Event) -> None:
         log = self._log
@@ -293,6 +295,12 @@ class Reports:
             if log.broken is not None and not self._said_log_lost:
                 self._said_log_lost = True
                 self._lose(f"Lines of the log {self._wanted.log_file} are missing: {_reason(log.broken)}.")
+
+    def _lose_file(self, path: Path, message: str) -> None:
+        self._lost = True
+        if path not in self._said_lost:
+            self._said_lost.add(path)
+            self._warn("report.lost", message)
 
     def _lose(self, message: str) -> None:
         self._lost = True

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from dhcli.disk.lock import output_lock, refuse_locked, refuse_unwritable
+from dhcli.disk.lock import make_folder, output_lock, refuse_locked, refuse_unwritable
 from dhcli.disk.part import PartFile, refuse_special, refuse_stray
 from dhcli.disk.scratch import Scratch
 from dhcli.errors import DhError, as_dh_error
@@ -105,6 +105,8 @@ class Attempt:
         """
         how, run_id = self._settings, self._record.run_id
         refuse_stray(self._job.save_path, how.root)  # the check of the manifest may be hours old
+        if how.make_folders:
+            make_folder(self._job.save_path)
         with contextlib.ExitStack() as stack:
             stack.enter_context(output_lock(self._job.save_path, run_id=run_id, wait_s=how.lock_wait_s, check=check))
             if how.results_dir is not None:
@@ -125,7 +127,7 @@ class Attempt:
         scope = Scope(stall_timeout_s=self._settings.stall_timeout_s, on_beat=moved)
         try:
             with contextlib.ExitStack() as stack:
-                refuse_unwritable(job.save_path)
+                refuse_unwritable(job.save_path, makes_folder=self._settings.make_folders)
                 for path in (job.save_path, self._result_path):
                     refuse_locked(path)
                 previous = self._previous()

@@ -31,6 +31,8 @@ class Settings:
     """Jobs that killed the process are rendered once more."""
     strict: frozenset[WarningCode] = frozenset()
     """Warnings that make a job fail: its output is not put in place."""
+    make_folders: bool = False
+    """Whether a missing folder of an output is made."""
     results_dir: Path | None = None
     limit_frames: int | None = None
     stall_timeout_s: float = 60.0

@@ -26,7 +26,8 @@ from dhcli.sheets.crop import Tile, mouth_tile, small_picture
 from dhcli.sheets.loudness import loudest, loudness, part_of
 from dhcli.stages.align import YuvMatrix, yuv_matrix
 from dhcli.stages.mesh import FaceMesh, pose_free
-from dhcli.stages.track import Observation, Tracker
+from dhcli.stages.target import Observation
+from dhcli.stages.track import Tracker
 from dhcli.timing import Loop, source_index
 from dhcli.types import F32, F64, U8, Frame, FrameFormat
 
