@@ -75,6 +75,7 @@ from dhcli.command.report import PagePath, SheetsBeside, page_of_run, refuse_she
 from dhcli.command.score import score
 from dhcli.command.setup import chosen_models, failure_limit, open_caches, refusal_event, strict_warnings, verbosity
 from dhcli.command.streams import answer, say
+from dhcli.command.verb import App
 from dhcli.command.wording import count, error_lines
 from dhcli.errors import FAILED, OK, RESULTS_LOST, DhError
 
@@ -84,8 +85,7 @@ if TYPE_CHECKING:
     from dhcli.reports import Reports
     from dhcli.runs.settings import Policy, Settings
 
-app = typer.Typer(
-    add_completion=False,
+app = App(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Renders talking-head video in batches: a manifest in, lip-synced videos and result files out.",
@@ -181,7 +181,7 @@ def render(
         verbosity=verbosity(quiet=quiet, verbose=verbose, for_programs=json_ and progress is ProgressKind.auto),
         stall_timeout_s=stall_timeout,
     )
-    page, sheets = page_of_run(report_), sheets_of_run(root, wanted=preview_ and not dry_run)
+    page, sheets = page_of_run(report_, quiet=quiet or json_), sheets_of_run(root, wanted=preview_ and not dry_run)
     files = Wanted() if dry_run else Wanted(log_file, metrics_file, junit, on_finish, report_)
     with (
         Reports(files, audience, audience.stdout_lost, stall_timeout, {} if dry_run else dead, page, sheets) as reports,

@@ -114,7 +114,7 @@ def test_a_terminal_gets_a_bar_colours_and_a_table(night: Path) -> None:
     [
         ("", {"TERM": "dumb"}, False),
         ("--progress plain", {}, True),
-        ("--json", {}, True),
+        ("--json -v", {}, True),
         ("--progress none", {"NO_COLOR": "1"}, False),
     ],
 )

@@ -33,7 +33,7 @@ def test_the_wheel_holds_the_models_the_texts_and_the_command(wheel: Path, repos
             assert archive.read(f"dhcli/sample/{path.name}") == path.read_bytes(), path.name
     assert "dh = dhcli.__main__:main" in scripts
     assert {"LICENSE", "NOTICE"} <= {Path(name).name for name in names}
-    assert "dhcli/py.typed" in names
+    assert {"dhcli/py.typed", "dhcli/overview/page.css", "dhcli/overview/page.js"} <= set(names)
     assert {name.split("/")[0].split("-")[0] for name in names} == {"dhcli"}
 
 

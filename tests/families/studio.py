@@ -26,10 +26,13 @@ from dhcli.runs.batch import Batch
 from dhcli.runs.retry import Retry
 from dhcli.runs.settings import Policy, Settings
 from dhcli.types import F64, U8, Frame
+from families import latent_probes
 from families.probes import CONTRACTS, Contract, Says, bundle, probe
 
-SHARED = ("wav2lip", "facefusion_wav2lip", "edtalk", "dinet", "ultralight")
-"""Contracts that every test of all families renders with."""
+LATENT = "latent"
+SHARED = ("wav2lip", "facefusion_wav2lip", "edtalk", "dinet", "ultralight", LATENT)
+"""Contracts that every test of all families renders with, and the family of four networks."""
+FOUR = latent_probes.Kind(size=128)
 FAKE = """#!{python} -IS
 import os, sys, time
 argv = sys.argv[1:]
@@ -63,12 +66,23 @@ class Studio:
 
     def model(self, contract: str | Contract, says: Says, *, settings: dict[str, Any] | None = None, **how: Any) -> str:
         """The name of a model whose network has this contract and says this; made once."""
+        if contract == LATENT:
+            return self._latent(says, **(settings or {}), **how)
         one = CONTRACTS[contract] if isinstance(contract, str) else contract
         key = (one.preset, one.size, one.sound, says, str(settings), str(how))
         if key not in self.names:
             self.names[key] = f"probe-{len(self.names)}"
             names = how.get("names")
             bundle(self.models_dir, self.names[key], one, probe(one, says, **how), names=names, **(settings or {}))
+        return self.names[key]
+
+    def _latent(self, says: Says, **settings: Any) -> str:
+        """As `model`, for the four networks: an echo, or all that is heard as one grey in a white frame."""
+        key = (LATENT, says, str(settings))
+        if key not in self.names:
+            self.names[key] = f"probe-{len(self.names)}"
+            contents = latent_probes.networks(FOUR, "whole" if says == "echo" else "heard")
+            latent_probes.bundle(self.models_dir, self.names[key], contents, **FOUR.settings | settings)
         return self.names[key]
 
     def render(

@@ -12,6 +12,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from dhcli.errors import DhError
+from dhcli.families.registry import family_of
+from dhcli.networks.bundle import load_bundle
 from dhcli.networks.network import Device
 from dhcli.render.models import Models
 from dhcli.results.result import JobResult, read_result
@@ -122,3 +125,11 @@ def test_what_is_no_enhancer_ends_the_job(
     assert result.error is not None
     assert result.error.code == code
     assert found in result.error.message
+
+
+def test_an_enhancer_that_is_named_as_the_model_says_how_to_name_it(tmp_path: Path) -> None:
+    write_bundle(tmp_path, network())
+    with pytest.raises(DhError, match="'sharper' is an enhancer") as caught:
+        family_of(load_bundle("sharper", (tmp_path,)))
+    assert caught.value.code == "model.incompatible"
+    assert "enhancer: sharper" in (caught.value.hint or "")

@@ -107,6 +107,33 @@ def test_a_crop_moves_with_its_face(x: float, y: float, recipe: Recipe) -> None:
     assert first == pytest.approx(second, abs=1e-6)
 
 
+@pytest.mark.parametrize("recipe", BOXES)
+def test_a_face_that_is_turned_or_lies_on_its_side_has_a_crop_of_its_size(face: FaceRow, recipe: Recipe) -> None:
+    """As when someone in bed is filmed, or looks away: no side of a box may vanish."""
+    middle = face.points.mean(0)
+    for yaw in range(0, 76, 15):
+        for roll in range(0, 360, 15):
+            (s, z), (c, x) = np.sin(np.radians([yaw, roll])), np.cos(np.radians([yaw, roll]))
+            turn, lie = np.array([[c, 0, -s], [0, 1, 0], [s, 0, c]]), np.array([[x, z, 0], [-z, x, 0], [0, 0, 1]])
+            one = dataclasses.replace(face, points=(face.points - middle) @ turn @ lie + middle)
+            matrix = crop_matrix_of(CropPlan(recipe, 96), one, WIDTH * LARGER, HEIGHT * LARGER)
+            sides = 96 / np.diag(matrix[:, :2])
+            height = float(np.linalg.norm(face.points[10] - face.points[152]))
+            assert (sides > height / 6).all(), (yaw, roll, sides, height)
+            assert (sides < height * 4).all(), (yaw, roll, sides, height)
+
+
+def test_facefusion_pastes_below_the_nose(face: FaceRow) -> None:
+    """Its hull goes from the lower jaw to the nostrils; cheekbones and eyes stay as filmed."""
+    plan = CropPlan("ffhq_mouth", 96)
+    matrix = crop_matrix_of(plan, face, WIDTH * LARGER, HEIGHT * LARGER)
+    mask = original_mask("mask", face.points, matrix, 96)
+    shown = {number: mask[tuple(apply(matrix, face.points[[number], :2])[0].round().astype(int)[::-1])]
+             for number in (13, 14, 17, 199, 50, 280, 197, 116, 345)}  # fmt: skip
+    assert all(shown[number] == 1 for number in (13, 14, 17, 199))
+    assert all(shown[number] == 0 for number in (50, 280, 197, 116, 345)), shown
+
+
 def test_a_box_ends_where_the_frame_does(face: FaceRow) -> None:
     matrix = crop_matrix_of(CropPlan("face_box", 96), face, int(face.points[1, 0]), 900)
     right = apply(invert(matrix), np.array([[95.5, 0.0]]))[0, 0]

@@ -43,8 +43,8 @@ def test_every_preset_is_whole_but_for_the_side_that_the_network_tells(preset: s
     ("settings", "found"),
     [
         ({"preset": "wav2lop"}, "there is no preset 'wav2lop'; presets are facefusion_wav2lip"),
-        ({"preset": "wav2lip"}, "size: Field required"),
-        ({"preset": "wav2lip", "size": "96", "colour": "red"}, "colour: Extra inputs are not permitted"),
+        ({"preset": "wav2lip"}, "size: missing"),
+        ({"preset": "wav2lip", "size": "96", "colour": "red"}, "colour: unknown key"),
         ({"preset": "wav2lip", "size": "9999"}, "size: "),
         ({"preset": "wav2lip", "size": "96", "range": ["1", "1"]}, "range: two different numbers"),
         ({"preset": "wav2lip", "size": "96", "mask": "rectangle"}, "a 'rectangle' goes with 'mask: rectangle'"),

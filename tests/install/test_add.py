@@ -9,17 +9,17 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from dhcli.errors import DhError
 from dhcli.install.add import Wanted, add_model
 from dhcli.install.recognise import UnknownNetworkError
-from dhcli.install.remove import remove_model
 from dhcli.networks.bundle import load_bundle
 from dhcli.networks.descriptor import DESCRIPTOR
+from families import latent_probes
 from families.probes import CONTRACTS, probe
 
+MUSETALK = latent_probes.Kind(size=256, channels=4, width=384)
 Dh = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -85,6 +85,18 @@ def test_one_command_from_the_file_to_the_first_frame(
 
 
 @pytest.mark.slow
+def test_json_is_on_stdout_whatever_becomes_of_it(dh: Dh, tmp_path: Path) -> None:
+    (tmp_path / "bad.onnx").write_bytes(b"RIFF....WAVE")
+    for command in (("add", "bad.onnx", "--name", "mine"), ("remove", "mine")):
+        ended = dh("models", *command, "--json")
+        assert ended.returncode == 69
+        told = json.loads(ended.stdout)
+        assert told["name"] == "mine"
+        assert told["error"]["code"] == ("model.corrupt" if command[0] == "add" else "model.missing")
+        assert told["error"]["message"] in ended.stderr
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("contract", ["wav2lip_hq", "facefusion_wav2lip", "edtalk"])
 def test_what_is_recognised_is_written_down(place: Path, tmp_path: Path, contract: str) -> None:
     path = tmp_path / "network.onnx"
@@ -94,6 +106,50 @@ def test_what_is_recognised_is_written_down(place: Path, tmp_path: Path, contrac
     assert bundle.settings["preset"] == contract
     assert (bundle.licence, bundle.family) == ("unknown", "patch")
     bundle.check_all()
+
+
+@pytest.mark.slow
+def test_any_of_musetalks_four_files_can_come_first(place: Path, tmp_path: Path) -> None:
+    paths = {}
+    for role, content in latent_probes.networks(MUSETALK, "whole").items():
+        paths[role] = tmp_path / f"{role}.onnx"
+        paths[role].write_bytes(content)
+    others = {role: str(path) for role, path in paths.items() if role != "vae_decoder"}
+    error = refused(place, paths["hearing"], files={"unet": str(paths["unet"])})
+    assert "needs more files: vae_encoder, vae_decoder; it has hearing, unet" in error.message
+    swapped = others | {"hearing": str(paths["vae_encoder"]), "vae_encoder": str(paths["hearing"])}
+    error = refused(place, paths["vae_decoder"], files=swapped)
+    assert f"{paths['hearing']}: the network 'vae_encoder' does not fit" in error.message
+    add(place, paths["vae_decoder"], files=others)
+    bundle = load_bundle("mine", (place,))
+    assert (bundle.family, set(bundle.files)) == ("latent", set(paths))
+    assert "MuseTalk" in bundle.description
+
+
+@pytest.mark.slow
+def test_an_enhancer_is_tried_over_the_mouths_of_dh_base(
+    dh: Dh, place: Path, tmp_path: Path, speech: Path, avatar: Path
+) -> None:
+    path = tmp_path / "gfpgan.onnx"
+    path.write_bytes(sharpener())
+    added = dh("models", "add", path, "--name", "sharp")
+    assert added.returncode == 0, added.stderr
+    assert "enhancer: sharp" in added.stdout
+    files = ["--audio", speech, "--video", avatar, "--save-path", place / "out.mp4", "--limit-frames", "2"]
+    assert dh("render", *files, "--set", "enhancer=sharp").returncode == 0
+    assert json.loads((place / "out.mp4.json").read_text())["environment"]["enhancer"]["name"] == "sharp"
+
+
+@pytest.mark.slow
+def test_names_of_any_letters_are_written_down(place: Path, tmp_path: Path) -> None:
+    names = {"mel": 'mel "\\\U0001f600\x85', "faces": "лица", "frames": "out:\n#1"}
+    path = tmp_path / "strange.onnx"
+    path.write_bytes(probe(CONTRACTS["wav2lip"], "echo", names=names))
+    add(place, path, licence="Лицензия 1")
+    bundle = load_bundle("mine", (place,))
+    assert bundle.licence == "Лицензия 1"
+    network = bundle.networks["network"]
+    assert {info.name for info in (*network.inputs, *network.outputs)} == set(names.values())
 
 
 @pytest.mark.slow
@@ -158,6 +214,7 @@ def test_what_gives_no_numbers_is_not_installed(place: Path, tmp_path: Path) -> 
     error = refused(place, path)
     assert error.message.startswith("The self-test failed, and nothing is installed")
     assert "NaN" in error.message
+    assert "dh models verify" not in (error.hint or ""), "it is not installed"
 
 
 @pytest.mark.parametrize(
@@ -169,13 +226,35 @@ def test_what_gives_no_numbers_is_not_installed(place: Path, tmp_path: Path) -> 
         ({"settings": {"colour": "red"}}, "no setting of the family 'patch'"),
         ({"settings": {"preset": "edtalk"}}, "none that dh knows"),
         ({"sha256": {"": "0" * 64}}, "its SHA-256 is"),
-        ({"narrow": True, "family": "enhancer"}, ""),
+        ({"narrow": True, "family": "enhancer"}, "networks of the family 'enhancer' are not quantised"),
+        ({"files": {"../../evil": "mine.onnx"}}, "--file ../../evil=…: a role has letters"),
+        ({"files": {"network": "other.onnx"}}, "its role is 'network', and --file network=… gives that to another"),
+        ({"files": {"encodr": "mine.onnx"}}, "--file encodr=…: a model of the family 'patch'"),
+        ({"files": {"network_fp16": "other.onnx"}}, "expected is the file 'network' in other numbers"),
+        ({"settings": {"crop": "nowhere"}}, "--set: crop: Input should be 'face_box'"),
+        ({"settings": {"size": "big"}}, "--set: size: "),
+        ({"family": "latent", "settings": {"layers": "0"}}, "--set: layers: "),
+        ({"licence": "\udcff"}, "--licence '\\udcff': expected one line of text"),
     ],
 )
 def test_what_cannot_be_is_said_before_anything_is_installed(
-    place: Path, network: Path, how: dict[str, object], found: str
+    place: Path, network: Path, how: dict[str, object], found: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(network.parent)
+    other = network.with_name("other.onnx")
+    other.write_bytes(probe(CONTRACTS["wav2lip_256"], "echo"))
     assert found in refused(place, network, **how).message
+    assert {*network.parent.rglob("*.onnx")} == {network, other}
+
+
+def test_more_than_two_gibibytes_are_refused_before_they_are_read(place: Path, tmp_path: Path) -> None:
+    path = tmp_path / "large.onnx"
+    with path.open("wb") as file:
+        file.write(b"\x08\x08")
+        file.truncate(3 << 30)  # a hole: it takes no room
+    error = refused(place, path)
+    assert (error.code, "3221225472 bytes" in error.message) == ("model.incompatible", True)
+    assert "16-bit" in (error.hint or "")
 
 
 def test_a_killed_add_leaves_nothing_that_is_listed(place: Path, network: Path) -> None:
@@ -186,64 +265,27 @@ def test_a_killed_add_leaves_nothing_that_is_listed(place: Path, network: Path) 
     with refused_name:
         load_bundle("mine", (place,))
     with pytest.raises(DhError):  # the next one sweeps, whatever becomes of it
-        add(place, network, settings={"crop": "nowhere"})
+        add(place, network, sha256={"": "0" * 64})
     assert not left.exists()
 
 
-def test_models_that_come_with_dh_stay(place: Path) -> None:
-    with pytest.raises(DhError, match="comes with dh and stays"):
-        remove_model("dh-base", (place,))
-    with pytest.raises(DhError, match="There is no model 'nobody'"):
-        remove_model("nobody", (place,))
-
-
-def test_what_lies_beside_a_model_stays(place: Path) -> None:
+@pytest.mark.parametrize("described", [True, False])
+def test_what_is_no_part_of_a_model_is_not_replaced(place: Path, network: Path, described: bool) -> None:
     folder = place / "mine"
     folder.mkdir(parents=True)
-    (folder / DESCRIPTOR).write_text("broken")
     (folder / "network.onnx").write_bytes(b"x")
-    (folder / "notes.txt").write_text("mine")
-    gone = remove_model("mine", (place,))
-    assert (gone.files, gone.left) == (("network.onnx", DESCRIPTOR), ("notes.txt",))
-    assert [path.name for path in folder.iterdir()] == ["notes.txt"]
+    if described:
+        (folder / DESCRIPTOR).write_text("broken")
+        (folder / "notes.txt").write_text("mine")
+    error = refused(place, network, replace=True)
+    assert f"no part of a model: {'notes.txt' if described else 'network.onnx'}" in error.message
 
 
-@pytest.mark.slow
-def test_eight_bits_are_measured_and_written_beside(place: Path, tmp_path: Path) -> None:
-    path = tmp_path / "conv.onnx"
-    path.write_bytes(smooth_network())
-    wanted = Wanted(str(path), "mine", models_dirs=(place,), narrow=True)
-    added = add_model(wanted, lambda *_: None, lambda _: None)
-    assert added.int8_db is not None
-    assert 38 <= added.int8_db < 80
-    bundle = load_bundle("mine", (place,))
-    assert set(bundle.files) == {"network", "network_int8"}
-    bundle.check_all()
+def sharpener() -> bytes:
+    """GFPGAN's contract; the picture as it is."""
+    from onnx import TensorProto, helper
 
-
-def smooth_network() -> bytes:
-    """A Wav2Lip contract whose picture is the whole one under a 3 x 3 mean: something that 8 bits can hold."""
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-
-    kernel = np.zeros((3, 6, 3, 3), np.float32)
-    for channel in range(3):
-        kernel[channel, 3 + channel] = 1 / 9
-    tensors = {"mel": (1, 80, 16), "faces": (6, 96, 96), "frames": (3, 96, 96)}
-    infos = {
-        name: helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", *shape]) for name, shape in tensors.items()
-    }
-    nodes = [
-        helper.make_node("Conv", ["faces", "kernel"], ["soft"], pads=[1, 1, 1, 1]),
-        helper.make_node("ReduceMean", ["mel"], ["level"], axes=[1, 2, 3], keepdims=1),
-        helper.make_node("Mul", ["level", "little"], ["change"]),
-        helper.make_node("Add", ["soft", "change"], ["frames"]),
-    ]
-    constants = [
-        numpy_helper.from_array(kernel, "kernel"),
-        numpy_helper.from_array(np.array(0.01, np.float32), "little"),
-    ]
-    graph = helper.make_graph(nodes, "soft", [infos["mel"], infos["faces"]], [infos["frames"]], constants)
+    infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 3, 512, 512]) for name in ("in", "out")]
+    graph = helper.make_graph([helper.make_node("Identity", ["in"], ["out"])], "same", infos[:1], infos[1:])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    onnx.checker.check_model(model)
     return bytes(model.SerializeToString())

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from dhcli.errors import DhError
-from dhcli.install.download import Address, fetched
+from dhcli.install.download import Address, fetched, is_url
 
 CONTENT = bytes(range(256)) * 4096
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -55,6 +55,14 @@ class Answer(http.server.BaseHTTPRequestHandler):
             self.send_response(302)
             self.send_header("Location", "/whole")
             return self.end_headers()
+        if name == "stuck":  # promises more than it ever gives, and knows no ranges
+            return self._send(CONTENT[:1000], 200, 0, len(CONTENT))
+        if name == "elsewhere" and ask:  # goes on where nobody asked it to
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes 5000-{len(CONTENT) - 1}/{len(CONTENT)}")
+            self.end_headers()
+            self.wfile.write(CONTENT[5000:])
+            return None
         if name == "page":
             return self._send(b"<!DOCTYPE html><html></html>", 200)
         found = re.fullmatch(r"bytes=(\d+)-", ask or "")
@@ -111,9 +119,12 @@ def test_an_earlier_run_is_continued(server: Server, tmp_path: Path) -> None:
     assert server.asked == ["bytes=1000-"]
 
 
-def test_what_was_another_file_is_fetched_from_the_start(server: Server, tmp_path: Path) -> None:
-    (tmp_path / f"{SHA256}.part").write_bytes(b"\xff" * 1000)
-    assert fetch(server, tmp_path, "whole") == CONTENT
+@pytest.mark.parametrize(("name", "content"), [("whole", b"\xff" * 1000), ("elsewhere", CONTENT[:1000])])
+def test_what_became_another_file_is_fetched_from_the_start(
+    server: Server, tmp_path: Path, name: str, content: bytes
+) -> None:
+    (tmp_path / f"{SHA256}.part").write_bytes(content)
+    assert fetch(server, tmp_path, name) == CONTENT
 
 
 @pytest.mark.parametrize(
@@ -122,6 +133,7 @@ def test_what_was_another_file_is_fetched_from_the_start(server: Server, tmp_pat
         ("gone", "model.missing", "404"),
         ("away", "model.missing", "which is not http or https"),
         ("page", "model.corrupt", "it is a web page"),
+        ("stuck", "model.missing", f"broke off at 1000 of {len(CONTENT)} bytes"),
     ],
 )
 def test_what_is_not_there_is_said(server: Server, tmp_path: Path, name: str, code: str, found: str) -> None:
@@ -137,6 +149,37 @@ def test_another_file_is_refused_with_both_hashes(server: Server, tmp_path: Path
     assert SHA256 in caught.value.message
     assert other in caught.value.message
     assert (tmp_path / f"{other}.part").stat().st_size == 0, "nothing can be added to it"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("ftp://example.org/x", "it is neither http nor https"),
+        ("http://[x", "Invalid IPv6 URL"),
+        ("http://example.org:many/x", "Port could not be cast"),
+        ("https:///x", "it names no server"),
+        ("http://me:secret@example.org/x", "it has a user's name"),
+    ],
+)
+def test_addresses_that_lead_nowhere(text: str, found: str) -> None:
+    assert is_url(text)
+    with pytest.raises(DhError) as caught:
+        Address.of(text, SHA256)
+    assert found in caught.value.message
+    assert "secret" not in caught.value.message
+
+
+def test_an_address_is_as_people_write_it(server: Server, tmp_path: Path) -> None:
+    address = Address.of(f"http://127.0.0.1:{server.server_address[1]}/моя модель%20.onnx?a=b c#top", SHA256)
+    assert fetched(address, tmp_path, lambda *_: None).read_bytes() == CONTENT
+    assert address.url.endswith("/%D0%BC%D0%BE%D1%8F%20%D0%BC%D0%BE%D0%B4%D0%B5%D0%BB%D1%8C%20.onnx?a=b%20c")
+
+
+@pytest.mark.parametrize(
+    ("text", "web"), [("a/b.onnx", False), ("C:/x.onnx", False), ("http:x", False), ("HTTP://h/x", True)]
+)
+def test_what_is_a_path_is_none(text: str, web: bool) -> None:
+    assert is_url(text) is web
 
 
 def test_a_server_that_is_not_there(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from overview.conftest import failed, made, warned
-from overview.test_page import page_of
+from overview.test_page import NASTY, page_of
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 MOST_S = 60
@@ -146,6 +146,48 @@ def test_it_is_drawn_in_both_colours_and_nothing_sticks_out(drive: Drive, width:
     assert light == (scheme == "light")
     assert said["narrow"] == str(width < 600).lower()
     assert int(said["wide"]) <= 0
+
+
+def test_an_id_that_is_markup_stays_text(tmp_path: Path) -> None:
+    path = tmp_path / "nasty.html"
+    path.write_text(page_of(failed(NASTY, "input.missing", NASTY)), encoding="utf-8")
+    dom = chromium("--dump-dom", path.as_uri())
+    assert dom.count("<script") == 1
+    assert "<img" not in dom
+    assert "&lt;/script&gt;&lt;script&gt;alert(1)" in dom
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_stands_out(drive: Drive, scheme: str) -> None:
+    """WCAG 2.2, 1.4.3: 4.5 to 1."""
+    said = drive(
+        """
+        for (const one of all("details")) one.open = true;
+        const channels = (colour) => colour.match(/[\\d.]+/g).map(Number);
+        const linear = (v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+        const light = (colour) => {
+          const [r, g, b] = channels(colour).map((v) => linear(v / 255));
+          return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+        };
+        const paper = (one) => {
+          for (let at = one; at; at = at.parentElement) {
+            const colour = getComputedStyle(at).backgroundColor;
+            if (channels(colour)[3] !== 0) return colour;
+          }
+        };
+        const says = (one) => [...one.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+        const poor = new Set();
+        for (const one of all("body *").filter((one) => says(one) && one.checkVisibility())) {
+          if (one.closest("svg,script,.sr")) continue;
+          const [a, b] = [light(getComputedStyle(one).color), light(paper(one))].sort((x, y) => y - x);
+          const contrast = (a + 0.05) / (b + 0.05);
+          if (contrast < 4.5) poor.add(`${one.tagName}.${one.className}: ${contrast.toFixed(2)}`);
+        }
+        say("poor", [...poor]);
+        """,
+        *(DARK if scheme == "dark" else ()),
+    )
+    assert said["poor"] == "[]"
 
 
 def test_without_scripts_all_is_there(tmp_path: Path, night: str) -> None:

@@ -23,6 +23,14 @@ def test_a_folder_counts_with_all_below_it_and_other_json_is_left_out(keep: Keep
     assert {one.job_id for one in collect([tmp_path / "out"])} == {"a", "b"}
 
 
+def test_outputs_of_other_containers_are_jobs_and_their_previews_are_none(keep: KeepResult, tmp_path: Path) -> None:
+    keep(failed("web")).rename(tmp_path / "out" / "web.webm.json")
+    keep(made("m"), "m.preview").rename(tmp_path / "out" / "m.preview.mov.json")
+    (found,) = collect([tmp_path / "out"])
+    assert found.save_path == str(tmp_path / "out" / "web.webm")
+    assert [one.job_id for one in collect([tmp_path / "out" / "web.webm"])] == ["web"]
+
+
 def test_a_job_that_is_named_twice_is_there_once(keep: KeepResult, tmp_path: Path) -> None:
     path = keep(made("a"))
     output = path.with_name("a.mp4")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import glob
 import itertools
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,11 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dhcli.errors import DhError, ManifestError
+from dhcli.jobs.documents import parse
 from dhcli.jobs.expanded import expanded
 from dhcli.jobs.files import Files
 from dhcli.jobs.keys import is_id
 from dhcli.jobs.matrix import MAX_JOBS, Pair, pairs
 from dhcli.jobs.options import Job
+from dhcli.jobs.strict_yaml import StrictYamlError
 from dhcli.jobs.templates import Values, filled, wrong
 from dhcli.manifest import Manifest, jobs_of_flags, load_manifest
 from dhcli.runtime.disk_calls import DiskCalls
@@ -225,6 +229,21 @@ def test_patterns_find_and_match_the_same_files(load: Load, tmp_path: Path) -> N
         files.find("tak*")  # a folder
 
 
+def test_a_pattern_on_a_disk_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    back = threading.Event()
+
+    def gone(*_: object, **__: object) -> list[str]:
+        back.wait()
+        return []
+
+    monkeypatch.setattr(glob, "iglob", gone)
+    try:
+        with pytest.raises(DhError, match=r"No answer from the disk for 0\.1 s: the files of '\*\.wav'"):
+            Files(tmp_path, DiskCalls(0.1)).find("*.wav")
+    finally:
+        back.set()
+
+
 # Templates and ids
 
 
@@ -367,6 +386,20 @@ def test_json_of_python(load: Load) -> None:
     text = json.dumps({"audio": "😀\\ud83d.wav", "video": "v", "save_path": "x.mp4"})
     assert "\\ud83d\\ude00" in text
     assert load(text, "m.jsonl").jobs[0].audio.name == "😀\\ud83d.wav"
+
+
+TEXTS = st.text('audio,;\t"\r\n{}[]: \\ud8dc\u2028é', max_size=60).map(str.encode) | st.binary(max_size=40)
+
+
+@given(TEXTS, st.sampled_from([".csv", ".tsv", ".json", ".jsonl"]))
+def test_any_bytes_are_a_tree_or_problems(data: bytes, suffix: str) -> None:
+    problems: tuple[str, ...] = ("m: none",)
+    try:
+        parse(data, "m", suffix)
+    except StrictYamlError as error:
+        problems = error.problems
+    assert problems
+    assert all(problem.startswith("m:") for problem in problems)
 
 
 # Flags

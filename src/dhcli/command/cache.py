@@ -13,10 +13,11 @@ import typer
 
 from dhcli.command.flags import SHOW, CacheDir, CacheSize
 from dhcli.command.streams import answer, say
+from dhcli.command.verb import App
 from dhcli.command.wording import count
 from dhcli.errors import OK, RESULTS_LOST, DhError, describe
 
-cache_app = typer.Typer(help="What dh keeps so as not to do it twice.")
+cache_app = App(help="What dh keeps so as not to do it twice.")
 AsJson = Annotated[
     bool, typer.Option("--json", metavar="", help="The same as one JSON object on stdout.", rich_help_panel=SHOW)
 ]

@@ -330,11 +330,13 @@ class CountBar:
         self._bar: tqdm[Never] | None = None
 
     def __call__(self, done: int, total: int) -> None:
-        """Show that so many are done."""
+        """Show that so many are done; the bar goes when all are."""
         if self._bar is None and self._stream.isatty():
             self._bar = tqdm(desc=self._title, total=total, file=self._stream, unit=f" {self._unit}", leave=False)
         if self._bar is not None:
             self._bar.update(done - self._bar.n)
+        if done == total:
+            self.close()
 
     def close(self) -> None:
         """Take the bar away."""

@@ -73,8 +73,10 @@ def _run(app: typer.Typer, arguments: Sequence[str]) -> int:
         return exit_code_of(error)
     except StdoutLostError as error:
         return _lost(error.reason)
-    except SystemExit:  # typer exits so if the reader of its help closes the pipe
-        discard_stdout()
+    except SystemExit as end:
+        if not end.code:  # a completion was answered or installed
+            return OK
+        discard_stdout()  # typer exits so if the reader of its help closes the pipe
         return RESULTS_LOST
     except KeyboardInterrupt:  # outside of the verb; inside, typer handles it
         return 130

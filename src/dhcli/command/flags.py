@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from dhcli.command.choices import FacePrecision, IfExists, ProgressKind, folder_value, path_value
+from dhcli.command.complete import models
 from dhcli.command.units import mebibytes, seconds
 
 WHAT, HOW, WHERE, SHOW = "What to render", "How", "Where", "What to show"
@@ -139,9 +140,10 @@ Quiet = Annotated[
     bool,
     typer.Option("--quiet", "-q", metavar="", help="Speak only of trouble; silent on success.", rich_help_panel=SHOW),
 ]
-ModelName = Annotated[str, typer.Argument(metavar="NAME", help="The model's name.")]
+ModelName = Annotated[str, typer.Argument(metavar="NAME", help="The model's name.", autocompletion=models)]
 ModelNames = Annotated[
-    list[str] | None, typer.Argument(metavar="NAME...", help="The models' names; all models where none is named.")
+    list[str] | None,
+    typer.Argument(metavar="NAME...", help="The models' names; all models where none is named.", autocompletion=models),
 ]
 Json = Annotated[bool, typer.Option("--json", metavar="", help="Events as JSON lines on stdout.", rich_help_panel=SHOW)]
 

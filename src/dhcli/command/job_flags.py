@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
 from dhcli.command.choices import PairKind
+from dhcli.command.complete import job_ids, models, settings
 from dhcli.command.flags import HOW, SHOW, WHAT
+from dhcli.command.verb import Verb
 
 ManifestPath = Annotated[
     str | None,
@@ -77,7 +78,11 @@ Expand = Annotated[
 JobIds = Annotated[
     list[str] | None,
     typer.Option(
-        "--job", metavar="ID", help="Only this job, or those of a pattern; may be repeated.", rich_help_panel=WHAT
+        "--job",
+        metavar="ID",
+        help="Only this job, or those of a pattern; may be repeated.",
+        rich_help_panel=WHAT,
+        autocompletion=job_ids,
     ),
 ]
 Shard = Annotated[
@@ -88,7 +93,9 @@ Shard = Annotated[
         rich_help_panel=WHAT,
     ),
 ]
-Model = Annotated[str | None, typer.Option(metavar="NAME", help="Model for all jobs.", rich_help_panel=HOW)]
+Model = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Model for all jobs.", rich_help_panel=HOW, autocompletion=models)
+]
 Sets = Annotated[
     list[str] | None,
     typer.Option(
@@ -96,11 +103,12 @@ Sets = Annotated[
         metavar="KEY=VALUE",
         help="Any job option, for all jobs; may be repeated; wins over the manifest.",
         rich_help_panel=HOW,
+        autocompletion=settings,
     ),
 ]
 
 
-class ManyFiles(TyperCommand):
+class ManyFiles(Verb):
     """A verb whose --audio and --video take what the shell makes of `takes/*.wav`: any number of files."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

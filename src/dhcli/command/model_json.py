@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
+
+from dhcli.command.streams import answer
+from dhcli.errors import DhError
 
 if TYPE_CHECKING:
     from dhcli.networks.bundle import Bundle
@@ -28,3 +34,19 @@ def bundle_json(bundle: Bundle) -> dict[str, Any]:
             for role, network in bundle.networks.items()
         },
     }
+
+
+def error_json(name: str, error: DhError) -> dict[str, Any]:
+    """What stands in a model's place."""
+    return {"name": name, "error": {"code": error.code, "message": error.message, "hint": error.hint}}
+
+
+@contextlib.contextmanager
+def error_as_json(name: str, *, wanted: bool) -> Iterator[None]:
+    """Print an error about a model on stdout, too, where JSON is wanted there."""
+    try:
+        yield
+    except DhError as error:
+        if wanted:
+            answer([json.dumps(error_json(name, error))])
+        raise

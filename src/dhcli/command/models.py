@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dhcli.command.flags import SHOW, ModelName, ModelNames, ModelsDirs
-from dhcli.command.model_json import bundle_json
+from dhcli.command.model_json import bundle_json, error_as_json, error_json
 from dhcli.command.models_add import models_add
 from dhcli.command.streams import answer, say
+from dhcli.command.verb import App
 from dhcli.command.wording import count, error_lines
 from dhcli.errors import OK, DhError
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from dhcli.networks.bundle import Bundle
     from dhcli.runtime.disk_calls import OnStep
 
-models_app = typer.Typer(help="The models that are installed, and one's own.")
+models_app = App(help="The models that are installed, and one's own.")
 models_app.command(
     "add",
     epilog="Examples:\n\ndh models add wav2lip_gan.onnx --name wav2lip\n\n"
@@ -68,7 +69,10 @@ def models_verify(names: ModelNames = None, models_dir: ModelsDirs = None, json_
 
     def one(bundle: Bundle, on_step: OnStep) -> list[str]:
         bundle.check_all(on_step)
-        return [f"{bundle.name}: {len(bundle.files)} files are as they should be"]
+        files = len(bundle.files)
+        return [
+            f"{bundle.name}: " + (f"{files} files are as they" if files > 1 else "its file is as it") + " should be"
+        ]
 
     _each_model(tuple(names or ()), models_dir, one, as_json=json_)
 
@@ -79,10 +83,11 @@ def models_remove(name: ModelName, models_dir: ModelsDirs = None, json_: AsJson 
     from dhcli.install.remove import remove_model
     from dhcli.runtime.disk_calls import DiskCalls
 
-    gone = DiskCalls()(f"the model {name}", lambda: remove_model(name, models_dir or ()))
+    with error_as_json(name, wanted=json_):
+        gone = DiskCalls()(f"the model {name}", lambda: remove_model(name, models_dir or ()))
     if json_:
         value = {"name": name, "folder": str(gone.folder), "removed": list(gone.files), "left": list(gone.left)}
-        answer([json.dumps(value)])
+        answer([json.dumps({**value, "error": None})])
         return
     answer([f"removed {gone.folder}: {', '.join(gone.files) or 'a link'}"])
     if gone.left:
@@ -119,8 +124,7 @@ def _each_model(names: Sequence[str], models_dirs: Sequence[Path] | None, look: 
                 raise
             say(error_lines(error))
             exit_code = exit_code or error.info.exit_code
-            told = {"code": error.code, "message": error.message, "hint": error.hint}
-            values.append({"name": name, "error": told})
+            values.append(error_json(name, error))
         else:
             values.append({**bundle_json(bundle), "error": None})
             if not as_json:

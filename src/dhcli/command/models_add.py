@@ -12,7 +12,7 @@ import typer
 
 from dhcli.command.choices import path_value
 from dhcli.command.flags import HOW, SHOW, WHAT, ModelsDirs
-from dhcli.command.model_json import bundle_json
+from dhcli.command.model_json import bundle_json, error_as_json
 from dhcli.command.streams import answer, say
 
 if TYPE_CHECKING:
@@ -108,7 +108,8 @@ def models_add(
     )
     bar = FileBar(sys.stderr)
     try:
-        added = add_model(wanted, bar, lambda text: say([f"dh models add: {text}"]))
+        with error_as_json(name, wanted=json_):
+            added = add_model(wanted, bar, lambda text: say([f"dh models add: {text}"]))
     except UnknownNetworkError as error:
         say(error.table)
         raise
@@ -152,6 +153,7 @@ def _show(added: Added, wanted: Wanted, *, as_json: bool) -> None:
             "usual_licence": found.usual_licence,
             "self_test": {"frames": tested.frames, "wall_s": tested.wall_s, "fps": tested.fps},
             "int8_db": added.int8_db,
+            "error": None,
         }
         answer([json.dumps(value)])
         return
@@ -167,4 +169,5 @@ def _show(added: Added, wanted: Wanted, *, as_json: bool) -> None:
         lines.append(f"licence    unknown{usual}; --licence TEXT says it")
     else:
         lines.append(f"licence    {bundle.licence}")
-    answer([*lines, f"use        model: {bundle.name}"])
+    option = "enhancer" if bundle.family == "enhancer" else "model"
+    answer([*lines, f"use        {option}: {bundle.name}"])

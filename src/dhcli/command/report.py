@@ -31,6 +31,7 @@ SINCE = "Only jobs that ended since then: 12h, 3d, or a date or time as 2026-12-
 ONLY_FAILED = "Only jobs without a video: failed, cancelled, killed, never run."
 PICTURES = "Do not look at the finished videos: quick, and nobody is seen on the page."
 JSON = "The summary as JSON on stdout; see dh schema report."
+LOOKING = "looking at the videos"
 AGO = re.compile(r"(\d{1,6})([mhd])")
 UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
@@ -127,23 +128,23 @@ def _looked_at(entries: Sequence[Entry], models_dir: Sequence[Path] | None, devi
     from dhcli.runtime.signals import StopSignals
 
     models = chosen_models(models_dir, device)
-    looker, bar = Looker(lambda: models.finder), CountBar(sys.stderr, "looking at the videos", "video")
+    looker, bar = Looker(lambda: models.finder), CountBar(sys.stderr, LOOKING, "video")
     with StopSignals(lambda _: looker.cancel(), lambda _: None) as signals:
         pictures = looker.look(entries, bar)
-    bar.close()
     if signals.number is not None:
         say(["dh report: interrupted; nothing was written"])
         raise typer.Exit(128 + signals.number)
     return pictures
 
 
-def page_of_run(path: Path | None) -> RunPage | None:
-    """What makes the page of `dh render --report`; None without it."""
+def page_of_run(path: Path | None, *, quiet: bool) -> RunPage | None:
+    """What makes the page of `dh render --report`, with a bar on a terminal; None without it."""
     if path is None:
         return None
+    from dhcli.command.console import CountBar
     from dhcli.overview.writing import RunPage
 
-    return RunPage()
+    return RunPage() if quiet else RunPage(CountBar(sys.stderr, LOOKING, "video"))
 
 
 def sheets_of_run(root: Path | None, *, wanted: bool) -> SheetWriter | None:

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from dhcli.errors import DhError, describe
 from dhcli.families.dh_base.family import DhBase
+from dhcli.families.face_crop.enhance import FAMILY as ENHANCER
 from dhcli.families.family import Family
 from dhcli.families.guard import faults_of
 from dhcli.families.latent.family import LatentFamily
@@ -33,6 +34,12 @@ def family_of(bundle: Bundle) -> type[Family]:
     Raises DhError model.incompatible where there is none of its name, it cannot be loaded, or does not know the bundle.
     """
     name = bundle.family
+    if name == ENHANCER:
+        raise DhError(
+            "model.incompatible",
+            f"The model '{bundle.name}' is an enhancer: it sharpens the faces that another model paints.",
+            hint=f"Name that model, and give this one as the option 'enhancer: {bundle.name}'.",
+        )
     family = _named(name, f"The model '{bundle.name}' is of the family '{name}'; there is none of that name")
     bundle.require(*family.roles)
     with faults_of(family):

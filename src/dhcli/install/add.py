@@ -17,8 +17,8 @@ from dhcli.families.registry import family_called
 from dhcli.install.describe import descriptor_text, refuse_strange
 from dhcli.install.download import Address, fetched, is_url
 from dhcli.install.quantise import FRAMES, NARROW, quantised, questions, require_tools
-from dhcli.install.recognise import PATCH, UNSURE, Recognised, known_as, look
-from dhcli.install.self_test import Sample, Tested, self_test
+from dhcli.install.recognise import ENHANCER, PATCH, UNSURE, Recognised, known_as, look, refuse_roles, refuse_unlike
+from dhcli.install.self_test import Sample, Tested, asking, self_test, sharpened_by
 from dhcli.install.staging import Copied, OnBytes, copied, destination, put_in_place, refuse_taken, staging, write_text
 from dhcli.jobs import strict_yaml
 from dhcli.networks.bundle import Bundle, load_bundle
@@ -87,11 +87,15 @@ def add_model(wanted: Wanted, on_bytes: OnBytes, say: Callable[[str], None]) -> 
     if not re.fullmatch(NAME, wanted.name):
         raise DhError("model.incompatible", f"--name {wanted.name}: letters, digits, '.', '_' and '-', 64 at most.")
     refuse_taken(wanted.name, place, wanted.models_dirs, replace=wanted.replace)
+    _refuse_texts(wanted)
     with _here(wanted, on_bytes) as sources:
         recognised, roles = _roles(wanted, sources)
+        if wanted.narrow:
+            _refuse_narrow(recognised)
         tensors = {role: look(path) for role, path in roles.items() if path.suffix not in ENDINGS}
         for role, found in tensors.items():
             refuse_strange(roles[role], found)
+        refuse_unlike(recognised, tensors)
         with staging(place) as staged:
             folder = staged / wanted.name
             folder.mkdir()
@@ -105,22 +109,53 @@ def add_model(wanted: Wanted, on_bytes: OnBytes, say: Callable[[str], None]) -> 
             describe()
             models = _models(staged, wanted.models_dirs)
             say("rendering a second of the sample")
-            tested = self_test(models, wanted.name, Sample.packed(), lambda: shutil.rmtree(staged, ignore_errors=True))
+            options = (sharpened_by if recognised.family == ENHANCER else asking)(wanted.name)
+            with _told_of(staged / wanted.name, roles):
+                tested = self_test(models, options, Sample.packed(), lambda: shutil.rmtree(staged, ignore_errors=True))
             int8_db = None
             if wanted.narrow:
                 say("quantising to 8 bits: rendering for the calibration")
-                int8_db = _narrow(wanted, recognised, folder, files)
+                int8_db = _narrow(wanted, folder, files)
                 tensors[NARROW] = tensors[MAIN]
                 describe()
                 say("rendering a second of the sample in 8 bits")
                 models = _models(staged, wanted.models_dirs)
-                tested = self_test(models, wanted.name, Sample.packed())
+                tested = self_test(models, options, Sample.packed())
             put_in_place(folder, place, replace=wanted.replace)
     return Added(load_bundle(wanted.name, (place,)), recognised, tested, int8_db)
 
 
-def _narrow(wanted: Wanted, recognised: Recognised, folder: Path, files: dict[str, Copied]) -> float:
-    """Add the main network in 8 bits to the files; gives its PSNR beside the other, dB."""
+def _refuse_texts(wanted: Wanted) -> None:
+    """Raise DhError model.incompatible for a role that is no file's name, and a licence that cannot be written."""
+    for role in wanted.files:
+        if not re.fullmatch(NAME, role):
+            raise DhError(
+                "model.incompatible",
+                f"--file {role}=…: a role has letters, digits, '.', '_' and '-'.",
+                hint="docs/models.md has the roles of each family.",
+            )
+    if wanted.licence is not None and not wanted.licence.isprintable():
+        raise DhError(
+            "model.incompatible",
+            f"--licence {wanted.licence!r}: expected one line of text.",
+            hint="Give an SPDX expression, as LicenseRef-mine.",
+        )
+
+
+@contextlib.contextmanager
+def _told_of(folder: Path, roles: Mapping[str, Path]) -> Iterator[None]:
+    """Errors about a model that will not stay, told about the files that it is made of."""
+    try:
+        yield
+    except DhError as error:
+        for role, path in roles.items():
+            error.message = error.message.replace(str(folder / _file_name(role, path)), str(path))
+        if str(folder) in (error.hint or ""):
+            error.hint = "Give another file, or settings with --set; docs/models.md has them all."
+        raise
+
+
+def _refuse_narrow(recognised: Recognised) -> None:
     if recognised.family != PATCH:
         raise DhError(
             "model.incompatible",
@@ -128,6 +163,10 @@ def _narrow(wanted: Wanted, recognised: Recognised, folder: Path, files: dict[st
             hint="Leave --int8 out.",
         )
     require_tools()
+
+
+def _narrow(wanted: Wanted, folder: Path, files: dict[str, Copied]) -> float:
+    """Add the main network in 8 bits to the files; gives its PSNR beside the other, dB."""
     clips = [Sample.packed(FRAMES), *(Sample(video, video, FRAMES) for video in wanted.calibrate)]
     asked = questions((folder.parent, *wanted.models_dirs), wanted.name, clips)
     target = folder / f"{NARROW}.onnx"
@@ -146,7 +185,7 @@ def _models(staged: Path, models_dirs: Sequence[Path]) -> Models:
 def _here(wanted: Wanted, on_bytes: OnBytes) -> Iterator[Mapping[str, Path]]:
     """The paths of all files by role, the main network's under "". What was fetched is gone after success."""
     texts = {"": wanted.source, **wanted.files}
-    addresses = {role: Address(text, _sha256(wanted, role, text)) for role, text in texts.items() if is_url(text)}
+    addresses = {role: Address.of(text, _sha256(wanted, role, text)) for role, text in texts.items() if is_url(text)}
     for role in wanted.sha256:
         if role not in texts:
             raise DhError("model.incompatible", f"--sha256 {role}=…: there is no --file {role}=….")
@@ -178,8 +217,15 @@ def _sha256(wanted: Wanted, role: str, text: str) -> str:
 def _roles(wanted: Wanted, sources: Mapping[str, Path]) -> tuple[Recognised, Mapping[str, Path]]:
     """What the model is, and its files by role."""
     recognised = known_as(sources[""], look(sources[""]), wanted.family, wanted.settings)
-    required = family_called(recognised.family).roles
-    main = next((role for role in required if role not in wanted.files), MAIN)
+    required = (MAIN,) if recognised.family == ENHANCER else family_called(recognised.family).roles
+    main = recognised.role or next((role for role in required if role not in wanted.files), MAIN)
+    if main in wanted.files:
+        raise DhError(
+            "model.incompatible",
+            f"{wanted.source}: its role is '{main}', and --file {main}=… gives that to another file.",
+            hint="Name each file once.",
+        )
+    refuse_roles(recognised, wanted.files)
     roles = {main: sources[""], **{role: sources[role] for role in wanted.files}}
     if missing := [role for role in (*required, *recognised.needs) if role not in roles]:
         raise DhError(
@@ -196,12 +242,16 @@ def _preset(recognised: Recognised) -> str:
     return f" with the preset '{name}'" if name else ""
 
 
+def _file_name(role: str, path: Path) -> str:
+    return f"{role}{ENDINGS.get(path.suffix, '.onnx')}"
+
+
 def _copy(
     wanted: Wanted, role: str, path: Path, folder: Path, sources: Mapping[str, Path], on_bytes: OnBytes
 ) -> Copied:
     """Copy a file of the model, and compare its hash with the one that the user gave."""
     key = role if role in wanted.files else ""
-    file = copied(path, folder / f"{role}{ENDINGS.get(path.suffix, '.onnx')}", on_bytes)
+    file = copied(path, folder / _file_name(role, path), on_bytes)
     stated = wanted.sha256.get(key, file.sha256).lower()
     if file.sha256 != stated:
         raise DhError("model.corrupt", f"{sources[key]}: its SHA-256 is {file.sha256}, not {stated}.")

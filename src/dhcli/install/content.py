@@ -9,8 +9,9 @@ import zipfile
 from pathlib import Path
 
 from dhcli.disk.regular import open_regular
-from dhcli.errors import DhError
-from dhcli.networks.descriptor import unreadable
+from dhcli.errors import Code, DhError
+from dhcli.networks.descriptor import UNFIT
+from dhcli.networks.network import MOST_BYTES
 
 HEAD_BYTES = 512
 PICKLE = re.compile(rb"\x80[\x02-\x05]")
@@ -32,13 +33,30 @@ def refuse_weights(path: Path) -> None:
             head, size = file.read(HEAD_BYTES), os.fstat(file.fileno()).st_size
             kind = _archive(path) if head.startswith(b"PK\x03\x04") else _kind(head, size)
     except OSError as error:
-        raise unreadable(path, error) from error
+        raise unopened(path, error) from error
     if kind is not None:
         raise DhError("model.incompatible", f"{path}: {kind}: weights without the network they belong to.", hint=EXPORT)
+    refuse_large(str(path), size)
     if not head:
         raise DhError("model.corrupt", f"{path}: it is empty.", hint="Fetch the file again.")
     if (other := other_content(head)) is not None:
         raise DhError("model.corrupt", f"{path}: {other}.", hint="Fetch the ONNX file itself.")
+
+
+def refuse_large(name: str, size: int) -> None:
+    """Raise DhError model.incompatible for more bytes than a file of a model may have."""
+    if size > MOST_BYTES:
+        raise DhError(
+            "model.incompatible",
+            f"{name}: {size} bytes, and a file of a model may have {MOST_BYTES}.",
+            hint="Export the network with 16-bit numbers.",
+        )
+
+
+def unopened(path: Path, error: OSError) -> DhError:
+    """What keeps a file from being read that is to become part of a model."""
+    code: Code = "model.corrupt" if error.errno in UNFIT else "model.missing"
+    return DhError(code, f"{path}: {error.strerror or error}.", hint="Look at the path.")
 
 
 def other_content(head: bytes) -> str | None:

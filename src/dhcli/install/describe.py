@@ -27,16 +27,16 @@ def descriptor_text(
     """YAML that `networks.descriptor` reads. `tensors` are those of each role's network."""
     lines = [
         f"schema_version: {SCHEMA_VERSION}",
-        f"name: {json.dumps(name)}",
-        f"family: {json.dumps(recognised.family)}",
+        f"name: {_flow(name)}",
+        f"family: {_flow(recognised.family)}",
         'version: "1"',
-        f"licence: {json.dumps(licence, ensure_ascii=False)}",
-        f"description: {json.dumps(recognised.about or f'A model of the family {recognised.family}.')}",
+        f"licence: {_flow(licence)}",
+        f"description: {_flow(recognised.about or f'A model of the family {recognised.family}.')}",
         "files:",
         *(f"  {role}: {_flow(_file(file))}" for role, file in files.items()),
     ]
     if recognised.settings:
-        lines += ["settings:", *(f"  {json.dumps(key)}: {_flow(value)}" for key, value in recognised.settings.items())]
+        lines += ["settings:", *(f"  {_flow(key)}: {_flow(value)}" for key, value in recognised.settings.items())]
     return "\n".join([*lines, "networks:", *_networks(tensors)]) + "\n"
 
 
@@ -49,7 +49,7 @@ def _networks(tensors: Mapping[str, Tensors]) -> Iterator[str]:
         yield f"  {role}:"
         for word, infos in (("inputs", one.inputs), ("outputs", one.outputs)):
             yield f"    {word}:"
-            yield from (f"      {json.dumps(info.name)}: {_flow(_entry(info))}" for info in infos)
+            yield from (f"      {_flow(info.name)}: {_flow(_entry(info))}" for info in infos)
 
 
 def _entry(info: TensorInfo) -> dict[str, Any]:
@@ -57,8 +57,11 @@ def _entry(info: TensorInfo) -> dict[str, Any]:
 
 
 def _flow(value: object) -> str:
-    """JSON is YAML."""
-    return json.dumps(value, ensure_ascii=False)
+    """JSON, which is YAML once what does not print has escapes of YAML's: JSON has two for a character over 16 bits."""
+    return "".join(
+        character if character.isprintable() else f"\\U{ord(character):08x}"
+        for character in json.dumps(value, ensure_ascii=False)
+    )
 
 
 def refuse_strange(path: Path, tensors: Tensors) -> None:

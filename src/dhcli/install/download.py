@@ -18,8 +18,8 @@ from typing import Any, BinaryIO
 
 from dhcli import __version__
 from dhcli.errors import DhError, describe
-from dhcli.install.content import HEAD_BYTES, other_content
-from dhcli.install.staging import FULL, OnBytes, refuse_large, unwritable
+from dhcli.install.content import HEAD_BYTES, other_content, refuse_large
+from dhcli.install.staging import FULL, OnBytes, unwritable
 
 SCHEMES = frozenset({"http", "https"})
 TIMEOUT_S = 30.0
@@ -28,8 +28,12 @@ TRIES = 5
 """Connections in a row that may give nothing."""
 BLOCK_BYTES = 1 << 18
 PART = ".part"
+WEB = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 RANGE = re.compile(r"bytes ([0-9]+)-[0-9]+/(?:[0-9]+|\*)")
 AGAIN = "Start the same command again: it goes on where it ended."
+LOOK = "Look at the address."
+KEPT = "/%:@!$&'()*+,;=~?"
+"""Characters beside letters and digits that path and query may have as they are (RFC 3986, section 3.3)."""
 
 
 class _OnlyWeb(urllib.request.HTTPRedirectHandler):
@@ -49,6 +53,23 @@ class Address:
     url: str
     sha256: str
 
+    @classmethod
+    def of(cls, text: str, sha256: str) -> Address:
+        """As people write it: letters and spaces of any kind are escaped. Raises DhError model.missing."""
+        try:
+            parts = urllib.parse.urlsplit(text)
+            host, _ = parts.hostname, parts.port
+        except ValueError as error:
+            raise _unusable(text, str(error)) from error
+        if parts.scheme not in SCHEMES:
+            raise _unusable(text, "it is neither http nor https")
+        if not host:
+            raise _unusable(text, "it names no server")
+        if parts.username is not None:
+            raise _unusable(f"{parts.scheme}://…@{host}", "it has a user's name, and none is sent")
+        path, query = (urllib.parse.quote(one, safe=KEPT) for one in (parts.path, parts.query))
+        return cls(urllib.parse.urlunsplit((parts.scheme, parts.netloc, path, query, "")), sha256)
+
     @property
     def name(self) -> str:
         """For messages: host and path, without a password."""
@@ -57,8 +78,8 @@ class Address:
 
 
 def is_url(text: str) -> bool:
-    """Whether it names something on the web, and no file."""
-    return urllib.parse.urlsplit(text).scheme in SCHEMES
+    """Whether it names something on a network, and no file."""
+    return WEB.match(text) is not None
 
 
 def fetched(address: Address, folder: Path, on_bytes: OnBytes) -> Path:
@@ -142,6 +163,8 @@ def _connected(address: Address, file: BinaryIO, on_bytes: OnBytes) -> str | Non
         if isinstance(error.reason, str):
             raise _refused(address, error.reason) from error
         return f"no connection ({describe(error.reason)})"
+    except http.client.InvalidURL as error:
+        raise _refused(address, str(error)) from error
     except (http.client.HTTPException, OSError) as error:
         if isinstance(error, OSError) and error.errno in FULL:
             raise
@@ -200,5 +223,9 @@ def _another(file: BinaryIO, address: Address) -> DhError:
     )
 
 
+def _unusable(text: str, found: str) -> DhError:
+    return DhError("model.missing", f"{text}: no address that a file is fetched from: {found}.", hint=LOOK)
+
+
 def _refused(address: Address, found: str) -> DhError:
-    return DhError("model.missing", f"{address.name}: {found}.", hint="Look at the address.")
+    return DhError("model.missing", f"{address.name}: {found}.", hint=LOOK)

@@ -14,7 +14,7 @@ from dhcli.errors import DhError, describe
 from dhcli.families.family import Family
 from dhcli.families.patch.family import NETWORKS, PatchFamily
 from dhcli.families.registry import open_family
-from dhcli.install.self_test import Sample, self_test
+from dhcli.install.self_test import Sample, asking, self_test
 from dhcli.networks.model import Model
 from dhcli.networks.network import Device, Network, Tensor, open_network
 from dhcli.render.models import Models
@@ -23,6 +23,8 @@ from dhcli.types import Numbers
 NARROW = NETWORKS["int8"]
 LEAST_DB = 38.0
 """Of the picture beside the one in full numbers: below, skin becomes uneven."""
+MOST_DB = 100.0
+"""Stands for no difference at all."""
 FRAMES = 200
 """Of each video: the whole sample."""
 EVERY = 5
@@ -33,27 +35,29 @@ Feeds = Mapping[str, Tensor]
 
 
 class _Watched(Network):
-    """A network that keeps some of what it is asked."""
+    """A network that keeps some of what it is asked: single questions, or whole batches where it takes no others."""
 
     def __init__(self, network: Network, kept: list[Feeds]) -> None:
         vars(self).update(vars(network))  # the same session
         self._kept, self._seen = kept, 0
+        self._is_fixed = any(isinstance(info.shape[0], int) and info.shape[0] > 1 for info in self.inputs if info.shape)
 
     def run(
         self, outputs: Sequence[str], feeds: Mapping[str, Tensor], *, seldom: bool = False, even: bool = False
     ) -> list[Tensor]:
         """As `Network.run`."""
         rows = max(len(values) for values in feeds.values())
-        for row in range(rows):
+        step = rows if self._is_fixed else 1
+        for row in range(0, rows, step):
             if self._seen % EVERY == 0:
-                self._kept.append({name: _row(values, row, rows) for name, values in feeds.items()})
+                self._kept.append({name: _rows(values, row, step, rows) for name, values in feeds.items()})
             self._seen += 1
         return super().run(outputs, feeds, seldom=seldom, even=even)
 
 
-def _row(values: Tensor, row: int, rows: int) -> Tensor:
-    """One question; what all have in common stays whole."""
-    return np.array(values[row : row + 1] if len(values) == rows else values)
+def _rows(values: Tensor, row: int, count: int, rows: int) -> Tensor:
+    """One question, or as many as are asked at once; what all have in common stays whole."""
+    return np.array(values[row : row + count] if len(values) == rows else values)
 
 
 class _WatchedModel(Model):
@@ -114,7 +118,7 @@ def questions(folders: Sequence[Path], name: str, clips: Sequence[Sample]) -> li
     """What the model's network is asked while the clips are rendered. Raises as `self_test` does."""
     models = _WatchedModels(folders)
     for clip in clips:
-        self_test(models, name, clip)
+        self_test(models, asking(name), clip)
     return models.kept
 
 
@@ -150,6 +154,12 @@ def quantised(network: Path, target: Path, asked: Sequence[Feeds]) -> float:
             f"{network.name}: it cannot be had in 8 bits: {describe(error)}",
             hint="Leave --int8 out.",
         ) from error
+    if not any(node.op_type == "QuantizeLinear" for node in onnx.load(target).graph.node):
+        raise DhError(
+            "model.incompatible",
+            f"{network.name}: it has no convolutions, and nothing else becomes faster in 8 bits.",
+            hint="Leave --int8 out.",
+        )
     found = psnr(network, target, held_out)
     if found < LEAST_DB:
         raise DhError(
@@ -177,6 +187,6 @@ def psnr(one: Path, other: Path, asked: Sequence[Feeds]) -> float:
         error += float(((pair[0] - pair[1]) ** 2).sum())
         count += pair[0].size
         peak, low = max(peak, float(pair[0].max())), min(low, float(pair[0].min()))
-    if not count or not error:
-        return np.inf if count else 0.0
-    return float(10 * np.log10(max(peak - low, 1e-9) ** 2 / (error / count)))
+    if not count:
+        return 0.0
+    return min(MOST_DB, float(10 * np.log10(max(peak - low, 1e-9) ** 2 / max(error / count, 1e-30))))

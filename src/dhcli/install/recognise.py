@@ -3,28 +3,40 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ValidationError
+
 from dhcli.errors import DhError
-from dhcli.families.patch.family import ENCODER, PatchFamily
+from dhcli.families.face_crop.enhance import FAMILY, NETWORK, SIZE
+from dhcli.families.latent import presets as latent
+from dhcli.families.latent.family import UNETS, LatentFamily
+from dhcli.families.latent.settings import LatentSettings
+from dhcli.families.patch.family import ENCODER, NETWORKS, PatchFamily
 from dhcli.families.patch.presets import ANY_SIDE, PRESETS, Match, Shape, Signature, matches, recognise
 from dhcli.families.patch.settings import PRESET, PatchSettings
 from dhcli.install.content import refuse_weights
 from dhcli.networks.network import MOST_BYTES, Device, TensorInfo, open_network
 
-PATCH, LATENT, ENHANCER = PatchFamily.name, "latent", "enhancer"
+PATCH, LATENT, ENHANCER = PatchFamily.name, LatentFamily.name, FAMILY
+MAINS = {PATCH: NETWORKS["fp32"], LATENT: UNETS["fp32"]}
+"""Roles of the networks that a bundle can have in other numbers, too, under names that begin with theirs."""
+PICTURES = ("picture", "masked", "whole")
 NEAREST = 2
 """Presets that a refusal shows."""
 UNSURE = "unknown"
 """The licence of a model whose licence nobody told."""
-WHOLE: Mapping[str, tuple[tuple[Shape, ...], Shape]] = {
-    LATENT: (((8, 32, 32), (50, 384)), (4, 32, 32)),
-    ENHANCER: (((3, 512, 512),), (3, 512, 512)),
+ENHANCED: Shape = (3, SIZE, SIZE)
+"""Shape without the batch of what an enhancer takes and gives."""
+ROLES: Mapping[str, frozenset[str]] = {
+    PATCH: frozenset(NETWORKS.values()),
+    LATENT: frozenset({*LatentFamily.roles, *UNETS.values()}),
+    ENHANCER: frozenset({NETWORK}),
 }
-"""Shapes without the batch, of inputs and output, by which the main network of other families is recognised."""
+"""All files that a model of these families can have, beside the one that its settings may ask for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +60,8 @@ class Recognised:
     """Presets that fit, too, and are less likely."""
     needs: tuple[str, ...] = ()
     """Roles of files beside the main one."""
+    role: str | None = None
+    """Of this network, where that is certain."""
 
 
 class UnknownNetworkError(DhError):
@@ -77,12 +91,14 @@ def known_as(path: Path, tensors: Tensors, family: str | None, sets: Mapping[str
     """What a network is, with the user's settings. Raises UnknownNetworkError."""
     wanted = str(sets[PRESET]) if PRESET in sets else None
     if family is None and wanted is None:
-        family = next((name for name in WHOLE if _is_whole(tensors, *WHOLE[name])), None)
+        family, role = _whole(tensors)
+    else:
+        role = None
     if family not in {None, PATCH}:
-        return Recognised(str(family), dict(sets))
+        return _other(str(family), role, sets)
     if wanted == "none" or (wanted is None and "tensors" in sets):
-        return Recognised(PATCH, {PRESET: "none", **sets}, needs=_needs(sets))
-    match, others = _chosen(path, tensors, wanted, stated="tensors" in sets)
+        return _checked({PRESET: "none", **sets}, {}, "")
+    match, others = _chosen(path, tensors, wanted, sets.get("tensors"))
     preset = PRESETS[match.preset]
     settings: dict[str, Any] = {PRESET: match.preset}
     if match.size is not None and preset.values.get("size") != match.size:
@@ -94,11 +110,87 @@ def known_as(path: Path, tensors: Tensors, family: str | None, sets: Mapping[str
         raise UnknownNetworkError(
             f"{path}: the network leaves the size of its picture free.", "Give it: --set size=96, or what it is."
         )
+    return _checked(settings, preset.values, preset.about, preset.licence, others)
+
+
+def _checked(
+    settings: Mapping[str, Any],
+    values: Mapping[str, Any],
+    about: str,
+    licence: str = UNSURE,
+    others: tuple[str, ...] = (),
+) -> Recognised:
+    """A patch network with these settings, over a preset's values. Raises UnknownNetworkError where one is wrong."""
     _refuse_unknown(settings)
-    size = settings.get("size", preset.values.get("size"))
+    whole = {**values, **settings}
+    _refuse_unfit(PatchSettings, whole)
     return Recognised(
-        PATCH, settings, f"{preset.about}, {size} px", preset.licence, others, _needs({**preset.values, **settings})
+        PATCH, settings, f"{about or 'A network of other settings'}, {whole['size']} px", licence, others, _needs(whole)
     )
+
+
+def _whole(tensors: Tensors) -> tuple[str | None, str | None]:
+    """Family and role of a network that is no patch network; None, None: it may be one."""
+    role = latent.recognise(tensors.inputs, tensors.outputs)
+    if role is not None:
+        return LATENT, role
+    if [info.shape[1:] for info in (*tensors.inputs, *tensors.outputs)] == [ENHANCED, ENHANCED] and tensors.outputs:
+        return ENHANCER, NETWORK
+    return None, None
+
+
+def _other(family: str, role: str | None, sets: Mapping[str, Any]) -> Recognised:
+    """A network of another family. Raises UnknownNetworkError for settings that the family has not."""
+    if family == LATENT:
+        _refuse_unfit(LatentSettings, sets)
+        return Recognised(family, dict(sets), latent.ABOUT, latent.LICENCE, role=role)
+    about = "Sharpens the face that another model painted" if family == ENHANCER else ""
+    return Recognised(family, dict(sets), about, role=role)
+
+
+def refuse_roles(recognised: Recognised, roles: Iterable[str]) -> None:
+    """Raise DhError model.incompatible for a file that the model would never look at."""
+    if recognised.family not in ROLES:
+        return
+    known = ROLES[recognised.family] | {*recognised.needs}
+    for role in roles:
+        if role not in known:
+            raise DhError(
+                "model.incompatible",
+                f"--file {role}=…: a model of the family '{recognised.family}' with these settings has no such file; "
+                f"it can have {', '.join(sorted(known))}.",
+                hint="Leave it out, or correct the role; docs/models.md has the roles of each family.",
+            )
+
+
+def refuse_unlike(recognised: Recognised, tensors: Mapping[str, Tensors]) -> None:
+    """Raise DhError model.incompatible where a file with the main network in other numbers is another network."""
+    main = MAINS.get(recognised.family)
+    for role in tensors.keys() & ROLES.get(recognised.family, frozenset()):
+        if main is not None and role.startswith(f"{main}_") and _bare(tensors[role]) != _bare(tensors[main]):
+            raise DhError(
+                "model.incompatible",
+                f"--file {role}=…: it has {_line(tensors[role])}; expected is the file '{main}' in other numbers, "
+                f"{_line(tensors[main])}.",
+                hint="Convert the same network, with the same names.",
+            )
+
+
+def _bare(tensors: Tensors) -> tuple[dict[str, tuple[int | None, ...]], ...]:
+    """Names and sizes without batch and types, None for a size that is free."""
+    return tuple(
+        {info.name: tuple(size if isinstance(size, int) else None for size in info.shape[1:]) for info in infos}
+        for infos in (tensors.inputs, tensors.outputs)
+    )
+
+
+def _refuse_unfit(kind: type[BaseModel], settings: Mapping[str, Any]) -> None:
+    """Raise UnknownNetworkError for settings of wrong values."""
+    try:
+        kind.model_validate(dict(settings))
+    except ValidationError as error:
+        found = (f"{'.'.join(map(str, one['loc'])) or 'settings'}: {one['msg']}" for one in error.errors())
+        raise UnknownNetworkError(f"--set: {'; '.join(found)}.", "docs/models.md has all settings.") from error
 
 
 def _refuse_unknown(settings: Mapping[str, Any]) -> None:
@@ -115,14 +207,14 @@ def _needs(settings: Mapping[str, Any]) -> tuple[str, ...]:
     return () if settings.get("encoder", "none") == "none" else (ENCODER,)
 
 
-def _chosen(path: Path, tensors: Tensors, wanted: str | None, *, stated: bool) -> tuple[Match, tuple[str, ...]]:
-    """The likeliest match, and the names of the others."""
+def _chosen(path: Path, tensors: Tensors, wanted: str | None, stated: object) -> tuple[Match, tuple[str, ...]]:
+    """The likeliest match, and the names of the others. `stated`: the setting `tensors`, if there is one."""
     if wanted is not None:
         if wanted not in PRESETS:
             raise UnknownNetworkError(f"--set preset={wanted}: there is no such preset.", _choices(PRESETS))
         found = [*matches(wanted, tensors.inputs, tensors.outputs)]
-        if not found and stated:
-            return Match(wanted, {}, None), ()
+        if not found and stated is not None:
+            return Match(wanted, {}, _side(tensors, stated)), ()
         if not found:
             raise _unlike(path, tensors, [wanted])
         return found[0], ()
@@ -137,6 +229,13 @@ def _chosen(path: Path, tensors: Tensors, wanted: str | None, *, stated: bool) -
             [f"    found: {_line(tensors)}", *(f"    {name}: {PRESETS[name].about}" for name in presets)],
         )
     return found[0], tuple(presets[1:])
+
+
+def _side(tensors: Tensors, stated: object) -> int | None:
+    """Side of the first picture that is named, px; None where it is free."""
+    named = {stated[kind] for kind in PICTURES if kind in stated} if isinstance(stated, Mapping) else set()
+    shape = next((info.shape for info in tensors.inputs if info.name in named and info.shape), ())
+    return shape[-1] if shape and isinstance(shape[-1], int) else None
 
 
 def _is_named(match: Match) -> bool:
@@ -167,9 +266,11 @@ def _nearest(tensors: Tensors) -> list[str]:
 
 
 def _apart(signature: Signature, tensors: Tensors) -> int:
-    """How much differs: numbers of sizes, and ten for each tensor too many or too few."""
+    """How much differs: numbers of sizes and names, and ten for each tensor too many or too few."""
     pairs = [*_pairs(signature, tensors)]
-    return sum(10 if shape is None or info is None else _distance(info, shape) for _, shape, info in pairs)
+    found = {info.name for info in tensors.inputs}
+    unnamed = sum(name not in found for name in (signature.names or {}).values())
+    return unnamed + sum(10 if shape is None or info is None else _distance(info, shape) for _, shape, info in pairs)
 
 
 def _pairs(signature: Signature, tensors: Tensors) -> Iterator[tuple[str, Shape | None, TensorInfo | None]]:
@@ -200,32 +301,20 @@ def _beside(name: str, tensors: Tensors) -> Iterator[str]:
     """Lines of a table: what a preset expects, and what was found."""
     signature = min(PRESETS[name].signatures, key=lambda one: _apart(one, tensors))
     rows = [(f"expected by {name}", "found", "")]
+    side: int | None = None
     for kind, shape, info in _pairs(signature, tensors):
         left = "nothing" if shape is None else f"{kind} ({', '.join(map(str, ('n', *shape) if shape else (1,)))})"
-        same = shape is not None and info is not None and not _distance(info, shape)
+        same = shape is not None and info is not None and not _distance(info, shape) and info.dtype.startswith("float")
+        for here in _sides(info, shape) if same and shape and info else ():
+            side = here if side is None else side
+            same = same and here == side
         rows.append((left, "nothing" if info is None else str(info), "" if same else "  <- differs"))
     wide = [max(len(row[column]) for row in rows) for column in (0, 1)]
     for left, right, note in rows:
         yield f"    {left:{wide[0]}}   {right:{wide[1] if note else 0}}{note}"
 
 
-def _is_whole(tensors: Tensors, inputs: Sequence[Shape], output: Shape) -> bool:
-    """Whether inputs of these shapes and such an output are there; one number more, a time step, may be, too."""
-    free = [info for info in tensors.inputs if len(info.shape) > 1]
-    if len(free) != len(inputs) or not tensors.outputs:
-        return False
-    for shape in inputs:
-        found = next((info for info in free if _is_like(info, shape)), None)
-        if found is None:
-            return False
-        free.remove(found)
-    return _is_like(tensors.outputs[0], output)
-
-
-def _is_like(info: TensorInfo, shape: Shape) -> bool:
-    """Free sizes are like all; a channel's is never free."""
-    return (
-        len(info.shape) == len(shape) + 1
-        and info.shape[1] == shape[0]
-        and all(isinstance(here, str) or here == there for here, there in zip(info.shape[1:], shape, strict=True))
-    )
+def _sides(info: TensorInfo, shape: Shape) -> list[int]:
+    """Sizes in the places of `ANY_SIDE`: they have to be equal."""
+    pairs = zip(info.shape[1:], shape, strict=False)
+    return [here for here, there in pairs if there == ANY_SIDE and isinstance(here, int)]

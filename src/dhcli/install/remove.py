@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from dhcli.errors import DhError
 from dhcli.networks.bundle import shipped, user_places
-from dhcli.networks.descriptor import DESCRIPTOR, read_descriptor
+from dhcli.networks.descriptor import DESCRIPTOR, NAME, read_descriptor
 
 MADE_BY_ADD = (".onnx", ".npz")
 """Endings of the files that go with a model whose descriptor cannot be read."""
@@ -33,9 +34,10 @@ def remove_model(name: str, models_dirs: Sequence[Path] = ()) -> Removed:
     """
     places = [place.absolute() for place in user_places(models_dirs)]
     ours = {place.resolve() for place in shipped("models", "models")}
-    folder = next((place / name for place in places if os.path.lexists(place / name / DESCRIPTOR)), None)
+    named = re.fullmatch(NAME, name)  # "../x" names no model
+    folder = next((place / name for place in places if named and _is_model(place / name)), None)
     if folder is None or folder.parent.resolve() in ours:
-        where = next((place / name for place in ours if os.path.lexists(place / name / DESCRIPTOR)), None)
+        where = next((place / name for place in ours if named and _is_model(place / name)), None)
         if where is not None:
             raise DhError("model.incompatible", f"{where}: the model '{name}' comes with dh and stays.")
         searched = ", ".join(map(str, places)) or "no folder, as there is no home"
@@ -44,10 +46,10 @@ def remove_model(name: str, models_dirs: Sequence[Path] = ()) -> Removed:
         if folder.is_symlink():
             folder.unlink()
             return Removed(folder, (), ())
-        names = _files(folder)
+        names = files_of(folder)
         for one in (*names, DESCRIPTOR):
             (folder / one).unlink(missing_ok=True)
-        left = tuple(sorted(one.name for one in folder.iterdir()))
+        left = others_in(folder, ())
         if not left:
             folder.rmdir()
     except OSError as error:
@@ -55,10 +57,20 @@ def remove_model(name: str, models_dirs: Sequence[Path] = ()) -> Removed:
     return Removed(folder, (*names, DESCRIPTOR), left)
 
 
-def _files(folder: Path) -> tuple[str, ...]:
+def _is_model(folder: Path) -> bool:
+    """Whether a model is there, or a link that may lead to none."""
+    return folder.is_symlink() or os.path.lexists(folder / DESCRIPTOR)
+
+
+def files_of(folder: Path) -> tuple[str, ...]:
     """Names of the model's files in its folder, the descriptor aside."""
     try:
         named = [file.path for file in read_descriptor(folder / DESCRIPTOR).files.values()]
     except DhError:
         named = [one.name for one in folder.iterdir() if one.suffix in MADE_BY_ADD]
     return tuple(sorted({name for name in named if os.path.lexists(folder / name)}))
+
+
+def others_in(folder: Path, files: Sequence[str]) -> tuple[str, ...]:
+    """Names in a model's folder that are neither among `files` nor its descriptor."""
+    return tuple(sorted({one.name for one in folder.iterdir()} - {*files, DESCRIPTOR}))

@@ -21,6 +21,10 @@ FRAMES = 25
 STALL_S = 600.0
 """A batch of a large network takes minutes on a CPU."""
 
+VERIFY = "dh models verify"
+COMPARE = "Run the network with its own program, and compare its inputs with the settings in docs/models.md."
+"""Instead of a hint to verify a model that is installed."""
+
 
 class InterruptedTestError(Exception):
     """A signal ended it. The argument is the exit code."""
@@ -51,8 +55,18 @@ class Tested:
     """While frames were made; the analysis of the video and opening the networks do not count."""
 
 
-def self_test(models: Models, name: str, clip: Sample, on_end: Callable[[], None] = lambda: None) -> Tested:
-    """Render the clip with a model. `on_end` is called where the process may end with the test.
+def asking(model: str) -> JobOptions:
+    """The options of a job that uses a model."""
+    return JobOptions(model=model, preset="ultrafast")
+
+
+def sharpened_by(enhancer: str) -> JobOptions:
+    """The options of a job of dh-base that uses an enhancer."""
+    return JobOptions(enhancer=enhancer, preset="ultrafast")
+
+
+def self_test(models: Models, options: JobOptions, clip: Sample, on_end: Callable[[], None] = lambda: None) -> Tested:
+    """Render the clip with these options. `on_end` is called where the process may end with the test.
 
     Raises DhError with what kept it from the end, InterruptedTestError after a signal.
     """
@@ -67,7 +81,6 @@ def self_test(models: Models, name: str, clip: Sample, on_end: Callable[[], None
                     shutil.rmtree(folder, ignore_errors=True)  # if a call hangs, the run ends the process next
                     on_end()
 
-        options = JobOptions(model=name, preset="ultrafast")
         job = Job(0, None, "self-test", clip.audio, clip.video, Path(folder) / "out.mp4", options)
         settings = Settings(models, limit_frames=clip.frames, stall_timeout_s=STALL_S)
         summary = Batch(settings, listen).run([job])
@@ -86,4 +99,5 @@ def _as_error(event: JobFinished) -> DhError:
     assert event.code is not None
     code = checked_code(event.code)
     message = f"The self-test failed, and nothing is installed: {event.message} [{code}]"
-    return DhError("model.incompatible" if code.startswith("model.") else code, message, hint=event.hint or "")
+    hint = COMPARE if VERIFY in (event.hint or "") else event.hint or ""
+    return DhError("model.incompatible" if code.startswith("model.") else code, message, hint=hint)

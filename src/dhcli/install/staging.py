@@ -20,12 +20,13 @@ from pathlib import Path
 from dhcli.disk.regular import open_regular
 from dhcli.disk.rename import exchange, rename_new
 from dhcli.errors import DhError
+from dhcli.install.content import refuse_large, unopened
+from dhcli.install.remove import files_of, others_in
 from dhcli.networks.bundle import search_path, user_places
-from dhcli.networks.descriptor import unreadable
-from dhcli.networks.network import MOST_BYTES
+from dhcli.networks.descriptor import DESCRIPTOR
 
 PREFIX = ".dh-adding-"
-LOCK = "lock"
+LOCK, UNLOCKED = "lock", "unlocked"
 BLOCK_BYTES = 1 << 20
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 OnBytes = Callable[[str, int, int | None], None]
@@ -59,14 +60,32 @@ def destination(models_dirs: Sequence[Path]) -> Path:
 def refuse_taken(name: str, place: Path, models_dirs: Sequence[Path], *, replace: bool) -> None:
     """Raise DhError model.incompatible where a model has this name already, and may not be replaced."""
     for other in search_path(models_dirs):
-        folder = other.absolute() / name
-        if not os.path.lexists(folder) or (replace and other.absolute() == place):
+        folder, here = other.absolute() / name, other.absolute() == place
+        if not os.path.lexists(folder):
             continue
-        here = other.absolute() == place
+        if here and replace:
+            _refuse_loss(folder)
+            continue
         raise DhError(
             "model.incompatible",
             f"There is a model '{name}' already: {folder}.",
             hint="Choose another --name" + (", or replace it with --replace." if here else "."),
+        )
+
+
+def _refuse_loss(folder: Path) -> None:
+    """Raise DhError model.incompatible where something is here that is no part of a model: it would go with it."""
+    if folder.is_symlink():
+        return  # it goes, and the folder stays
+    try:
+        others = others_in(folder, files_of(folder) if os.path.lexists(folder / DESCRIPTOR) else ())
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    if others:
+        raise DhError(
+            "model.incompatible",
+            f"{folder}: it is not replaced, as it has what is no part of a model: {', '.join(others)}.",
+            hint="Put that elsewhere, or choose another --name.",
         )
 
 
@@ -77,6 +96,8 @@ def staging(place: Path) -> Iterator[Path]:
     Raises DhError model.missing where no folder can be made there.
     """
     try:
+        if place.exists() and not place.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         place.mkdir(parents=True, exist_ok=True)
         _sweep(place)
         folder = place / f"{PREFIX}{secrets.token_hex(4)}"
@@ -84,8 +105,9 @@ def staging(place: Path) -> Iterator[Path]:
     except OSError as error:
         raise unwritable(place, error) from error
     try:
-        with (folder / LOCK).open("wb") as lock:
+        with (folder / UNLOCKED).open("wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            (folder / UNLOCKED).rename(folder / LOCK)  # held before another `dh models add` can look for it
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -104,7 +126,7 @@ def copied(source: Path, target: Path, on_bytes: OnBytes) -> Copied:
     try:
         descriptor = open_regular(source)
     except OSError as error:
-        raise unreadable(source, error) from error
+        raise unopened(source, error) from error
     digest, done = hashlib.sha256(), 0
     try:
         with os.fdopen(descriptor, "rb") as read, target.open("xb") as write:
@@ -121,16 +143,6 @@ def copied(source: Path, target: Path, on_bytes: OnBytes) -> Copied:
     except OSError as error:
         raise unwritable(target, error) from error
     return Copied(target, done, digest.hexdigest())
-
-
-def refuse_large(name: str, size: int) -> None:
-    """Raise DhError model.incompatible for more bytes than a file of a model may have."""
-    if size > MOST_BYTES:
-        raise DhError(
-            "model.incompatible",
-            f"{name}: {size} bytes, and a file of a model may have {MOST_BYTES}.",
-            hint="Export the network with 16-bit numbers.",
-        )
 
 
 def write_text(path: Path, text: str) -> None:

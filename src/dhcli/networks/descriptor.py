@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, V
 from dhcli.disk.regular import read_regular
 from dhcli.errors import DhError
 from dhcli.jobs import strict_yaml
+from dhcli.misfit import misfits
 from dhcli.networks.network import MOST_BYTES
 
 DESCRIPTOR = "model.yaml"
@@ -100,16 +100,10 @@ def read_descriptor(path: Path) -> Descriptor:
     try:
         descriptor = Descriptor.model_validate(written)
     except ValidationError as error:
-        raise corrupt(path, "; ".join(_problems(error))) from error
+        raise corrupt(path, "; ".join(misfits(error))) from error
     if descriptor.name != path.parent.name:
         raise corrupt(path, f"it is the descriptor of '{descriptor.name}', not of '{path.parent.name}'")
     return descriptor
-
-
-def _problems(error: ValidationError) -> Iterable[str]:
-    for problem in error.errors(include_url=False):
-        where = ".".join(map(str, problem["loc"]))
-        yield f"{where}: {problem['msg']}" if where else problem["msg"]
 
 
 def model_schema() -> dict[str, Any]:

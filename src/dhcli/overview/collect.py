@@ -10,13 +10,14 @@ from pathlib import Path
 
 from dhcli.disk.names import result_path
 from dhcli.errors import DhError
+from dhcli.jobs.formats import ENCODERS, ending_of
 from dhcli.manifest import load_manifest
 from dhcli.results.result import JobResult, UnreadableResultError, read_result
 
 MOST_FILES = 200_000
 """JSON files that are looked at in a folder; a night has some thousand."""
-PREVIEW = ".preview.mp4.json"
-"""End of the name of a preview's result: it is no job of a night."""
+PREVIEW = tuple(f".preview{ending}.json" for ending in ENCODERS)
+"""Ends of the names of previews' results: they are no jobs of a night."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ def _entries(source: Path, results_dir: Path | None) -> Iterator[Entry]:
     if source.is_dir():
         yield from filter(None, map(entry_of, _files(source)))
         return
-    if source.suffix.lower() == ".mp4":
+    if ending_of(source) in ENCODERS:
         path = source.with_name(f"{source.name}.json")
         yield entry_of(path) or Entry(source.stem, str(source), path, None, "There is no result beside this video.")
         return
@@ -113,4 +114,5 @@ def _save_path(path: Path, result: JobResult) -> str:
     for part in (result.output, result.last_success.output if result.last_success else None, result.put_in_place):
         if part is not None:
             return part.path
-    return str(path.absolute()).removesuffix(".json") if path.name.lower().endswith(".mp4.json") else ""
+    beside = path.absolute().with_suffix("")
+    return str(beside) if ending_of(beside) in ENCODERS else ""

@@ -66,7 +66,7 @@ def _top(summary: Summary) -> str:
         )
         if number
     ]
-    speed = f"{summary.video_s / summary.work_s:.1f} {TIMES} real time" if summary.work_s and summary.video_s else ""
+    speed = f"{summary.video_s / summary.work_s:.2g} {TIMES} real time" if summary.work_s and summary.video_s else ""
     tiles = [
         (
             "good",
@@ -165,9 +165,10 @@ def _table(jobs: Sequence[Shown]) -> str:
         for at, (name, key) in enumerate(zip(COLUMNS, SORTS, strict=True))
     )
     bodies = "\n".join(map(job_body, jobs))
+    bare = "" if any(one.pictures.small for one in jobs) else ' class="bare"'
     return (
         f'<section aria-labelledby="jobs"><h2 id="jobs">All jobs</h2>{_controls(jobs)}'
-        f'<table id="table"><caption class="sr">All jobs, the most suspicious first</caption>'
+        f'<table id="table"{bare}><caption class="sr">All jobs, the most suspicious first</caption>'
         f"<thead><tr>{head}</tr></thead>\n{bodies}\n</table></section>"
     )
 

@@ -22,9 +22,10 @@ TOP = 0.35
 """Opening at the upper edge, widths of the mouth; more where the mouth opens wider."""
 GAP_S = 0.25
 """The curve breaks where no face was seen for longer."""
+MINUTE_S = 60
 STEPS_S = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
-TICKS = 5
-"""Most marks of the scale of the night: more would touch one another on a phone."""
+TICKS, LONG_TICKS = 7, 4
+"""Most marks of the scale of the night, and of one with seconds: more would touch one another on a phone."""
 MOST_LANES = 8
 """Of full height."""
 LEAST_SHARE = 0.25
@@ -134,9 +135,9 @@ def night(rows: Sequence[JobRow], anchors: dict[str, str]) -> str:
 
 
 def _scale(begin: dt.datetime, whole_s: float) -> str:
-    step = next((one for one in STEPS_S if whole_s / one <= TICKS), STEPS_S[-1])
+    step = next((one for one in STEPS_S if whole_s / one <= (TICKS if one >= MINUTE_S else LONG_TICKS)), STEPS_S[-1])
     first = math.ceil(begin.timestamp() / step) * step
-    form = "%H:%M" if step >= 60 else "%H:%M:%S"
+    form = "%H:%M" if step >= MINUTE_S else "%H:%M:%S"
     marks = []
     while first <= begin.timestamp() + whole_s:
         at = 100 * (first - begin.timestamp()) / whole_s

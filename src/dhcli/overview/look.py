@@ -104,14 +104,20 @@ class Looker:
 
 
 def _coded(seen: Seen, most_bytes: int) -> Pictures:
-    """At the best quality at which all pictures fit."""
-    made = Pictures(seen)
+    """At the best quality at which all pictures fit; where none does, with fewer mouths, the outer ones last."""
+    small, pairs = b"", list[Pair]()
     for quality in QUALITIES:
-        pairs = tuple(
+        small = jpeg(seen.small, quality)
+        pairs = [
             Pair(jpeg(stacked(one.original, one.rendered), quality), one.time_s, one.opening, one.original is not None)
             for one in seen.mouths
-        )
-        made = Pictures(seen, jpeg(seen.small, quality), pairs)
-        if len(made.small) + sum(len(one.jpeg) for one in pairs) <= most_bytes:
+        ]
+        if _bytes(small, pairs) <= most_bytes:
             break
-    return made
+    while pairs and _bytes(small, pairs) > most_bytes:
+        del pairs[len(pairs) // 2]
+    return Pictures(seen, small if len(small) <= most_bytes else b"", tuple(pairs))
+
+
+def _bytes(small: bytes, pairs: Iterable[Pair]) -> int:
+    return len(small) + sum(len(one.jpeg) for one in pairs)

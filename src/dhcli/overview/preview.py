@@ -25,7 +25,7 @@ STAGE = "preview"
 
 def preview_path(job: Job) -> Path:
     """Where the three seconds go: `promo.preview.mp4` beside `promo.mp4`."""
-    return job.save_path.with_name(f"{job.save_path.stem}.preview.mp4")
+    return job.save_path.with_name(f"{job.save_path.stem}.preview{job.save_path.suffix}")
 
 
 def render_preview(job: Job, settings: Settings, emit: Listener) -> int:

@@ -11,7 +11,7 @@ from dhcli.disk.part import PartFile
 from dhcli.events import JobFinished
 from dhcli.overview.collect import Entry, entry_of
 from dhcli.overview.document import page
-from dhcli.overview.look import Looker, Pictures
+from dhcli.overview.look import Looker, OnVideo, Pictures
 from dhcli.overview.summary import Summary, row_of, summary_of
 from dhcli.render.models import Models
 from dhcli.reports import PAGE, replaceable
@@ -34,7 +34,8 @@ def write_page(path: Path, entries: Sequence[Entry], summary: Summary, pictures:
 class RunPage:
     """Makes the page of a run; see `PageMaker`."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_video: OnVideo = lambda *_: None) -> None:
+        self._on_video = on_video
         self.models: Models | None = None
         """Those of the run, once they are known; without them nothing is looked at."""
         self._looker: Looker | None = None
@@ -48,7 +49,7 @@ class RunPage:
             looker = self._looker = Looker(lambda: models.finder, lambda: on_step("a finished video"))
             if self._cancelled:
                 looker.cancel()
-            pictures = looker.look(entries)
+            pictures = looker.look(entries, self._on_video)
         return page(entries, summary_of(map(row_of, entries)), pictures, notes)
 
     def cancel(self) -> None:

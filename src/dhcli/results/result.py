@@ -18,6 +18,7 @@ from pydantic import AwareDatetime, ConfigDict, Field, JsonValue, ValidationErro
 from dhcli.disk.part import PartFile
 from dhcli.disk.regular import FileStamp, open_regular
 from dhcli.errors import TOO_MANY_FILES, DhError, as_dh_error, describe
+from dhcli.misfit import misfits
 from dhcli.printable import printable_json
 from dhcli.results.parts import (
     READING,
@@ -184,9 +185,7 @@ def read_result(path: Path, *, only_of: Path | None = None) -> JobResult | None:
     try:
         result = JobResult.model_validate(data, context=READING)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"])) or "the whole"
-        raise UnreadableResultError(f"{path}: {where}: {first['msg']}") from error
+        raise UnreadableResultError(f"{path}: {next(iter(misfits(error)))}") from error
     if only_of is not None:
         _refuse_another_outputs(path, result, only_of)
     return result

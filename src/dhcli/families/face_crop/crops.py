@@ -22,6 +22,10 @@ Edges: TypeAlias = tuple[float, float, float, float]
 IRISES, NOSE_TIP, MOUTH_CORNERS, CHIN, FOREHEAD = (468, 473), 1, (61, 291), 152, 10
 TEMPLES = 234, 454
 """Where the face ends at the picture's left and right, in front of the ears."""
+TEMPLE_SLACK = 0.1
+"""Of the jaw's width."""
+LEAST_HALF = 0.25
+"""Of the height from brows to chin; an upright face has two thirds of it."""
 BRIDGE, LOW_BRIDGE = 197, 5
 """On the ridge of the nose: below the eyes (point 52 of WFLW), and above the tip (point 29 of the 68)."""
 JAW = (234, 93, 132, 58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288, 361, 323, 454)
@@ -101,17 +105,27 @@ def _heygem(points: F64, face: FaceRow) -> Edges:
 
 
 def _ultralight(points: F64, _: FaceRow) -> Edges:
-    """A square as wide as the face, from below the eyes on."""
-    left, right = float(points[TEMPLES[0], 0]), float(points[TEMPLES[1], 0])
+    """A square from temple to temple, from below the eyes on.
+
+    Where the head is turned or lies so far that a temple leaves the jaw's outer tenth, its end counts: temples that lie
+    above or behind each other have no width between them.
+    """
+    jaw = points[list(JAW), 0]
+    low, high = float(jaw.min()), float(jaw.max())
+    slack = TEMPLE_SLACK * (high - low)
+    left, right = min(float(points[TEMPLES[0], 0]), low + slack), max(float(points[TEMPLES[1], 0]), high - slack)
     top = float(points[BRIDGE, 1])
     return left, top, right, top + right - left
 
 
 def _musetalk(points: F64, _: FaceRow) -> Edges:
-    """The middle of the nose's ridge is its middle; as far above it as the chin is below."""
-    left, _top, right, bottom = _outline(points)
-    middle = float(points[LOW_BRIDGE, 1])
-    return left, 2 * middle - bottom, right, bottom
+    """The middle of the nose's ridge is its middle; as far above it as the chin is below.
+
+    Of a face that lies on its side, the nose can be the lowest.
+    """
+    left, top, right, bottom = _outline(points)
+    half = max(bottom - float(points[LOW_BRIDGE, 1]), LEAST_HALF * (bottom - top))
+    return left, bottom - 2 * half, right, bottom
 
 
 ALIGNED: Mapping[Recipe, Callable[[F64], Edges]] = {"ffhq": _whole, "ffhq_mouth": _outline, "head_mouth": _head_mouth}

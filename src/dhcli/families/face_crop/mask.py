@@ -16,6 +16,8 @@ from dhcli.types import F32, F64
 Paste = Literal["box", "mask", "edge", "ellipse", "hull", "half"]
 CHEEKS = (266, 371, 355, LOW_BRIDGE, 126, 142, 36)
 """Landmarks from cheek to cheek below the eyes and over the ridge of the nose."""
+LOWER_JAW, NOSTRILS = JAW[3:-3], (98, 97, 2, 326, 327)
+"""Points 3 to 13 and 31 to 35 of the 68."""
 FEATHER, EDGE = 0.045, 0.08
 """Standard deviation of the soft rim, and width of the ramp at the crop's edge, of the crop's side."""
 SOFT_SIDE = 64
@@ -53,8 +55,8 @@ def _box(_: F64, size: int) -> F32:
 
 
 def _mask(places: F64, size: int) -> F32:
-    """facefusion: the lower face's hull, blurred by 5 px of 512, the outer half of the rim cut off."""
-    hull = cv2.convexHull(places[list(JAW)].astype(np.float32))[:, 0].astype(np.float64)
+    """facefusion: the hull of lower jaw and nostrils, blurred by 5 px of 512, the outer half of the rim cut off."""
+    hull = cv2.convexHull(places[[*LOWER_JAW, *NOSTRILS]].astype(np.float32))[:, 0].astype(np.float64)
     return np.asarray((np.clip(_blurred(_filled(hull, size), size * 5 / 512), 0.5, 1) - 0.5) * 2, np.float32)
 
 

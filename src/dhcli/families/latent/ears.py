@@ -33,6 +33,8 @@ def whisper(part: Part, settings: LatentSettings) -> Windows:
         mel[: len(window)] = np.maximum(window, floor)
         dtype = next(info.dtype for info in part.network.inputs)
         answers = part.network.run(names, {part.tensors["sound"]: mel.T[None].astype(dtype)}, seldom=True)
+        for answer in answers:
+            part.check(answer, 1)
         rows = _rows(np.stack(answers, 1)[0] if len(answers) > 1 else answers[0][0], settings)
         return rows[: -(-len(window) // STEP)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
@@ -70,7 +71,9 @@ class LatentFamily:
                 f"The model '{self.model.bundle.name}' cannot move the mouth more or less: gain is {manner.gain:g}.",
                 hint="Leave the option 'gain' out, or use a model that has something to scale, as dh-base.",
             )
-        heard = hear(speech, RECIPES[RECIPE], self._hearing, manner)
+        # MuseTalk's own program hears each 30 s for themselves.
+        hearing = dataclasses.replace(self._hearing, margin=0) if manner.faithful else self._hearing
+        heard = hear(speech, RECIPES[RECIPE], hearing, manner)
         kept = LatentFile(manner.scratch, self.settings.latents)
         return LatentSounds(heard.rows, self.settings, manner, kept, heard.silent, heard.noise_db)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dhcli.errors import DhError
+from dhcli.families.face_crop.answer import require_shape
 from dhcli.families.latent.presets import Kind, Role, signatures
 from dhcli.families.latent.settings import LatentSettings
 from dhcli.networks.bundle import Bundle
@@ -21,6 +22,8 @@ class Part:
 
     network: Network
     tensors: Mapping[Kind, str]
+    gives: tuple[tuple[int, ...], ...]
+    """Shapes of a row of its answer."""
     most: int | None = None
     """Rows that it is asked for at once; None: all."""
 
@@ -52,7 +55,13 @@ class Part:
                 shape = [size if isinstance(size, int) else rows for size in infos[name].shape]
                 named[name] = np.full(shape, value, infos[name].dtype)
         (answer,) = self.network.run((self.tensors["output"],), named)
+        self.check(answer, rows)
         return np.asarray(answer, np.float32)
+
+    def check(self, answer: Tensor, rows: int) -> None:
+        """Raise DhError model.bad_output where an answer to so many rows has none of the shapes that it can have."""
+        wanted = next((shape for shape in self.gives if answer.shape[1:] == shape), self.gives[0])
+        require_shape(self.network, answer, (rows, *wanted))
 
     def _fixed(self, kind: Kind) -> int | None:
         size = next(info.shape[0] for info in self.network.inputs if info.name == self.tensors[kind])
@@ -71,7 +80,8 @@ def part_of(role: Role, network: Network, settings: LatentSettings, bundle: Bund
             f"'{bundle.name}': expected {signature}; found {found}.",
             hint="Put the network there that docs/models.md names for this role, or correct the settings.",
         )
-    return Part(network, tensors, most)
+    gives = tuple(tuple(size for size in shape[1:] if size is not None) for shape in signature.outputs)
+    return Part(network, tensors, gives, most)
 
 
 def _filled(values: Tensor, lacking: int) -> Tensor:

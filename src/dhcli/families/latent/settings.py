@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from dhcli.errors import DhError
+from dhcli.misfit import misfits
 from dhcli.networks.bundle import Bundle
 from dhcli.networks.descriptor import DESCRIPTOR
 
@@ -61,9 +62,8 @@ def settings_of(bundle: Bundle) -> LatentSettings:
     try:
         return LatentSettings.model_validate(dict(bundle.settings))
     except ValidationError as error:
-        found = (f"{'.'.join(map(str, one['loc'])) or 'settings'}: {one['msg']}" for one in error.errors())
         raise DhError(
             "model.incompatible",
-            f"The settings of the model '{bundle.name}' do not fit: {'; '.join(found)}.",
+            f"The settings of the model '{bundle.name}' do not fit: {'; '.join(misfits(error))}.",
             hint=f"Correct `settings` in {bundle.folder / DESCRIPTOR}, or add the model again with `dh models add`.",
         ) from error

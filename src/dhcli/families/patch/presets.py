@@ -197,8 +197,10 @@ def _match(
     sides: set[int] = set()
     tensors: dict[Kind, str] = {}
     free = list(inputs)
-    for kind, shape in signature.inputs.items():  # of two alike the first in the network's order is the masked one
-        found = next((info for info in free if _fits(info, shape, sides)), None)
+    for kind, shape in signature.inputs.items():
+        # Of two alike the masked one is called so, or is the first in the network's order.
+        order = sorted(free, key=lambda info: "mask" not in info.name.lower()) if kind == "masked" else free
+        found = next((info for info in order if _fits(info, shape, sides)), None)
         if found is None:
             return None
         free.remove(found)
@@ -213,6 +215,8 @@ def _match(
 
 def _fits(info: TensorInfo, shape: Shape, sides: set[int]) -> bool:
     """Whether a tensor has this shape behind its batch; the sides that stand in place of `ANY_SIDE` are noted."""
+    if not info.dtype.startswith("float"):
+        return False
     if not shape:  # one number, in whatever shape
         return all(size == 1 or isinstance(size, str) for size in info.shape) and len(info.shape) <= 1
     sizes = info.shape[1:]

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from dhcli.errors import DhError
+from dhcli.misfit import misfits
 from dhcli.networks.bundle import Bundle
 from dhcli.networks.descriptor import DESCRIPTOR
 
@@ -109,8 +110,7 @@ def settings_of(bundle: Bundle, presets: Mapping[str, Mapping[str, Any]]) -> Pat
     try:
         return PatchSettings.model_validate({**values, **bundle.settings})
     except ValidationError as error:
-        found = (f"{'.'.join(map(str, one['loc'])) or 'settings'}: {one['msg']}" for one in error.errors())
-        raise unfit(bundle, "; ".join(found)) from error
+        raise unfit(bundle, "; ".join(misfits(error))) from error
 
 
 def unfit(bundle: Bundle, found: str) -> DhError:

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dhcli.families.face_crop.answer import require_shape
 from dhcli.families.patch.hearing import PatchAsked
 from dhcli.families.patch.presets import Kind
-from dhcli.families.patch.settings import PatchSettings
+from dhcli.families.patch.settings import Part, PatchSettings
 from dhcli.networks.network import Network, Tensor
 from dhcli.stages.align import YuvMatrix, crop_yuv, to_rgb
 from dhcli.types import F32, F64, Frame
+
+PARTS: tuple[Part, ...] = ("masked", "whole")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ class Painter:
         parts = {"whole": self._scaled(whole), "masked": self._scaled(masked)}
         if "picture" in self.tensors:
             return {"picture": np.concatenate([parts[part] for part in self.settings.order], 1)}
-        return {"masked": parts["masked"], "whole": parts["whole"]}
+        return {kind: parts[kind] for kind in PARTS if kind in self.tensors}
 
     def _masked(self, whole: F32) -> F32:
         masked, size = whole.copy(), self.settings.size
@@ -70,8 +73,9 @@ class Painter:
 
     @property
     def _fixed(self) -> int | None:
-        sizes = [info.shape[0] for info in self.network.inputs if info.name == self.tensors["sound"]]
-        return sizes[0] if isinstance(sizes[0], int) else None
+        sound_and_pictures = {name for kind, name in self.tensors.items() if kind not in {"weight", "output"}}
+        sizes = [info.shape[0] for info in self.network.inputs if info.name in sound_and_pictures]
+        return next((size for size in sizes if isinstance(size, int)), None)
 
     def _ask(self, feeds: Mapping[Kind, F32], weight: float, count: int) -> list[F32]:
         """The network's pictures. A fixed batch that is not full is filled with its last row."""
@@ -87,6 +91,7 @@ class Painter:
         # Silence is one value everywhere, and a network may well answer it with one colour.
         silence = bool(np.ptp(feeds["sound"]) == 0)
         (answer,) = self.network.run((self.tensors["output"],), named, even=silence)
+        require_shape(self.network, answer, (count + lacking, 3, self.settings.size, self.settings.size))
         return [self._picture(one) for one in np.asarray(answer[:count], np.float32)]
 
     def _picture(self, answer: F32) -> F32:  # (3, size, size) -> (size, size, 3) RGB 0..255
