@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from dhcli.misfit import misfits
+from dhcli.jobs.misfit import misfits
 
 
 class Part(BaseModel):

@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, V
 from dhcli.disk.regular import read_regular
 from dhcli.errors import DhError
 from dhcli.jobs import strict_yaml
-from dhcli.misfit import misfits
+from dhcli.jobs.misfit import misfits
 from dhcli.networks.network import MOST_BYTES
 
 DESCRIPTOR = "model.yaml"

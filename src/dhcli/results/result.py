@@ -18,7 +18,7 @@ from pydantic import AwareDatetime, ConfigDict, Field, JsonValue, ValidationErro
 from dhcli.disk.part import PartFile
 from dhcli.disk.regular import FileStamp, open_regular
 from dhcli.errors import TOO_MANY_FILES, DhError, as_dh_error, describe
-from dhcli.misfit import misfits
+from dhcli.jobs.misfit import misfits
 from dhcli.printable import printable_json
 from dhcli.results.parts import (
     READING,

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from dhcli.errors import DhError
-from dhcli.misfit import misfits
+from dhcli.jobs.misfit import misfits
 from dhcli.networks.bundle import Bundle
 from dhcli.networks.descriptor import DESCRIPTOR
 
