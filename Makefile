@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+RENDERS := $(VENV)/.renders
 # Processes that share the files of tests; each opens the networks of its own.
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install sample check quick test fuzz bench lint types format picture clean
+.PHONY: help install sample wheels check quick test fuzz bench lint types format picture clean
 
 help:  ## what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,11 +22,21 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
-sample: install  ## render examples/manifests/sample.yaml and say where the video is
+# What rendering needs, with a bar of what is fetched; nothing where the development tools are there already.
+$(RENDERS): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --editable .
+	@touch $@
+
+sample: $(if $(wildcard $(STAMP)),$(STAMP),$(RENDERS))  ## render examples/manifests/sample.yaml and say where the video is
 	$(BIN)/dh render examples/manifests/sample.yaml --if-exists overwrite
 	@echo
 	@echo "video:  examples/out/hello.mp4"
 	@echo "result: examples/out/hello.mp4.json"
+
+wheels: install  ## dist/: the wheel of dhcli, and that of dhcli-cpu without the libraries for GPUs
+	$(BIN)/python -m hatchling build --target wheel
+	$(BIN)/python -m tools.cpu_wheel dist/dhcli-*.whl
 
 lint: install
 	$(BIN)/ruff format --check

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import subprocess
@@ -10,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from tools.cpu_wheel import make, record_line
 
 pytestmark = pytest.mark.slow
 
@@ -60,3 +62,20 @@ def test_dh_from_the_wheel_renders_outside_the_repository(
     assert (work / "hello.mp4").stat().st_size > 0
     sample = json.loads(dh("bench", "--limit-frames", "3", "--device", "cpu", "--json"))
     assert [run["frames"] for run in sample["runs"]] == [3]
+
+
+def test_the_wheel_for_cpus_has_another_name_and_runtime(wheel: Path, tmp_path: Path) -> None:
+    """Installed by pip, which reads METADATA and checks nothing else: so each line of RECORD is looked at."""
+    made = make(wheel)
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", tmp_path, made], check=True)
+    (metadata,) = (path.read_text() for path in tmp_path.glob("dhcli_cpu-*.dist-info/METADATA"))
+    needs = [line for line in metadata.splitlines() if line.startswith("Requires-Dist: onnxruntime")]
+    assert needs == ["Requires-Dist: onnxruntime<2,>=1.22"]
+    assert "Name: dhcli-cpu\n" in metadata
+    assert "cuda" not in [line.removeprefix("Provides-Extra: ") for line in metadata.splitlines()]
+    with zipfile.ZipFile(made) as archive, zipfile.ZipFile(wheel) as original:
+        (record,) = (archive.read(name).decode() for name in archive.namelist() if name.endswith("/RECORD"))
+        for name, *_ in csv.reader(record.splitlines()):
+            if not name.endswith("/RECORD"):
+                assert record_line(name, archive.read(name)) in record
+        assert len(record.splitlines()) == len(archive.namelist()) == len(original.namelist())
