@@ -119,12 +119,25 @@ CONTRACTS: Mapping[str, Contract] = {
     "ultralight": Contract(
         "ultralight", 160, {"input": ("whole", "masked")}, "audio", (16, 32, 32), 3, "output", encoder="hubert"
     ),
+    "ultralight_16": Contract(
+        "ultralight_16", 160, {"input": ("whole", "masked")}, "audio", (32, 32, 32), 3, "output", encoder="hubert"
+    ),
     "ultralight_wenet": Contract(
         "ultralight_wenet",
         160,
         {"input": ("whole", "masked")},
         "audio",
         (128, 16, 32),
+        3,
+        "output",
+        encoder="wenet_stream",
+    ),
+    "ultralight_wenet_16": Contract(
+        "ultralight_wenet_16",
+        160,
+        {"input": ("whole", "masked")},
+        "audio",
+        (256, 16, 32),
         3,
         "output",
         encoder="wenet_stream",

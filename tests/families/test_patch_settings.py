@@ -81,6 +81,8 @@ def test_the_others_are_known_by_their_shapes() -> None:
         ({"mask_B": picture, "B_img": picture, "lab": (1, 256, 20)}, picture, "dinet"),
         ({"audio_feature": (1, 256, "t"), "concat_images": ("b", 6, 256, 256)}, picture, "dinet"),
         ({"input": (1, 6, 160, 160), "audio": (1, 16, 32, 32)}, (1, 3, 160, 160), "ultralight"),
+        ({"input": (1, 6, 160, 160), "audio": (1, 32, 32, 32)}, (1, 3, 160, 160), "ultralight_16"),
+        ({"input": (1, 6, 160, 160), "audio": (1, 256, 16, 32)}, (1, 3, 160, 160), "ultralight_wenet_16"),
         ({"input": (1, 6, 160, 160), "audio": (1, 128, 16, 32)}, (1, 3, 160, 160), "ultralight_wenet"),
     ):
         assert [match.preset for match in recognise(tensors(**inputs), tensors(output=output))] == [preset]

@@ -41,6 +41,10 @@ class Rows:
         self._file.write(np.ascontiguousarray(rows, np.float32).data.cast("B"), self._count * self._row_bytes)
         self._count += len(rows)
 
+    def cut(self, count: int) -> None:
+        """Forget the rows from number `count` on."""
+        self._count = min(self._count, self._before + count)
+
     def __len__(self) -> int:
         """Rows from the speech's begin on."""
         return max(0, self._count - self._before)

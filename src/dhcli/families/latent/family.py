@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
@@ -14,7 +15,7 @@ from dhcli.families.face_crop.paste import FacePatch
 from dhcli.families.family import Manner, Shot, Speech
 from dhcli.families.hearing.hear import hear
 from dhcli.families.latent.ears import whisper
-from dhcli.families.latent.hearing import LatentAsked, LatentSounds
+from dhcli.families.latent.hearing import Counted, LatentAsked, LatentSounds
 from dhcli.families.latent.kept import F16, LatentFile
 from dhcli.families.latent.painter import Painter
 from dhcli.families.latent.parts import part_of
@@ -73,7 +74,10 @@ class LatentFamily:
             )
         # MuseTalk's own program hears each 30 s for themselves.
         hearing = dataclasses.replace(self._hearing, margin=0) if manner.faithful else self._hearing
-        heard = hear(speech, RECIPES[RECIPE], hearing, manner)
+        counted = Counted(speech)
+        heard = hear(counted, RECIPES[RECIPE], hearing, manner)
+        # Whisper hears 30 s, silence behind the speech included; behind its end the painter gets zeros, as before it.
+        heard.rows.cut(math.floor(counted.samples * heard.rows.rate / SAMPLE_RATE))
         kept = LatentFile(manner.scratch, self.settings.latents)
         return LatentSounds(heard.rows, self.settings, manner, kept, heard.silent, heard.noise_db)
 

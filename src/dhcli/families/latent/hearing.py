@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 
-from dhcli.families.family import Manner
+from dhcli.families.family import Manner, Speech
 from dhcli.families.hearing.rows import Rows
 from dhcli.families.latent.kept import LatentFile
 from dhcli.families.latent.settings import LatentSettings
@@ -19,6 +20,21 @@ LONGEST_WAVE = 10_000.0
 """Of the sines that tell rows apart: their wave lengths go from 2 pi to 2 pi times this (Vaswani 2017, section 3.5)."""
 LEFT_OF_FRAME = 2
 """MuseTalk's program puts so many frames' rows of zeros before the speech; with 25 frames a second these are 4."""
+
+
+class Counted:
+    """A speech that counts its samples while it is read; see `families.family.Speech`."""
+
+    def __init__(self, speech: Speech) -> None:
+        self._speech, self.samples = speech, 0
+
+    def __call__(self) -> Iterator[F32]:
+        """The waveform in chunks; at its end `samples` has their number."""
+        samples = 0
+        for chunk in self._speech():
+            samples += len(chunk)
+            yield chunk
+        self.samples = samples
 
 
 @dataclass(frozen=True, slots=True)

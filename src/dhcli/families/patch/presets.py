@@ -62,6 +62,19 @@ _WAV2LIP = {
 _PAIR: Mapping[Kind, Shape] = {"picture": (6, ANY_SIDE, ANY_SIDE), "sound": (1, 80, 16)}
 _PHONETIC: Shape = (256, 20)
 _RESEARCH = "weights trained on LRS2: research and personal use only"
+_PERSONAL = "of the person whose weights they are"
+_ULTRALIGHT = {
+    "size": 160,
+    "channels": "bgr",
+    "mask": "rectangle",
+    "rectangle": [5, 5, 150, 145],
+    "order": ["whole", "masked"],
+    "crop": "ultralight",
+    "border": 4,
+    "paste": "box",
+}
+_HUBERT = {**_ULTRALIGHT, "recipe": "samples", "encoder": "hubert"}
+_WENET_STREAM = {**_ULTRALIGHT, "recipe": "kaldi_fbank", "encoder": "wenet_stream"}
 
 PRESETS: Mapping[str, Preset] = {
     "facefusion_wav2lip": Preset(
@@ -132,44 +145,28 @@ PRESETS: Mapping[str, Preset] = {
         licence="DUIX.COM Community License: commercial licence needed beyond its limits, notice required",
     ),
     "ultralight": Preset(
-        values={
-            "size": 160,
-            "channels": "bgr",
-            "mask": "rectangle",
-            "rectangle": [5, 5, 150, 145],
-            "order": ["whole", "masked"],
-            "recipe": "samples",
-            "encoder": "hubert",
-            "window": 8,
-            "shift": -4,
-            "layout": [16, 32, 32],
-            "crop": "ultralight",
-            "border": 4,
-            "paste": "box",
-        },
+        values=_HUBERT | {"window": 8, "shift": -4, "layout": [16, 32, 32]},
         signatures=(Signature({"picture": (6, 160, 160), "sound": (16, 32, 32)}, output=(3, 160, 160)),),
-        about="Ultralight-Digital-Human that hears with HuBERT",
-        licence="of the person whose weights they are",
+        about="Ultralight-Digital-Human that hears 8 rows of HuBERT",
+        licence=_PERSONAL,
+    ),
+    "ultralight_16": Preset(
+        values=_HUBERT | {"window": 16, "shift": -8, "layout": [32, 32, 32]},
+        signatures=(Signature({"picture": (6, 160, 160), "sound": (32, 32, 32)}, output=(3, 160, 160)),),
+        about="Ultralight-Digital-Human that hears 16 rows of HuBERT",
+        licence=_PERSONAL,
     ),
     "ultralight_wenet": Preset(
-        values={
-            "size": 160,
-            "channels": "bgr",
-            "mask": "rectangle",
-            "rectangle": [5, 5, 150, 145],
-            "order": ["whole", "masked"],
-            "recipe": "kaldi_fbank",
-            "encoder": "wenet_stream",
-            "window": 8,
-            "shift": -4,
-            "layout": [128, 16, 32],
-            "crop": "ultralight",
-            "border": 4,
-            "paste": "box",
-        },
+        values=_WENET_STREAM | {"window": 8, "shift": -4, "layout": [128, 16, 32]},
         signatures=(Signature({"picture": (6, 160, 160), "sound": (128, 16, 32)}, output=(3, 160, 160)),),
-        about="Ultralight-Digital-Human that hears with WeNet",
-        licence="of the person whose weights they are",
+        about="Ultralight-Digital-Human that hears 8 rows of WeNet",
+        licence=_PERSONAL,
+    ),
+    "ultralight_wenet_16": Preset(
+        values=_WENET_STREAM | {"window": 16, "shift": -8, "layout": [256, 16, 32]},
+        signatures=(Signature({"picture": (6, 160, 160), "sound": (256, 16, 32)}, output=(3, 160, 160)),),
+        about="Ultralight-Digital-Human that hears 16 rows of WeNet",
+        licence=_PERSONAL,
     ),
 }
 """In the order in which they are tried: one whose names are known before another of the same shapes."""
