@@ -63,7 +63,7 @@ Code: TypeAlias = ManifestCode | MachineCode | ModelCode | InputCode | OutputCod
 """The code of an error. A type, so that mypy finds a misspelt code."""
 InputWarning = Literal[
     "input.vfr", "input.interlaced", "input.alpha", "input.hdr", "input.high_bit_depth", "input.padded",
-    "input.reshaped", "input.damaged", "input.dropped", "audio.short",
+    "input.reshaped", "input.damaged", "input.dropped", "audio.short", "audio.own_missing",
 ]  # fmt: skip
 PictureWarning = Literal[
     "audio.silent", "audio.noisy", "face.missing", "mouth.covered", "face.small", "mouth.still", "picture.soft"
@@ -192,8 +192,9 @@ WARNINGS: dict[WarningCode, str] = {
     "input.padded": "the size is odd; one column or row is repeated",
     "input.reshaped": "the picture's shape changes inside the video; other shapes than the first get bars",
     "input.damaged": "an input is damaged; what can be decoded is used, and the message says how much is lost",
-    "input.dropped": "the video has subtitles, chapters, a title or a time code, which the output has not",
+    "input.dropped": "the video has subtitles or a time code that the output cannot keep",
     "audio.short": "the audio ends before the end that `trim` names; what is there is used",
+    "audio.own_missing": "own_sound is wanted, and the video has no sound that can be used",
     "audio.silent": "nobody speaks in the audio; the mouth stays closed",
     "audio.noisy": "all of the audio is noise, or its pauses are less than 15 dB below the speech; the mouth may err",
     "face.missing": "the chosen face was not found in some frames; they stay as they are",

@@ -230,11 +230,13 @@ def started() -> Iterator[list[subprocess.Popen[str]]]:
 def dh(
     tmp_path: Path, out: Path, clip: Path, words: Path, started: list[subprocess.Popen[str]]
 ) -> Callable[..., subprocess.Popen[str]]:
-    """Start `dh render` of words and clip in a process of its own; `program` is Python code to run before it."""
+    """Start `dh render` of words and clip, or of other inputs, in a process of its own, after the code `program`."""
 
     def start(*flags: str, program: str = "", under: tuple[str, ...] = (), **options: Any) -> subprocess.Popen[str]:
         argv = [sys.executable, "-c", f"{program}\nfrom dhcli.cli import main\nmain()"]
-        argv += ["render", "--audio", str(words), "--video", str(clip), "--save-path", str(out / "out.mp4")]
+        argv += ["render", "--save-path", str(out / "out.mp4")]
+        for flag, path in (("--audio", words), ("--video", clip)):
+            argv += [] if flag in flags else [flag, str(path)]
         how: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
         process = subprocess.Popen(
             [*under, *argv, "--device", "cpu", "--retries", "0", *flags],

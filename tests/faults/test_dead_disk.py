@@ -236,6 +236,7 @@ def test_a_signal_while_a_disk_is_waited_for(
     start_on: Callable[..., subprocess.Popen[str]],
     until: Callable[..., bool],
     job: list[str],
+    clip: Path,
     dead: Path,
     tmp_path: Path,
     out: Path,
@@ -244,7 +245,7 @@ def test_a_signal_while_a_disk_is_waited_for(
     lost = dead / "lost.mp4"
     flags: dict[str, tuple[list[str], str]] = {
         "manifest": (["render", str(lost)], "die()"),
-        "input": ([*job, "--video", str(lost)], "die()"),
+        "input": ([str(lost) if part == str(clip) else part for part in job], "die()"),
         "log": ([*job, "--log-file", str(lost)], "die()"),
         "log of a run": ([*job, "--log-file", str(lost)], AT_THE_START),
         "junit of a run": ([*job, "--junit", str(lost)], AT_THE_END),

@@ -102,6 +102,19 @@ def test_the_worst_video_is_on_top() -> None:
     assert "Look at these first" in text
 
 
+def test_the_line_of_time_is_of_the_last_night() -> None:
+    day = 24 * 3600
+    whole = page_of(made("old"), made("older", at_s=-day), made("new", at_s=day), made("last", at_s=day + 7200))
+    drawn = whole[whole.index('class="night') : whole.index('id="jobs"')]
+    assert re.findall(r'title="(\w+):', drawn) == ["new", "last"]
+    assert "2 jobs of earlier nights not drawn" in drawn
+
+
+def test_jobs_at_one_time_lie_below_one_another() -> None:
+    whole = page_of(made("a"), made("b", at_s=2), made("c", at_s=6))
+    assert whole.count('class="lane"') == 2
+
+
 def test_a_page_knows_itself() -> None:
     assert is_ours(page_of(made("a")).encode()[:256])
     assert not is_ours(b"<!doctype html>\n<html><head><title>Mine</title>")

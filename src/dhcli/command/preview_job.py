@@ -23,6 +23,7 @@ JobId = Annotated[str | None, typer.Option("--job", metavar="ID", help=JOB, rich
 def preview(
     manifest: Manifest,
     job: JobId = None,
+    var: job_flags.Variables = None,
     model: job_flags.Model = None,
     set_: job_flags.Sets = None,
     device: flags.DeviceName = "auto",
@@ -43,7 +44,7 @@ def preview(
     audience = Audience(as_json=False, progress="auto", verbosity=-1 if quiet else verbose)
     with refusal_event(audience):
         ids = [job] if job is not None else None
-        chosen = selection.chosen_jobs(selection.JobChoice(manifest, ids=ids, model=model, sets=set_))
+        chosen = selection.chosen_jobs(selection.JobChoice(manifest, ids=ids, model=model, sets=set_, variables=var))
         if len(chosen.jobs) > 1:
             selection.usage(f"name one of the {len(chosen.jobs)} jobs, as --job {chosen.jobs[0].id}")
         hashes, probes = open_caches(cache_dir, cache_size << 20)

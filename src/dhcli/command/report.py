@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dhcli.command import flags
+from dhcli.command import flags, job_flags
 from dhcli.command.choices import path_value
 from dhcli.command.setup import chosen_models
 from dhcli.command.streams import answer, say
@@ -73,13 +73,14 @@ def report(
     since: Since = None,
     failed: OnlyFailed = False,
     no_pictures: NoPictures = False,
+    var: job_flags.Variables = None,
     results_dir: flags.ResultsDir = None,
     device: flags.DeviceName = "auto",
     models_dir: flags.ModelsDirs = None,
     json_: JsonSummary = False,
 ) -> None:
     """Say what became of many jobs: as one page with pictures, or as JSON."""
-    from dhcli.command.selection import refuse_foreign_reports, usage
+    from dhcli.command.selection import refuse_foreign_reports, usage, variables_of
     from dhcli.overview.collect import NothingFoundError, collect
     from dhcli.overview.collect import since as ended_since
     from dhcli.overview.summary import has_failed, row_of, summary_of
@@ -90,7 +91,7 @@ def report(
     begin = since_when(since) if since is not None else None
     refuse_foreign_reports({OWN_PAGE: output})
     try:
-        entries = collect(sources, results_dir)
+        entries = collect(sources, results_dir, variables_of(var))
     except NothingFoundError as error:
         usage(str(error))
     entries = entries if begin is None else ended_since(entries, begin)

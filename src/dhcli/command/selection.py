@@ -72,7 +72,7 @@ def chosen_jobs(
     overrides |= _pairs_of("--set", "KEY", choice.sets)
     with _usage_where_invalid():
         check_overrides(overrides)
-    variables = _pairs_of("--var", "NAME", choice.variables)
+    variables = variables_of(choice.variables)
     if choice.manifest is None:
         if variables:
             usage("--var gives values to the variables of a manifest; there is none")
@@ -89,6 +89,11 @@ def chosen_jobs(
         stall_timeout_s=stall_timeout_s,
     )
     return Selection(loaded.path, _selected(loaded, choice.ids, choice.shard), loaded.jobs)
+
+
+def variables_of(texts: Sequence[str] | None) -> dict[str, str]:
+    """The values of --var. Ends with usage where one of them has no name."""
+    return dict(_pairs_of("--var", "NAME", texts))
 
 
 def _of_flags(

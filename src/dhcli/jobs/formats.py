@@ -28,6 +28,9 @@ SOUNDS: dict[str, tuple[AudioCodec, ...]] = {
     ".webm": ("auto", "copy", "opus"),
 }
 
+KEPT = ("subtitles", "chapters", "timecode", "tags")
+"""What an output can keep of its video besides pictures and sound."""
+
 
 def ending_of(save_path: Path) -> str:
     """The ending that says what the output is, in small letters."""
@@ -44,3 +47,13 @@ def clash(save_path: Path, encoder: EncoderName, sound: AudioCodec) -> tuple[str
         if value not in takes:
             return option, f"found '{value}', expected one of {', '.join(takes)} in a file that ends in {ending}"
     return None
+
+
+def parse_keep(value: str) -> str:
+    """The value of the option `keep`, in one spelling. Raises ValueError."""
+    parts = [part.strip() for part in value.split(",")]
+    if value in ("all", "none"):
+        return value
+    if not set(parts) <= set(KEPT) or len(set(parts)) < len(parts):
+        raise ValueError(f"all, none, or some of {', '.join(KEPT)}")
+    return ",".join(kind for kind in KEPT if kind in parts)

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, TypeAlias, cast
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, WithJsonSchema
 
-from dhcli.jobs.formats import AudioCodec, EncoderName
+from dhcli.jobs.formats import AudioCodec, EncoderName, parse_keep
 from dhcli.timing import Loop, snap_rate
 
 Rule = Literal["largest", "left", "right", "center", "any", "index", "box", "like"]
@@ -29,6 +29,7 @@ FACE_PATTERN = r"^(largest|left|right|center|any|index:[0-9]{1,4}|box:[0-9]{1,5}
 LIKE = "like:"
 FPS_PATTERN = r"^[0-9]{1,9}(\.[0-9]{1,9}|/[0-9]{1,9})?$"
 TIME = r"(?:(?:([0-9]{1,4}):)?([0-9]{1,4}):)?([0-9]{1,9}(?:\.[0-9]{1,9})?)"
+MAX_AROUND_S = 3600
 MOST_STRETCHES = 1000
 TRIM = re.compile(rf"(?P<start>{TIME})?\s*-\s*(?P<end>{TIME})?")
 
@@ -286,6 +287,25 @@ class JobOptions(BaseModel):
     speak: Left | None = Field(
         default=None,
         description="stretches of the output in which the mouth moves, as leave; the rest stays as filmed; null is all",
+    )
+    lead: Annotated[float, Field(ge=0, le=MAX_AROUND_S)] = Field(
+        default=0, description="seconds of the video before the speech; they stay as filmed"
+    )
+    tail: Annotated[float, Field(ge=0, le=MAX_AROUND_S)] = Field(
+        default=0, description="seconds of the video after the speech; they stay as filmed"
+    )
+    own_sound: Literal["drop", "mix", "duck"] = Field(
+        default="drop",
+        description="the video's own sound under the speech: none, quieter by own_level, or that only while there is "
+        "speech; where the video is repeated, so is its sound",
+    )
+    own_level: Annotated[float, Field(ge=-60, le=0)] = Field(
+        default=-12, description="how much louder the video's own sound becomes under the speech, in dB"
+    )
+    keep: Annotated[str, AfterValidator(parse_keep)] = Field(
+        default="all",
+        description="what the output takes over from the video: all, none, or some of subtitles, chapters, timecode, "
+        "tags (title, artist, …; never places and devices)",
     )
     label: Annotated[str, Field(max_length=200)] = Field(default="", description="free text, copied to the result file")
 

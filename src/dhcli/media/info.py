@@ -11,6 +11,7 @@ import numpy as np
 from dhcli.errors import DhError, WarningCode
 from dhcli.jobs.options import Trim
 from dhcli.media import rate
+from dhcli.media.besides import NOTHING, Besides
 from dhcli.media.listing import Picture
 from dhcli.media.rate import I64
 from dhcli.types import HD_HEIGHT, Colour, FrameFormat
@@ -122,8 +123,8 @@ class VideoInfo:
     """Bytes of rubbish in front of it."""
     demuxer: str = ""
     """What its name says that it is, where ffmpeg cannot tell."""
-    besides: str = ""
-    """What the file has that no output has: subtitles, chapters, a title, a time code."""
+    besides: Besides = NOTHING
+    """What the file has besides pictures and sounds."""
     as_header: bool = True
     """The first picture has the size that the header says."""
     tiled: bool = False

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 
+from dhcli.media.besides import MOST_SUBTITLES, NOTHING, Besides, Subtitle
 from dhcli.types import Colour
 
 INPUT = re.compile(r"^\[info\] Input #0, (.+), from '")
@@ -23,7 +24,7 @@ SIZE = re.compile(r", (\d+)x(\d+)[, ]|, (\d+)x(\d+)$")
 CHAPTER = re.compile(r"^\[info\]     Chapter #0:\d+: start ")
 TITLE = re.compile(r"^\[info\]     title +: ")
 """Of the whole file: the titles of streams and chapters stand farther right."""
-TIMECODE = re.compile(r"^\[info\] +timecode +: \d")
+TIMECODE = re.compile(r"^\[info\] +timecode +: (\d\S{0,30})", re.IGNORECASE)  # Matroska's are in capitals
 RATE = re.compile(r", ([\d.]+)(k?) (fps|tbr)")
 SHOWN = re.compile(
     r"\[Parsed_showinfo_\d+ @ \w+\] (?:\[info\] )?n: *0 .* fmt:(\S+) .*?sar:(\d+)/(\d+) s:(\d+)x(\d+) i:(.)"
@@ -107,9 +108,7 @@ class Listing:
     """The first time stamp of all, s; ffmpeg takes it off every other one."""
     is_heif: bool = False
     """A file of pictures, as HEIC and AVIF."""
-    chapters: int = 0
-    titled: bool = False
-    timecode: bool = False
+    besides: Besides = NOTHING
 
     def of_kind(self, kind: str) -> tuple[Stream, ...]:
         """The streams of a kind, without cover pictures, the container's default stream first.
@@ -123,14 +122,6 @@ class Listing:
         if self.container == "ico":
             streams.sort(key=lambda stream: stream.size or (0, 0), reverse=True)
         return tuple(sorted(streams, key=lambda stream: not stream.default))
-
-    @property
-    def besides(self) -> str:
-        """What it has besides pictures and sounds: "1 subtitle track, 3 chapters, a title"; "" for nothing."""
-        subtitles = len(self.of_kind("subtitle"))
-        counted = ((subtitles, "subtitle track"), (self.chapters, "chapter"))
-        told = [f"{count} {what}{'s' if count > 1 else ''}" for count, what in counted if count]
-        return ", ".join([*told, *["a title"] * self.titled, *["a time code"] * self.timecode])
 
     @property
     def summary(self) -> str:
@@ -158,7 +149,7 @@ def parse_listing(lines: Iterable[str]) -> Listing | None:
     """The input's description, or None where ffmpeg could not open it."""
     container, duration, start, estimated, is_heif = "", None, Fraction(0), False, False
     streams: list[dict[str, object]] = []
-    chapters, titled, timecode = 0, False, False
+    chapters, titled, timecode = 0, False, ""
     for line in lines:
         if match := INPUT.match(line):
             container = match[1]
@@ -180,14 +171,16 @@ def parse_listing(lines: Iterable[str]) -> Listing | None:
             chapters += 1
         elif not streams and not chapters and TITLE.match(line):
             titled = True
-        elif TIMECODE.match(line):
-            timecode = True
+        elif not timecode and (match := TIMECODE.match(line)):
+            timecode = match[1]
         elif "Estimating duration from bitrate" in line:
             estimated = True
     if not container:
         return None
     made = tuple(Stream(**fields) for fields in streams)  # type: ignore[arg-type]
-    return Listing(container, duration, estimated, made, start, is_heif, chapters, titled, timecode)
+    subtitles = tuple(Subtitle(one.index, one.codec, one.language) for one in made if one.kind == "subtitle")
+    besides = Besides(subtitles[:MOST_SUBTITLES], chapters, titled, timecode)
+    return Listing(container, duration, estimated, made, start, is_heif, besides)
 
 
 def parse_picture(lines: Iterable[str]) -> Picture | None:

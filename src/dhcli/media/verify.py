@@ -19,12 +19,14 @@ import numpy as np
 from dhcli.disk.memory import memory_file
 from dhcli.disk.regular import FileStamp
 from dhcli.errors import DhError
+from dhcli.media.besides import NOTHING, Besides
 from dhcli.media.complaints import damage, reason
 from dhcli.media.encoders import TABLE
 from dhcli.media.ffmpeg import base_argv, beating, input_argv, lines_of, running
 from dhcli.media.ffmpeg_errors import RENDER_AGAIN, read_back_error
 from dhcli.media.input_file import InputFile
 from dhcli.media.input_limits import CPU_BASE_S, CPU_PER_FRAME_S, ChildLimits
+from dhcli.media.opening import list_streams
 from dhcli.media.packets import Timeline, read_timelines
 from dhcli.media.thumbnail import KEPT, SCALE, SHOWN_BYTES, THUMBNAIL_BYTES, unlike
 from dhcli.runtime.child import Command, exit_text
@@ -85,6 +87,8 @@ class Expected:
     encoder: str = "libx264"
     thumbnails: bytes = b""
     """Of the rendered frames; b"" compares none."""
+    has: Besides = NOTHING
+    """What it was given of the video's besides pictures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +132,8 @@ def verify_output(
         _compare_audio(path, read.audio, expected.audio_duration)
         _compare_decoded(path, read, whole=skipped is None)
         _compare_thumbnails(path, read, expected.thumbnails)
+        if expected.has:
+            _compare_besides(path, list_streams(scope, file).besides, expected.has)
         sha256 = file.sha256(lambda: scope.alive(STAGE))
         if (stamp := FileStamp.of(file.fd)) != file.stamp:
             raise _mismatch(path, "somebody wrote to it while it was read back")
@@ -292,6 +298,11 @@ def _compare_audio(path: Path, audio: Timeline, duration: Fraction | None) -> No
     end = audio.end() * audio.time_base
     if abs(end - duration) > AUDIO_SLACK_S:
         raise _mismatch(path, f"its sound has {float(end):.3f} s, not {float(duration):.3f} s")
+
+
+def _compare_besides(path: Path, found: Besides, planned: Besides) -> None:
+    if str(found) != str(planned):
+        raise _mismatch(path, f"besides pictures and sound it has {found or 'nothing'}, not {planned}")
 
 
 def _mismatch(path: Path, finding: str, frame: int | None = None) -> DhError:

@@ -21,6 +21,7 @@ from dhcli.media.ffmpeg import base_argv, start
 from dhcli.media.ffmpeg_errors import encode_error
 from dhcli.media.input_file import InputFile, fd_url
 from dhcli.media.input_limits import CPU_BASE_S, ChildLimits
+from dhcli.media.kept import Kept, KeptFiles
 from dhcli.media.shortage import or_shortage
 from dhcli.media.sound_track import Sound, audio_argv
 from dhcli.media.thumbnail import KEPT, LEAST, thumbnail
@@ -87,10 +88,18 @@ class Encoding:
     """Of the output: what container it is."""
 
 
+NOTHING_KEPT = ["-map_metadata", "-1", "-map_chapters", "-1"]
+
+
 def encode_argv(
-    fmt: FrameFormat, url: str, encoding: Encoding, audio: tuple[list[str], list[str]] = ([], [])
+    fmt: FrameFormat,
+    url: str,
+    encoding: Encoding,
+    audio: tuple[list[str], list[str]] = ([], []),
+    kept: KeptFiles | None = None,
 ) -> list[str]:
     """The encoder's command line: y4m on stdin, the output to `url`. `audio` is what `audio_argv` gives."""
+    more = kept.argv(1 + audio[0].count("-i")) if kept is not None else ([], NOTHING_KEPT)
     encoder = TABLE[encoding.encoder]
     chain = ",".join(part for part in (filters(fmt), *encoder.chain) if part)
     quality = ["-c:v", encoder.name, *encoder.quality(encoding.crf, speed_of(encoding.preset))]
@@ -103,8 +112,8 @@ def encode_argv(
     return [
         *(*base_argv(), "-protocol_whitelist", "pipe", *encoder.before),
         # One packet from the pipe instead of eight. The rate again: ffmpeg takes 240000/1001 in a header for 240.
-        *("-thread_queue_size", "1", "-f", "yuv4mpegpipe", "-r", rate_text(y4m.rate(fmt)), "-i", "pipe:0", *audio[0]),
-        *("-map", "0:v:0", *audio[1], "-map_metadata", "-1", "-map_chapters", "-1", *quality),
+        *("-thread_queue_size", "1", "-f", "yuv4mpegpipe", "-r", rate_text(y4m.rate(fmt)), "-i", "pipe:0"),
+        *(*audio[0], *more[0], "-map", "0:v:0", *audio[1], *more[1], *quality),
         *("-fps_mode", "passthrough", "-metadata", f"comment={SYNTHETIC}"),
         *("-metadata", f"digital_source_type={SOURCE_TYPE}", *_container(fmt, encoding)),
         *("-abort_on", "empty_output+empty_output_stream", "-y", url),
@@ -153,6 +162,7 @@ class VideoWriter:
         encoding: Encoding | None = None,
         sound: Sound | None = None,
         *,
+        kept: Kept | None = None,
         stage: str = "encode",
     ) -> None:
         """Start the encoder on the empty file `part`, open for writing as `part_fd`; the caller keeps both.
@@ -166,9 +176,11 @@ class VideoWriter:
         """Of those frames, the first `KEPT`; none where they are too small for it."""
         self._limits = _limits(fmt, sound)
         audio = audio_argv(sound) if sound is not None else ([], [])
-        argv = encode_argv(fmt, fd_url(part_fd, part), encoding or Encoding(), audio)
-        fds = (part_fd, *(sound.file.pass_fds if sound is not None else ()))
-        self._child: Child = start(scope, stage, Command(argv, fds, takes_input=True), self._limits)
+        encoding = encoding or Encoding()
+        with KeptFiles(kept or Kept(), encoding.ending) as files:
+            argv = encode_argv(fmt, fd_url(part_fd, part), encoding, audio, files)
+            fds = (part_fd, *files.fds, *(sound.pass_fds if sound is not None else ()))
+            self._child: Child = start(scope, stage, Command(argv, fds, takes_input=True), self._limits)
         try:
             self._send(y4m.header(fmt))
         except BaseException:

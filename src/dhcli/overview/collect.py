@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from dhcli.disk.names import result_path
 from dhcli.errors import DhError
 from dhcli.jobs.formats import ENCODERS, ending_of
-from dhcli.manifest import load_manifest
+from dhcli.manifest import NO_OVERRIDES, load_manifest
 from dhcli.results.result import JobResult, UnreadableResultError, read_result
 
 MOST_FILES = 200_000
@@ -46,15 +46,18 @@ class NothingFoundError(Exception):
     """What the user named leads to no job. The text says why."""
 
 
-def collect(sources: Sequence[Path], results_dir: Path | None = None) -> list[Entry]:
+def collect(
+    sources: Sequence[Path], results_dir: Path | None = None, variables: Mapping[str, str] = NO_OVERRIDES
+) -> list[Entry]:
     """The entries of all sources, each job once, in the order in which they are found.
 
-    `results_dir` is where the jobs of manifests have their results; None: beside their outputs. Raises
+    `results_dir` is where the jobs of manifests have their results; None: beside their outputs. `variables` are values
+    for the manifests' `vars:`. Raises
     NothingFoundError, and ManifestError for a file that is neither a result nor a manifest.
     """
     found: dict[str, Entry] = {}
     for source in sources:
-        own = list(_entries(source, results_dir))
+        own = list(_entries(source, results_dir, variables))
         if not own:
             raise NothingFoundError(f"{source}: no result of dh is in this folder")
         for entry in own:
@@ -67,7 +70,7 @@ def since(entries: Iterable[Entry], begin: dt.datetime) -> list[Entry]:
     return [one for one in entries if one.result is None or (one.result.finished_at or one.result.started_at) >= begin]
 
 
-def _entries(source: Path, results_dir: Path | None) -> Iterator[Entry]:
+def _entries(source: Path, results_dir: Path | None, variables: Mapping[str, str]) -> Iterator[Entry]:
     if source.is_dir():
         yield from filter(None, map(entry_of, _files(source)))
         return
@@ -78,7 +81,7 @@ def _entries(source: Path, results_dir: Path | None) -> Iterator[Entry]:
     if source.suffix.lower() == ".json" and (entry := entry_of(source)) is not None:
         yield entry
         return
-    for job in load_manifest(source, results_dir=results_dir).jobs:
+    for job in load_manifest(source, results_dir=results_dir, variables=variables).jobs:
         path = result_path(job.save_path, job.id, results_dir)
         nothing = Entry(job.id, str(job.save_path), path, None, "No run has written a result for it.")
         yield entry_of(path) or nothing

@@ -13,7 +13,7 @@ from dhcli.overview.drawing import night
 from dhcli.overview.job import COLUMNS, SORTS, Shown, job_body, kind, size_of
 from dhcli.overview.look import Pictures
 from dhcli.overview.markup import TIMES, clock, count, data_uri, day, duration, text
-from dhcli.overview.summary import JobRow, Summary, avatar_of, span_of
+from dhcli.overview.summary import JobRow, Summary, at_work, avatar_of, span_of
 from dhcli.reports.page_file import HEAD
 
 FIRST = 6
@@ -66,7 +66,8 @@ def _top(summary: Summary) -> str:
         )
         if number
     ]
-    speed = f"{summary.video_s / summary.work_s:.2g} {TIMES} real time" if summary.work_s and summary.video_s else ""
+    made_s = sum(one.duration_s or 0.0 for one in at_work(summary.results))
+    speed = f"{made_s / summary.work_s:.2g} {TIMES} real time" if summary.work_s and made_s else ""
     tiles = [
         (
             "good",
@@ -108,7 +109,7 @@ def _headline(summary: Summary) -> str:
 
 
 def _when(summary: Summary) -> str:
-    span = span_of(summary.results)
+    span = span_of(at_work(summary.results))
     hosts = text(", ".join(summary.hosts))
     if span is None:
         return hosts

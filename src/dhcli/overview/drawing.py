@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dhcli.overview.markup import clock, duration, text
+from dhcli.overview.markup import clock, count, duration, text
 from dhcli.overview.summary import JobRow, has_failed, is_worth_a_look, span_of
 from dhcli.results.parts import Timings
 from dhcli.sheets.mouths import Seen
@@ -23,6 +23,8 @@ TOP = 0.35
 GAP_S = 0.25
 """The curve breaks where no face was seen for longer."""
 MINUTE_S = 60
+PAUSE_S = 4 * 3600
+"""Between two nights."""
 STEPS_S = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
 TICKS, LONG_TICKS = 7, 4
 """Most marks of the scale of the night, and of one with seconds: more would touch one another on a phone."""
@@ -106,7 +108,11 @@ def stage_bar(timings: Timings) -> str:
 
 
 def night(rows: Sequence[JobRow], anchors: dict[str, str]) -> str:
-    """Every job as a box on a line of time, jobs at the same time one below the other; "" where none was at work."""
+    """Every job as a box on a line of time, jobs at the same time one below the other; "" where none was at work.
+
+    Jobs of earlier nights, which later ones found up to date, are left out.
+    """
+    rows, earlier = _last_night(rows)
     span = span_of(rows)
     if span is None:
         return ""
@@ -131,7 +137,23 @@ def night(rows: Sequence[JobRow], anchors: dict[str, str]) -> str:
         )
     drawn = "".join(f'<div class="lane">{"".join(lane)}</div>' for lane in boxes)
     many = " many" if len(boxes) > MOST_LANES else ""
-    return f'<div class="night{many}">{drawn}<div class="scale" aria-hidden="true">{_scale(begin, whole_s)}</div></div>'
+    rest = f'<p class="earlier">{count(earlier, "job")} of earlier nights not drawn</p>' if earlier else ""
+    scale = f'<div class="scale" aria-hidden="true">{_scale(begin, whole_s)}</div>'
+    return f'<div class="night{many}">{drawn}{scale}{rest}</div>'
+
+
+def _last_night(rows: Sequence[JobRow]) -> tuple[list[JobRow], int]:
+    """The jobs after the last long pause, and how many were at work before it; none that was just up to date."""
+    timed = [(one.finished_at or one.started_at, one) for one in rows if one.started_at and one.status != "skipped"]
+    night = list[JobRow]()
+    begin: dt.datetime | None = None
+    for end, row in sorted(((end, row) for end, row in timed if end), key=lambda one: one[0], reverse=True):
+        assert row.started_at is not None
+        if begin is not None and (begin - end).total_seconds() > PAUSE_S:
+            break
+        night.append(row)
+        begin = row.started_at if begin is None else min(begin, row.started_at)
+    return night, len(timed) - len(night)
 
 
 def _scale(begin: dt.datetime, whole_s: float) -> str:

@@ -164,6 +164,11 @@ def _names(values: Iterable[str | None]) -> tuple[str, ...]:
     return tuple(sorted({one for one in values if one}))
 
 
+def at_work(rows: Sequence[JobRow]) -> list[JobRow]:
+    """Those that were not just found up to date."""
+    return [one for one in rows if one.status != "skipped"]
+
+
 def span_of(rows: Sequence[JobRow]) -> tuple[dt.datetime, dt.datetime] | None:
     """From when to when these jobs were at work; None where none was."""
     begins = [one.started_at for one in rows if one.started_at is not None]

@@ -1,4 +1,4 @@
-"""The options `leave` and `speak`: frames that stay as filmed, and how the new mouth fades around them."""
+"""Frames that stay as filmed: the options `leave`, `speak`, `lead` and `tail`; how the new mouth fades around them."""
 
 from __future__ import annotations
 
@@ -38,12 +38,17 @@ class Left:
         return min(1.0, max(0.0, distance / (self.fade + 1)))
 
 
-def left_frames(options: JobOptions, frames: int, fps: Fraction) -> Left:
+def left_frames(
+    options: JobOptions, frames: int, fps: Fraction, speech: tuple[Fraction, Fraction] | None = None
+) -> Left:
     """Every one of the output's `frames` frames that is shown during a stretch to leave, for however short a part of
-    it, or in no stretch to speak.
+    it, or in no stretch to speak, or before or after the `speech`: its begin and end, s.
     """
+    fade = max(1, round(FADE_S * fps))
     ranges = [*_during(options.leave, frames, fps), *_outside(options.speak, frames, fps)]
-    return Left(_joined(ranges), max(1, round(FADE_S * fps)))
+    if speech is not None:  # here the fades lie outside: no sound is spoken by half a mouth
+        ranges += [(0, math.floor(speech[0] * fps) - fade - 1), (math.ceil(speech[1] * fps) + fade, frames - 1)]
+    return Left(_joined(ranges), fade)
 
 
 def _during(stretches: Stretches | None, frames: int, fps: Fraction) -> Iterator[tuple[int, int]]:

@@ -26,8 +26,8 @@ from dhcli.families.family import Conditions, Family, Manner, Patch, Shot
 from dhcli.families.guard import faults_of
 from dhcli.jobs.formats import ending_of
 from dhcli.media.audio import Repeatable, read_waveform
+from dhcli.media.kept import Kept
 from dhcli.media.playback import Footage, play
-from dhcli.media.sound_track import Sound
 from dhcli.media.verify import Expected, VerifiedOutput, verify_output
 from dhcli.media.writer import Encoding, VideoWriter
 from dhcli.picture.figures import KeptWhy
@@ -35,7 +35,7 @@ from dhcli.render.face_finder import FaceFinder
 from dhcli.render.face_track import Analysis, Notify
 from dhcli.render.left import left_frames
 from dhcli.render.picture import Finished, PictureLog
-from dhcli.render.plan import Plan, unchanged
+from dhcli.render.plan import Plan, kept_of, unchanged
 from dhcli.render.trace import Trace
 from dhcli.render.track_file import FaceTrack
 from dhcli.runtime.channel import Channel, EndOfStream
@@ -106,9 +106,10 @@ def render_job(rendering: Rendering) -> VerifiedOutput:
             scratch=rendering.scratch,
         )
         track, profile = analysis.run()
+    kept = kept_of(plan, scope, trace)
     with track:
         with trace.timed("render"):
-            render = _Render(rendering, track, profile, conditions)
+            render = _Render(rendering, track, profile, conditions, kept)
             thumbnails = render.run()
         for file in inputs:
             trace.warnings.extend(file.remarks.items())
@@ -116,7 +117,7 @@ def render_job(rendering: Rendering) -> VerifiedOutput:
             part.flush()  # it may take minutes; what is read back afterwards is what will be renamed
         with trace.timed("verify"), scope.stage("verify"), unchanged(scope, "verify", *inputs):
             finished = Finished(scope, plan, part, rendering.finder, track, render.log)
-            verified = _verified(rendering, thumbnails, finished.wanted())
+            verified = _verified(rendering, kept, thumbnails, finished.wanted())
         with trace.timed("measure"), scope.stage("verify"):
             finished.measure(verified, trace)
         return verified
@@ -160,11 +161,11 @@ def _listen(rendering: Rendering) -> Conditions:
     return conditions
 
 
-def _verified(rendering: Rendering, thumbnails: bytes, wanted: Sequence[int]) -> VerifiedOutput:
+def _verified(rendering: Rendering, kept: Kept, thumbnails: bytes, wanted: Sequence[int]) -> VerifiedOutput:
     plan, scope, part = rendering.plan, rendering.scope, rendering.part
     with scope.waiting("verify"):
         rendering.notify("verify", 0, None)
-    expected = Expected(plan.format, plan.frames, plan.duration, plan.encoder, thumbnails)
+    expected = Expected(plan.format, plan.frames, plan.sound.end, plan.encoder, thumbnails, kept.has)
     verified = verify_output(scope, part.path, expected, folder=part.folder, wanted=wanted)
     plan.check_unchanged(lambda: scope.alive("verify"))
     return verified
@@ -173,21 +174,24 @@ def _verified(rendering: Rendering, thumbnails: bytes, wanted: Sequence[int]) ->
 class _Render:
     """Rendering itself: a thread that reads, a thread that writes, and the networks between them."""
 
-    def __init__(self, rendering: Rendering, track: FaceTrack, profile: Any, conditions: Conditions) -> None:
+    def __init__(
+        self, rendering: Rendering, track: FaceTrack, profile: Any, conditions: Conditions, kept: Kept
+    ) -> None:
         self._rendering, self._plan, self._family = rendering, rendering.plan, rendering.family
         self._scope, self._trace = rendering.scope, rendering.trace
         self._track, self._profile, self._conditions = track, profile, conditions
         plan, batch = rendering.plan, rendering.batch or rendering.family.model.batch
         noise_db: float | None = getattr(conditions, "noise_db", None)  # a foreign family may not tell it
         self.log = PictureLog(rendering.finder.mesh, plan.source_frames, noise_db)
-        self._offset = Fraction(plan.job.options.offset_ms) / 1000
+        self._kept = kept
+        self._offset = Fraction(plan.job.options.offset_ms) / 1000 + plan.speech[0]
         self._yuv: YuvMatrix = yuv_matrix(plan.format.colour, plan.format.height)
         capacity = channel_frames(plan.format.frame_bytes, batch)
         self._batch = min(batch, capacity)
         self._decoded: Channel[Frame] = Channel(capacity, self._scope)
         self._rendered: Channel[Frame] = Channel(capacity, self._scope)
         self._thumbnails = b""
-        self._left = left_frames(plan.job.options, plan.frames, plan.format.fps)
+        self._left = left_frames(plan.job.options, plan.frames, plan.format.fps, plan.speech)
         self._trace.left_ranges = list(self._left.ranges)
 
     def run(self) -> bytes:
@@ -311,8 +315,7 @@ class _Render:
         plan, part, options = self._plan, self._rendering.part, self._plan.job.options
         ending = ending_of(plan.job.save_path)
         encoding = Encoding(plan.encoder, options.crf, options.preset, ending=ending)
-        sound = Sound(plan.audio_file, plan.audio, options.audio_codec, options.trim, plan.duration, ending)
-        writer = VideoWriter(self._scope, part.path, part.fd, plan.format, encoding, sound)
+        writer = VideoWriter(self._scope, part.path, part.fd, plan.format, encoding, plan.sound, kept=self._kept)
         with writer:
             while isinstance(item := self._rendered.get("encode"), Frame):
                 writer.write(item)

@@ -11,12 +11,15 @@ from fractions import Fraction
 from dhcli.errors import DhError
 from dhcli.jobs.formats import EncoderName, ending_of
 from dhcli.jobs.options import Job, JobOptions
+from dhcli.media.besides import Keeping, keeping, wanted_kinds
 from dhcli.media.encoders import chosen
 from dhcli.media.ffmpeg_errors import cut_error, damage_message
 from dhcli.media.info import AudioInfo, VideoInfo, frame_format
 from dhcli.media.input_file import CHEAP_BYTES, InputFile
 from dhcli.media.input_limits import MAX_DURATION_S
+from dhcli.media.kept import Kept, read_kept
 from dhcli.media.playback import Footage, check_length
+from dhcli.media.sound_track import OwnSound, Sound
 from dhcli.render.probes import Probes
 from dhcli.render.trace import Trace
 from dhcli.runtime.scope import Scope
@@ -82,12 +85,31 @@ class Plan:
     analysed_frames: int
     """Frames of it in which the face is followed: at least those, often more, so that other jobs share the analysis."""
     duration: Fraction
-    """Seconds of sound that go into the output."""
+    """Length of the output, s."""
     contents: Contents
     channel: int | None = None
     """Of the sound, from 0, which the mouth follows; None: the mix of all."""
     encoder: EncoderName = "libx264"
     """The one that encodes it."""
+    own: OwnSound | None = None
+    """The video's own sound where it is to be heard."""
+    keeping: Keeping = field(default_factory=Keeping)
+    """What of the video besides pictures is kept."""
+
+    @property
+    def sound(self) -> Sound:
+        """The output's sound."""
+        options, ending = self.job.options, ending_of(self.job.save_path)
+        lead = exact_s(options.lead)
+        return Sound(
+            self.audio_file, self.audio, options.audio_codec, options.trim, self.duration, ending, lead, self.own
+        )
+
+    @property
+    def speech(self) -> tuple[Fraction, Fraction]:
+        """Where the speech begins and ends in the output, s."""
+        lead = exact_s(self.job.options.lead)
+        return lead, lead + self.audio.used(self.job.options.trim)
 
     @property
     def inputs(self) -> tuple[InputFile, ...]:
@@ -116,9 +138,6 @@ def plan_job(
         audio = trace.audio = probes.audio(scope, inputs.audio, contents.audio, limits.max_duration_s, track)
         trace.channel = heard_channel(inputs.audio, audio, job.options.channel)
     trace.warnings.extend(video.warnings)
-    if video.besides:
-        message = f"{inputs.video.label}: it has {video.besides}; the output has nothing of that."
-        trace.warn("input.dropped", message)
     options = job.options
     encoder, note = chosen(options.encoder, ending_of(job.save_path))
     if note:
@@ -128,6 +147,7 @@ def plan_job(
     fmt = frame_format(video, options.fps)
     available = video.frames_at(fmt.fps)
     duration = audio.used(options.trim)
+    lead, tail = exact_s(options.lead), exact_s(options.tail)
     if duration * fmt.fps < 1:
         raise DhError(
             "audio.too_short",
@@ -137,7 +157,9 @@ def plan_job(
             stage="probe",
         )
     _tell_trim(inputs.audio, audio, options, fmt, trace)
+    duration += lead + tail
     frames = frame_count(duration, fmt.fps)
+    own = _own_sound(job, inputs, scope, trace, probes, limits, is_longer=frames > available)
     is_limited = limits.frames is not None and limits.frames < frames
     if limits.frames is not None and is_limited:
         frames, duration = limits.frames, limits.frames / fmt.fps
@@ -159,7 +181,61 @@ def plan_job(
         contents=contents,
         channel=trace.channel,
         encoder=encoder,
+        own=own,
+        keeping=_keeping(inputs.video, video, options, fmt, trace),
     )
+
+
+def exact_s(seconds: float) -> Fraction:
+    """The seconds as they were written: 0.1 is a tenth."""
+    return Fraction(str(seconds))
+
+
+def _keeping(file: InputFile, video: VideoInfo, options: JobOptions, fmt: FrameFormat, trace: Trace) -> Keeping:
+    as_filmed = fmt.fps == video.fps and not video.vfr
+    kept = keeping(video.besides, wanted_kinds(options.keep), fmt.fps, as_filmed=as_filmed)
+    if kept.dropped:
+        trace.warn("input.dropped", f"{file.label}: the output cannot keep {kept.dropped}.")
+    return kept
+
+
+def kept_of(plan: Plan, scope: Scope, trace: Trace) -> Kept:
+    """What the output keeps of its video besides pictures, which belongs to the first lap through the video.
+
+    Raises DhError input.changed, env.*; Stopped.
+    """
+    shown = min(plan.duration, plan.source_frames / plan.format.fps)
+    with trace.timed("probe"), scope.stage("probe"), unchanged(scope, "probe", plan.video_file):
+        kept, lost = read_kept(scope, plan.video_file, plan.video, plan.keeping, shown)
+    if lost:
+        trace.warn("input.dropped", f"{plan.video_file.label}: the output cannot keep {lost}.")
+    return kept
+
+
+def _own_sound(
+    job: Job,
+    inputs: PlanInputs,
+    scope: Scope,
+    trace: Trace,
+    probes: Probes,
+    limits: PlanLimits,
+    *,
+    is_longer: bool,
+) -> OwnSound | None:
+    """The video's own sound, where the job wants it and it can be used. `is_longer`: the output than the video."""
+    options = job.options
+    if options.own_sound == "drop":
+        return None
+    try:
+        with trace.timed("probe"), scope.stage("probe"), unchanged(scope, "probe", inputs.video):
+            info = probes.audio(scope, inputs.video, inputs.contents.video, limits.max_duration_s)
+    except DhError as error:
+        if not error.code.startswith(("input.", "audio.")) or error.code == "input.changed":
+            raise
+        trace.warn("audio.own_missing", f"own_sound is {options.own_sound}, but {error.message}")
+        return None
+    repeats = is_longer and options.loop in ("pingpong", "restart")
+    return OwnSound(inputs.video, info, options.own_sound, options.own_level, repeats)
 
 
 def heard_channel(file: InputFile, audio: AudioInfo, wanted: str) -> int | None:

@@ -21,6 +21,7 @@ from dhcli.disk.regular import FileStamp
 from dhcli.disk.store import Entry, Store, key_of
 from dhcli.jobs.options import Job
 from dhcli.media import rate
+from dhcli.media.besides import MOST_SUBTITLES, Besides
 from dhcli.media.completeness import TEXT_CHARS
 from dhcli.media.containers.extent import DEMUXERS, FRONT_BYTES
 from dhcli.media.containers.picture import STREAMS as PICTURE_STREAMS
@@ -33,7 +34,7 @@ from dhcli.media.probe import probe_audio, probe_video
 from dhcli.runtime.scope import Scope
 
 KIND = "probe"
-FORMAT = 4
+FORMAT = 5
 """To be raised when probing says something else of the same file; a new version of dh probes again in any case."""
 MAX_UNHASHED = 16
 """Inputs without a known hash that are remembered; the times of a video of four hours at 60 fps take 7 MB."""
@@ -115,6 +116,10 @@ class Probes:
             return False
         video = (VideoInfo, video_sha256, max_duration_s, _named(job.video))
         audio = (AudioInfo, audio_sha256, max_duration_s, _named(job.audio) + (job.options.audio_track or ""))
+        if job.options.own_sound != "drop":
+            own = (AudioInfo, video_sha256, max_duration_s, _named(job.video))
+            if self._stored(AudioInfo, own) is None:
+                return False
         return self._stored(VideoInfo, video) is not None and self._stored(AudioInfo, audio) is not None
 
     def doubt(self, code: str, *contents: str) -> bool:
@@ -271,8 +276,19 @@ def _is_video(info: VideoInfo, max_duration_s: float) -> bool:
 
 def _is_told(info: AudioInfo | VideoInfo) -> bool:
     named = info.demuxer == "" or info.demuxer in DEMUXERS.values()
-    besides = len(info.besides) if isinstance(info, VideoInfo) else 0
-    return max(len(info.damage), len(info.cut), besides) <= TEXT_CHARS and named and 0 <= info.begin < FRONT_BYTES
+    told = max(len(info.damage), len(info.cut)) <= TEXT_CHARS and named and 0 <= info.begin < FRONT_BYTES
+    return told and (isinstance(info, AudioInfo) or _is_besides(info.besides))
+
+
+def _is_besides(besides: Besides) -> bool:
+    tracks = besides.subtitles
+    return (
+        len(tracks) <= MOST_SUBTITLES
+        and all(0 <= one.index < STREAMS and _are_names(one.codec) for one in tracks)
+        and all(one.language == "" or WORD.fullmatch(one.language) for one in tracks)
+        and 0 <= besides.chapters <= INT32
+        and len(besides.timecode) <= TEXT_CHARS
+    )
 
 
 def _are_names(*words: str) -> bool:

@@ -34,7 +34,7 @@ class Trace:
     face_missing_ranges: list[tuple[int, int]] = field(default_factory=list)
     mouth_covered_ranges: list[tuple[int, int]] = field(default_factory=list)
     left_ranges: list[tuple[int, int]] = field(default_factory=list)
-    """Of the options `leave` and `speak`: frames of the output, not of the video as in the two above."""
+    """Of the options `leave`, `speak`, `lead` and `tail`: of the output, not of the video as in the two above."""
     sightings: tuple[Sighting, ...] = ()
     """Everybody in the analysed part of the video."""
     picture: PictureFigures | None = None

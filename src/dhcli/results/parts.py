@@ -198,7 +198,10 @@ class FrameCounts(Part):
     mouth_covered_ranges: tuple[tuple[int, int], ...] = Field(
         default=(), description="First and last index of each run of such frames."
     )
-    left: int = Field(default=0, description="Frames of the output that stay as filmed because of `leave` or `speak`.")
+    left: int = Field(
+        default=0,
+        description="Frames of the output that stay as filmed because of `leave`, `speak`, `lead` or `tail`.",
+    )
     left_ranges: tuple[tuple[int, int], ...] = Field(
         default=(), description="First and last index of each run of such frames, counted in the output."
     )

@@ -24,6 +24,8 @@ EDGE, GAP, TEXT, CHART = 20, 8, 24, 150
 FONT, SIZE = cv2.FONT_HERSHEY_SIMPLEX, 0.5
 LEAST_TOP = 0.35
 """Opening at the upper edge of the chart, widths of the mouth."""
+GAP_S = 0.25
+"""The curve breaks where no face was seen for longer."""
 HIGHEST = 0.62
 """Of the loudness, in parts of the chart's height."""
 
@@ -70,9 +72,9 @@ def _chart(sheet: U8, seen: Seen, left: int, top: int) -> None:
     points: F64 = np.column_stack(
         [left + (seen.times_s - seen.begin_s) / length * (right - left), bottom - seen.openings / high * CHART]
     )
-    cv2.polylines(
-        sheet, [np.rint(points).astype(np.int32)], isClosed=False, color=BLUE, thickness=2, lineType=cv2.LINE_AA
-    )
+    breaks = np.flatnonzero(np.diff(seen.times_s) > GAP_S) + 1
+    for line in np.split(np.rint(points).astype(np.int32), breaks):
+        cv2.polylines(sheet, [line], isClosed=False, color=BLUE, thickness=2, lineType=cv2.LINE_AA)
     when = f"{seen.begin_s:.1f} to {seen.end_s:.1f} s"
     said = f"opening of the mouth over the loudness, {when}; {high:.2f} of its width at the top"
     _write(sheet, said, left, bottom + TEXT - 6, SOFT)
