@@ -18,6 +18,7 @@ from dhcli.command.demo import demo
 from dhcli.command.entry import exit_code_of, run
 from dhcli.command.faces import faces
 from dhcli.command.flags import (
+    AllowNet,
     CacheDir,
     CacheSize,
     DeviceName,
@@ -73,7 +74,15 @@ from dhcli.command.models import models_app
 from dhcli.command.preview_job import preview
 from dhcli.command.report import PagePath, SheetsBeside, page_of_run, refuse_sheets, report, sheets_of_run
 from dhcli.command.score import score
-from dhcli.command.setup import chosen_models, failure_limit, open_caches, refusal_event, strict_warnings, verbosity
+from dhcli.command.setup import (
+    chosen_models,
+    failure_limit,
+    open_caches,
+    open_web,
+    refusal_event,
+    strict_warnings,
+    verbosity,
+)
 from dhcli.command.streams import answer, say
 from dhcli.command.verb import App
 from dhcli.command.wording import count, error_lines
@@ -142,6 +151,7 @@ def render(
     cache_dir: CacheDir = None,
     cache_size: CacheSize = 2048,
     no_cache: NoCache = False,
+    allow_net: AllowNet = False,
     root: Root = None,
     log_file: LogPath = None,
     metrics_file: MetricsPath = None,
@@ -208,6 +218,7 @@ def render(
             min_disk_bytes=min_disk << 20,
             hashes=hashes,
             probes=probes,
+            web=open_web(cache_dir, stall_timeout, cached=not no_cache) if allow_net else None,
         )
         selection.refuse_reports_over_jobs(ours, chosen.all_jobs, settings.result_path, results_dir, stall_timeout)
         if page is not None:

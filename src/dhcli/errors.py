@@ -48,6 +48,7 @@ InputCode = Literal[
     "input.too_short",
     "input.too_long",
     "input.changed",
+    "input.unreachable",
     "audio.too_short",
     "audio.invalid",
     "face.not_found",
@@ -66,7 +67,14 @@ InputWarning = Literal[
     "input.reshaped", "input.damaged", "input.dropped", "audio.short", "audio.own_missing",
 ]  # fmt: skip
 PictureWarning = Literal[
-    "audio.silent", "audio.noisy", "face.missing", "mouth.covered", "face.small", "mouth.still", "picture.soft"
+    "audio.silent",
+    "audio.noisy",
+    "face.missing",
+    "face.several",
+    "mouth.covered",
+    "face.small",
+    "mouth.still",
+    "picture.soft",
 ]
 RunWarning = Literal[
     "cache.unusable", "device.fallback", "encoder.fallback", "result.unreadable", "run.stopped", "result.lost",
@@ -151,10 +159,11 @@ CODES: dict[Code, CodeInfo] = {
     "input.corrupt": CodeInfo("an input has damaged data", "job", FAILED),
     "input.truncated": CodeInfo("an input is shorter than its header says", "job", FAILED),
     "input.unsupported": CodeInfo("an input is of a kind that dh does not render", "job", FAILED),
-    "input.too_large": CodeInfo("a picture has more pixels than the limit", "job", FAILED),
+    "input.too_large": CodeInfo("a picture has more pixels than the limit, or a download more bytes", "job", FAILED),
     "input.too_short": CodeInfo("a video is shorter than the speech, and the job says not to loop it", "job", FAILED),
     "input.too_long": CodeInfo("an input is longer than the limit", "job", FAILED),
     "input.changed": CodeInfo("an input changed while it was read", "job", FAILED, transient=True),
+    "input.unreachable": CodeInfo("an input could not be downloaded from its address", "job", FAILED, transient=True),
     "audio.too_short": CodeInfo("the audio is shorter than one video frame", "job", FAILED),
     "audio.invalid": CodeInfo("the audio has samples that are not numbers", "job", FAILED),
     "face.not_found": CodeInfo("no frame shows a face that can be used", "job", FAILED),
@@ -198,6 +207,7 @@ WARNINGS: dict[WarningCode, str] = {
     "audio.silent": "nobody speaks in the audio; the mouth stays closed",
     "audio.noisy": "all of the audio is noise, or its pauses are less than 15 dB below the speech; the mouth may err",
     "face.missing": "the chosen face was not found in some frames; they stay as they are",
+    "face.several": "the video shows several persons, and `face: largest` took one; the message says which",
     "mouth.covered": "something is in front of the mouth in some frames; they stay as they are",
     "face.small": "the face is so small that hardly anybody sees its lips",
     "mouth.still": "somebody speaks in the audio, and in the finished video the mouth does not move",

@@ -19,7 +19,7 @@ def test_every_named_test_is_there() -> None:
         text = (TESTS / file).read_text() if (TESTS / file).is_file() else ""
         if not text or (test and f"def {test}(" not in text):
             missing.append(f"{file}::{test}")
-    assert not missing
+    assert not missing, missing
 
 
 @pytest.mark.parametrize("section", ["Inputs", "Manifest and paths", "Run time", "Batch", "Strangers"])

@@ -10,7 +10,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from dhcli.errors import DhError
+from dhcli.media.info import AudioInfo
+
 Make = Callable[..., Path]
+Audio = Callable[[Path], AudioInfo]
 Decode = Callable[[Path], SimpleNamespace]
 
 X264 = ("-c:v", "libx264", "-preset", "ultrafast", "-g", "5", "-bf", "0", "-pix_fmt", "yuv420p")
@@ -101,3 +105,32 @@ def test_a_jpeg_with_broken_exif(make: Make, decode: Decode, tmp_path: Path, tag
     got = decode(path)
     assert (got.info.damage, got.remarks) == ("", {})
     assert np.abs(got.frames[0].y.astype(int) - 126).max() <= 3
+
+
+TONE = ("-f", "lavfi", "-i", "sine=d=2:r=22050", "-f", "lavfi", "-i", "anoisesrc=d=2:r=22050:a=0.1")
+FLAC = ("-filter_complex", "amix", "-c:a", "flac")
+
+
+@pytest.mark.parametrize("how", ["zeros", "noise", "hole"])
+@pytest.mark.parametrize("form", ["-ar 22050", "-ar 44100 -ac 2", "-ar 96000"])
+def test_frames_of_a_flac_are_lost(make: Make, audio: Audio, tmp_path: Path, form: str, how: str) -> None:
+    data = bytearray(make("a.flac", *TONE, *FLAC, *form.split()).read_bytes())
+    middle = slice(len(data) // 2, len(data) // 2 + 400)
+    noise = random.Random(1).randbytes(400)  # noqa: S311 - the same noise every time
+    data[middle] = {"zeros": bytes(400), "noise": noise, "hole": b""}[how]
+    path = tmp_path / "a.flac"
+    path.write_bytes(data)
+    found = audio(path)
+    assert not found.cut
+    assert found.damage
+    lost = 2 - float(found.duration)
+    assert lost < 0.4
+    assert (lost > 0.02) == (f"{lost:.2f} of 2.00 s of its sound are lost" in found.damage)
+
+
+def test_a_flac_ends_early(make: Make, audio: Audio, tmp_path: Path) -> None:
+    path = tmp_path / "a.flac"
+    path.write_bytes(make("a.flac", *TONE, *FLAC).read_bytes()[:-9000])
+    with pytest.raises(DhError, match="ends early") as caught:
+        audio(path)
+    assert caught.value.code == "input.truncated"

@@ -14,6 +14,8 @@ import pytest
 from dhcli.results.result import JobResult
 from dhcli.types import F64, Frame
 
+MPEG4_PICTURE = b"\0\0\1\xb6"
+"""The start code of a picture in MPEG-4 part 2."""
 Render = Callable[..., JobResult]
 Ffmpeg = Callable[..., None]
 Decode = Callable[..., list[Frame]]
@@ -326,3 +328,38 @@ def test_the_face_of_a_photo(
     assert not np.array_equal(new[10].y[:, halves[place]], old[10].y[:, halves[place]])
     assert np.array_equal(new[10].y[:, halves[1 - place]], old[10].y[:, halves[1 - place]])
     assert result.frames.face_missing == 0
+
+
+@pytest.mark.slow
+def test_a_poster_that_is_larger_is_taken_with_a_word(
+    render: Render, short: Path, avatar: Path, repository: Path, ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    """Whoever means the smaller, living face learns of the mistake, and how to name it."""
+    woman, video = repository / "tests/stages/track/portrait.jpg", tmp_path / "poster.mkv"
+    pair = "[0:v]scale=400:300[a];[1:v]crop=240:240:45:0,scale=600:600,loop=20:1,format=yuv420p[b];"
+    pair += "[a]pad=400:600:0:150[c];[c][b]hstack=shortest=1"
+    ffmpeg("-i", avatar, "-i", woman, "-filter_complex", pair, "-frames:v", 20, "-c:v", "ffv1", video)
+    result = succeeded(render(short, video, preset="ultrafast"))
+    (several,) = [one for one in result.warnings if one.code == "face.several"]
+    assert "2 persons" in several.message
+    (named,) = re.findall(r"face: (box:[\d,]+)", several.message)
+    chosen = succeeded(render(short, video, preset="ultrafast", face=named, if_exists="overwrite"))
+    assert [one.taken for one in chosen.persons if one.box[0] < 400] == [20]
+    assert not [one for one in chosen.warnings if one.code == "face.several"]
+
+
+@pytest.mark.slow
+def test_a_video_without_a_face_that_is_damaged_is_told_so(
+    render: Render, short: Path, ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    whole, broken = tmp_path / "whole.mov", tmp_path / "broken.mov"
+    ffmpeg("-f", "lavfi", "-i", "testsrc=s=160x120", "-frames:v", 10, "-c:v", "mpeg4", "-q:v", 5, "-threads", 1, whole)
+    data = bytearray(whole.read_bytes())
+    begin = data.index(MPEG4_PICTURE) + 24
+    end = data.index(MPEG4_PICTURE, begin)
+    data[begin:end] = bytes(end - begin)
+    broken.write_bytes(data)
+    result = render(short, broken)
+    assert result.error is not None
+    assert result.error.code == "face.not_found"
+    assert [one.code for one in result.warnings] == ["input.damaged"], "it may be why"

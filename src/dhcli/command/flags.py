@@ -92,6 +92,15 @@ NoCache = Annotated[
         "--no-cache", metavar="", help="Do all anew: the cache is neither read nor written.", rich_help_panel=HOW
     ),
 ]
+AllowNet = Annotated[
+    bool,
+    typer.Option(
+        "--allow-net",
+        metavar="",
+        help="Download inputs from http and https addresses into the cache.",
+        rich_help_panel=HOW,
+    ),
+]
 Stall = Annotated[
     float,
     typer.Option(

@@ -18,6 +18,7 @@ from dhcli.events import Listener
 
 if TYPE_CHECKING:
     from dhcli.disk.hashes import HashCache
+    from dhcli.media.web import Web
     from dhcli.render.models import Models
     from dhcli.render.probes import Probes
     from dhcli.runs.retry import FailureLimit
@@ -122,3 +123,16 @@ def open_caches(
     # A cache whose disk does not answer must be given up long before the job that asks it counts as stalled.
     place = CacheFolder(cache_folder(folder), min(PATIENCE_S, stall_timeout_s / 4))
     return HashCache(place), Probes(Store(place, limit_bytes))
+
+
+def open_web(folder: Path | None, stall_timeout_s: float = 60.0, *, cached: bool) -> Web:
+    """What downloads inputs into the cache folder. Ends with usage where there is none, or it is not wanted."""
+    from dhcli.command.selection import usage
+    from dhcli.disk.folder import NO_FOLDER, CacheFolder
+    from dhcli.disk.hashes import cache_folder
+    from dhcli.media.web import ANSWER_S, Web
+
+    place = cache_folder(folder)
+    if not cached or place is None:
+        usage("--allow-net downloads into the cache: " + (NO_FOLDER if cached else "leave out --no-cache"))
+    return Web(CacheFolder(place), min(ANSWER_S, stall_timeout_s / 2))

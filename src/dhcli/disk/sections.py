@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from dhcli.disk.regular import open_regular
 
 STORE = "store"
+DOWNLOAD = "download"
+"""Kind of the files that come from the web. They begin as they like; their place and their name are dh's."""
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 DISK_BLOCK_BYTES = 4096
 """Space of the smallest file on the disk."""
@@ -46,7 +48,8 @@ HASHES = Section("hash", (), re.compile(HASHES_FILE), ".hashes-", b"dh-hashes ")
 
 def entries_of(kind: str) -> Section:
     """The section of a store's entries of one kind."""
-    return Section(kind, (STORE, kind), re.compile(r"[0-9a-f]{64}"), ".new-", ENTRY_BEGIN)
+    begin = b"" if kind == DOWNLOAD else ENTRY_BEGIN
+    return Section(kind, (STORE, kind), re.compile(r"[0-9a-f]{64}"), ".new-", begin)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,8 @@ from dhcli import __version__
 from dhcli.errors import DhError, describe
 from dhcli.install.content import HEAD_BYTES, other_content, refuse_large
 from dhcli.install.staging import FULL, OnBytes, unwritable
+from dhcli.media.web import SCHEMES, web_opener
 
-SCHEMES = frozenset({"http", "https"})
 TIMEOUT_S = 30.0
 """For the connection, and for each piece of the answer."""
 TRIES = 5
@@ -34,16 +34,6 @@ AGAIN = "Start the same command again: it goes on where it ended."
 LOOK = "Look at the address."
 KEPT = "/%:@!$&'()*+,;=~?"
 """Characters beside letters and digits that path and query may have as they are (RFC 3986, section 3.3)."""
-
-
-class _OnlyWeb(urllib.request.HTTPRedirectHandler):
-    """Redirects to http and https alone; urllib itself would follow one to ftp."""
-
-    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
-        if urllib.parse.urlsplit(newurl).scheme not in SCHEMES:
-            fp.close()
-            raise urllib.error.URLError(f"it leads to {newurl}, which is not http or https")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +128,7 @@ def _connected(address: Address, file: BinaryIO, on_bytes: OnBytes) -> str | Non
         headers["Range"] = f"bytes={done}-"
     request = urllib.request.Request(address.url, headers=headers)  # noqa: S310 - `Address` is http or https
     try:
-        with _opener().open(request, timeout=TIMEOUT_S) as answer:
+        with web_opener().open(request, timeout=TIMEOUT_S) as answer:
             if done and not _goes_on(answer, done):
                 file.truncate(0)  # a server without Range begins anew
                 done = 0
@@ -179,22 +169,6 @@ def _goes_on(answer: Any, done: int) -> bool:
     """Whether the answer begins where the file ends."""
     found = RANGE.fullmatch(answer.headers.get("Content-Range", ""))
     return answer.status == http.client.PARTIAL_CONTENT and found is not None and int(found[1]) == done
-
-
-def _opener() -> urllib.request.OpenerDirector:
-    """For the web alone, by the proxies of the environment."""
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler(),
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(),
-        urllib.request.HTTPDefaultErrorHandler(),
-        urllib.request.HTTPErrorProcessor(),
-        urllib.request.UnknownHandler(),
-        _OnlyWeb(),
-    ):
-        opener.add_handler(handler)
-    return opener
 
 
 def _is_whole(file: BinaryIO, address: Address) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from dhcli.media.containers import matroska, mp3, ogg, riff
+from dhcli.media.containers import flac, matroska, mp3, ogg, riff
 from dhcli.media.containers import transport_stream as transport
 from dhcli.media.containers.scan import ScanResult
 from dhcli.media.info import VideoInfo
@@ -164,6 +164,8 @@ def check_sound(
         return
     with _reading(file):
         whole = listing.container == "mp3" and mp3.has_all_bytes(file.fd, file.extent.end)
+        if listing.container == "flac":
+            whole = flac.has_last_frame(file.fd, file.extent.end)
     if listing.container == "ogg":  # its pages were scanned: it ends with one, and others are lost before
         whole = bool(findings.damage)
     if whole:  # frames inside are destroyed, and decoders go on behind them
@@ -171,6 +173,12 @@ def check_sound(
         findings.note(f"{float(lost):.2f} of {float(listing.duration):.2f} s of its sound are lost")
     else:
         findings.note_cut(f"ends after {float(seconds):.2f} of {float(listing.duration):.2f} s")
+
+
+def ends_with_sound(file: InputFile, listing: Listing) -> bool:
+    """Whether it is a FLAC without tags behind: what its decoder drops is sound then, though no gap is left."""
+    with _reading(file):
+        return listing.container == "flac" and flac.has_last_frame(file.fd, file.bytes)
 
 
 def is_early(file: InputFile, listing: Listing, stream: Stream, seconds: Fraction) -> bool:

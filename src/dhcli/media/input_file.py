@@ -25,14 +25,13 @@ from dhcli.disk.regular import FileStamp
 from dhcli.disk.writes import Writes
 from dhcli.errors import Code, DhError, WarningCode
 from dhcli.media.containers.extent import Extent, find_extent
+from dhcli.media.web import Download, address_of
 
 HASH_BLOCK_BYTES = 1 << 20
 CHEAP_BYTES = 4 << 20
 """A file of this size is hashed in 3 to 12 ms; it is hashed again instead of trusting its times."""
 
 
-ADDRESS = re.compile(r"(?:^|/)((?:https?|ftps?|s3|gs|rtmps?|rtsp|srt|udp|smb|data|file):/.*)", re.IGNORECASE)
-"""Of the network, made a path: the current folder stands before it, and one of its two slashes is gone."""
 FFMPEG_NAME = re.compile(r"(?:subfile,[\w,]*:)?file:/proc/self/fd/\d+")
 """How ffmpeg calls an open file."""
 PART = "subfile"
@@ -42,14 +41,25 @@ PART = "subfile"
 class InputFile:
     """A regular file, opened for reading once. Its descriptor stays the same file whatever happens to its name."""
 
-    def __init__(self, path: str | Path, role: str, *, root: Path | None = None, folder: int | None = None) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        role: str,
+        *,
+        root: Path | None = None,
+        folder: int | None = None,
+        download: Download | None = None,
+    ) -> None:
         """`role` ("video", "audio") begins every message about the file. It may not lie outside of `root`.
 
-        With `folder`, a descriptor of the folder that holds the file, only the file's name is looked up.
+        With `folder`, a descriptor of the folder that holds the file, only the file's name is looked up. With
+        `download`, what came from the address `path` is taken over, and is inside of any `root`.
 
         Raises DhError input.missing, input.not_regular, input.unreadable, input.empty.
         """
-        self.path = Path(path)
+        self.path = Path(path if download is None else download.name)
+        self.address = "" if download is None else download.name
+        """Where it was downloaded from; "" for a file of this machine."""
         self.role = role
         self.root = root
         self.trusted_times = True
@@ -65,7 +75,8 @@ class InputFile:
         try:
             # A FIFO without O_NONBLOCK waits for its writer for ever.
             at = self.path if folder is None else self.path.name
-            self.fd = os.open(at, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+            flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+            self.fd = os.open(at, flags, dir_fd=folder) if download is None else download.fd
         except OSError as error:
             raise self._cannot_open(error) from error
         mode = os.fstat(self.fd).st_mode
@@ -75,7 +86,7 @@ class InputFile:
         if not stat.S_ISREG(mode) or not self.bytes:
             self.close()
             raise self._unfit(mode)
-        if root is not None and (real := open_file_strays(self.fd, self.path, root)):
+        if root is not None and download is None and (real := open_file_strays(self.fd, self.path, root)):
             self.close()
             raise self.error(
                 "input.unreadable", f"leads to {real}, outside of {root}", hint="Put the file below that folder."
@@ -83,9 +94,10 @@ class InputFile:
 
     def _cannot_open(self, error: OSError) -> DhError:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
-            if address := ADDRESS.search(str(self.path)):
-                finding = f"is an address ({address[1]}), and dh reads no addresses"
-                return self.error("input.missing", finding, hint="Download it, and give the path of the file.")
+            if address := address_of(self.path):
+                web = address.lower().startswith(("http:", "https:"))
+                hint = f"Download it, and give the path of the file{', or use --allow-net' if web else ''}."
+                return self.error("input.missing", f"is an address ({address}), and dh reads no addresses", hint=hint)
             if self.path.name == "-":
                 finding = "there is no such file, and dh reads no input from a pipe"
                 return self.error("input.missing", finding, hint="Write it to a file first, and give its path.")
@@ -115,7 +127,7 @@ class InputFile:
 
     @property
     def label(self) -> str:
-        return f"{self.role} {self.path}"
+        return f"{self.role} {self.address or self.path}"
 
     @property
     def url(self) -> str:

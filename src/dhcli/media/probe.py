@@ -15,7 +15,15 @@ import numpy as np
 from dhcli.errors import DhError
 from dhcli.media import rate
 from dhcli.media.complaints import DROPPED, TRUNCATION, damage
-from dhcli.media.completeness import Findings, check_pictures, check_sound, check_video, is_early, scan_container
+from dhcli.media.completeness import (
+    Findings,
+    check_pictures,
+    check_sound,
+    check_video,
+    ends_with_sound,
+    is_early,
+    scan_container,
+)
 from dhcli.media.damage import find_lost_sound, places
 from dhcli.media.ffmpeg import SOUND_FILTER, base_argv, beating, input_argv, lines_of, picture_argv, running
 from dhcli.media.ffmpeg_errors import (
@@ -169,10 +177,11 @@ def _decode_sound(heard: Heard) -> Timeline:
     if damage(own, TRUNCATION) and is_early(file, heard.listing, stream, seconds):
         findings.note_cut(f"{float(seconds):.2f} s of sound could be read ({what})")
         return timeline
+    ends_clean = ends_with_sound(file, heard.listing)
     if lost := find_lost_sound(scope, file, heard.listing.container, stream.index, *sums):
         seconds_lost = sum(end - begin for begin, end in lost)
         findings.note(f"{seconds_lost:.2f} s of its sound are lost, at {places(lost)} ({what})")
-    elif disturbed := sound_damage(file, [line for line in own if not DROPPED.search(line)]):
+    elif disturbed := sound_damage(file, [line for line in own if ends_clean or not DROPPED.search(line)]):
         findings.note(f"its sound is disturbed ({disturbed})")
     return timeline
 

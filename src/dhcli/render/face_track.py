@@ -34,6 +34,7 @@ from dhcli.render.trace import Trace
 from dhcli.render.track_file import FORMAT, FaceTrack, Ranges, unpack
 from dhcli.runtime.scope import Scope, Stopped
 from dhcli.stages.appearance import View
+from dhcli.stages.census import Sighting
 from dhcli.timing import rate_text
 from dhcli.types import FaceRow, Frame
 
@@ -42,7 +43,10 @@ TRACK, PROFILE = "track", "profile"
 PROFILE_BYTES = 64 << 20
 """A larger profile is not kept: it is read into memory as a whole. With `dh_base` one person takes up to 17 MiB."""
 CACHE_UNUSABLE: WarningCode = "cache.unusable"
-RANGES_TOLD = 8
+RANGES_TOLD, PERSONS_TOLD = 8, 3
+OTHERS_SIZE, OTHERS_LOOKS = 3, 2
+"""A face that is so many times narrower than the chosen one is somebody in the background; one that fewer searches find
+may be none."""
 
 Notify = Callable[[str, int, int | None], None]
 """Called with stage, frames done, frames in all."""
@@ -90,6 +94,7 @@ class Analysis:
             if (trouble := self.store.take_trouble()) is not None:
                 self.trace.warn(CACHE_UNUSABLE, f"Not kept in the cache: {trouble}.")
             _check_presence(self.plan, track, self.trace)
+            _tell_of_others(self.plan, self.trace)
             _tell_of_cover(self.plan, track, self.trace)
             on_error.pop_all()
         return track, profile
@@ -114,6 +119,8 @@ class Analysis:
                 profiler=profiler,
             )
         except DhError as error:
+            # What is damaged may be why there is no face.
+            self.trace.warnings.extend(self.plan.video_file.remarks.items())
             if error.code.startswith("face."):  # the analysis has pictures, not the file's name
                 raise error.about(self.plan.video_file.label) from None
             raise
@@ -268,6 +275,35 @@ def _check_presence(plan: Plan, track: FaceTrack, trace: Trace) -> None:
         found = f"The chosen face was not found in {missing} of {frames} frames; they stay as they are: "
         somebody = " Somebody else is in the video; face: any takes whoever is there." if others else ""
         trace.warn("face.missing", f"{found}{_in_words(stretches)}.{somebody}")
+
+
+def _tell_of_others(plan: Plan, trace: Trace) -> None:
+    """Warn where `largest` took one of several persons: it may be a poster, or the one who only listens."""
+    taken = max(trace.sightings, key=lambda one: one.taken, default=None)
+    if plan.job.options.face != "largest" or taken is None:
+        return
+    others = [
+        one
+        for one in trace.sightings
+        if not one.taken and one.looks >= OTHERS_LOOKS and one.box.width * OTHERS_SIZE >= taken.box.width
+    ]
+    if others:
+        where = "; ".join(map(_place, others[:PERSONS_TOLD])) + ("; …" if others[PERSONS_TOLD:] else "")
+        trace.warn(
+            "face.several",
+            f"The video shows {1 + len(others)} persons. The mouth is that of the one {_place(taken)}. "
+            f"Stays as filmed: {where}. If another one is meant, set face, as face: box:{_box(others[0])}.",
+        )
+
+
+def _place(one: Sighting) -> str:
+    x, y = one.box.centre
+    return f"at {x:.0f},{y:.0f} from frame {one.first} to {one.last}"
+
+
+def _box(one: Sighting) -> str:
+    box = one.box
+    return ",".join(str(max(0, round(side))) for side in (box.x, box.y, box.width, box.height))
 
 
 def _tell_of_cover(plan: Plan, track: FaceTrack, trace: Trace) -> None:

@@ -102,7 +102,9 @@ class WarningInfo(Part):
 class VideoInput(Part):
     """The person's video; null stands for what was not known yet when the job ended."""
 
-    path: str = Field(description="Absolute path; bytes that are not UTF-8 are written as \\udcNN.")
+    path: str = Field(
+        description="Absolute path, or the address without its query; bytes that are not UTF-8 are written as \\udcNN."
+    )
     bytes: int | None = Field(default=None, description="Size of the file.")
     sha256: str | None = Field(default=None, description="SHA-256 of the file, in hex.")
     width: int | None = Field(default=None, description="Width of the upright picture, px.")
@@ -115,7 +117,9 @@ class VideoInput(Part):
 class AudioInput(Part):
     """The speech; null stands for what was not known yet when the job ended."""
 
-    path: str = Field(description="Absolute path; bytes that are not UTF-8 are written as \\udcNN.")
+    path: str = Field(
+        description="Absolute path, or the address without its query; bytes that are not UTF-8 are written as \\udcNN."
+    )
     bytes: int | None = Field(default=None, description="Size of the file.")
     sha256: str | None = Field(default=None, description="SHA-256 of the file, in hex.")
     sample_rate: int | None = Field(default=None, description="Samples per second.")
@@ -127,7 +131,9 @@ class AudioInput(Part):
 class PhotoInput(Part):
     """The photo of `face: like:`; null stands for what was not known yet when the job ended."""
 
-    path: str = Field(description="Absolute path; bytes that are not UTF-8 are written as \\udcNN.")
+    path: str = Field(
+        description="Absolute path, or the address without its query; bytes that are not UTF-8 are written as \\udcNN."
+    )
     bytes: int | None = Field(default=None, description="Size of the file.")
     sha256: str | None = Field(default=None, description="SHA-256 of the file, in hex.")
 

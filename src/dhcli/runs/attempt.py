@@ -78,7 +78,7 @@ class Attempt:
         try:
             with self._locked(check):
                 if (error := self._output.clash()) is None:
-                    return self._run_locked(publish, abandon)
+                    return self._run_locked(publish, abandon, check)
                 if self._settings.results_dir is not None:
                     return self._writer.fail(error)
         except Exception as unforeseen:  # noqa: BLE001 - one bad job never ends the others
@@ -132,7 +132,7 @@ class Attempt:
                     refuse_locked(path)
                 previous = self._previous()
                 self._output.look(previous)
-                inputs = JobInputs(job, self._settings, self._record, stack)
+                inputs = JobInputs(job, self._settings, self._record, stack, moved)
                 watched = not self._reads_nothing(inputs)
                 if watched:
                     stack.enter_context(scope)
@@ -158,7 +158,9 @@ class Attempt:
             return False
         return how.probes.has(self._job, contents.video, contents.audio, how.max_duration_s)
 
-    def _run_locked(self, publish: Callable[[Scope | None], None], abandon: Abandon) -> Outcome:
+    def _run_locked(
+        self, publish: Callable[[Scope | None], None], abandon: Abandon, check: Callable[[], None]
+    ) -> Outcome:
         scope = Scope(
             stall_timeout_s=self._settings.stall_timeout_s,
             timeout_s=self._settings.timeout_s,
@@ -169,7 +171,7 @@ class Attempt:
             try:
                 previous = self._previous()
                 self._output.look(previous)
-                inputs = JobInputs(self._job, self._settings, self._record, stack)
+                inputs = JobInputs(self._job, self._settings, self._record, stack, check)
                 if previous is not None and self._still_holds(previous, inputs):
                     return self._skipped(previous, scope)
                 with scope:

@@ -67,6 +67,11 @@ def _frames_in(ranges: Sequence[tuple[int, int]]) -> int:
     return sum(last - first + 1 for first, last in ranges)
 
 
+def _place(path: Path, file: InputFile | None) -> str:
+    """Where an input is from: its address, or its path."""
+    return file.address if file is not None and file.address else str(path)
+
+
 @dataclass(slots=True)
 class AttemptRecord:
     """Everything about one attempt that goes into its result; filled in as it becomes known."""
@@ -169,7 +174,7 @@ class AttemptRecord:
             return None
         size = self.photo.bytes if self.photo is not None else None
         sha256 = self.ingredients.photo_sha256 if self.ingredients is not None else None
-        return PhotoInput(path=str(path), bytes=size, sha256=sha256)
+        return PhotoInput(path=_place(path, self.photo), bytes=size, sha256=sha256)
 
     def _video(self) -> VideoInput:
         known, file = self.trace.video, self.video
@@ -181,7 +186,7 @@ class AttemptRecord:
             facts |= {"frames": known.frames, "duration_s": float(known.duration)}
         if self.ingredients is not None:
             facts["sha256"] = self.ingredients.video_sha256
-        return VideoInput(path=str(self.job.video), **facts)
+        return VideoInput(path=_place(self.job.video, file), **facts)
 
     def _audio(self) -> AudioInput:
         known, file = self.trace.audio, self.audio
@@ -194,7 +199,7 @@ class AttemptRecord:
             facts |= {"heard": "mix" if channel is None else str(channel + 1), "duration_s": float(known.duration)}
         if self.ingredients is not None:
             facts["sha256"] = self.ingredients.audio_sha256
-        return AudioInput(path=str(self.job.audio), **facts)
+        return AudioInput(path=_place(self.job.audio, file), **facts)
 
     def _output(self, status: Status) -> OutputInfo | None:
         if status == "skipped" and self.last_success is not None:

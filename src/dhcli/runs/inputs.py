@@ -6,6 +6,8 @@ Inputs whose hash is in the cache are not read for it.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
+from pathlib import Path
 
 from dhcli.disk.writes import Writes
 from dhcli.jobs.options import Job, parse_face
@@ -22,19 +24,31 @@ from dhcli.runtime.scope import Scope
 class JobInputs:
     """The inputs of one attempt. Files and hashes go into its record."""
 
-    def __init__(self, job: Job, settings: Settings, record: AttemptRecord, stack: contextlib.ExitStack) -> None:
-        """The inputs stay open until `stack` closes."""
-        self._job, self._settings, self._record, self._stack = job, settings, record, stack
+    def __init__(
+        self,
+        job: Job,
+        settings: Settings,
+        record: AttemptRecord,
+        stack: contextlib.ExitStack,
+        alive: Callable[[], None] = lambda: None,
+    ) -> None:
+        """The inputs stay open until `stack` closes. `alive` is called during downloads, and may raise."""
+        self._job, self._settings, self._record, self._stack, self._alive = job, settings, record, stack, alive
 
     def open(self) -> tuple[InputFile, InputFile]:
         """Video and audio. Raises DhError input.*."""
-        record, job, root = self._record, self._job, self._settings.root
+        record, job = self._record, self._job
         if record.video is None or record.audio is None:
-            record.video = self._stack.enter_context(InputFile(job.video, "video", root=root))
-            record.audio = self._stack.enter_context(InputFile(job.audio, "audio", root=root))
+            record.video = self._opened(job.video, "video")
+            record.audio = self._opened(job.audio, "audio")
             if (photo := parse_face(job.options.face).photo) is not None:
-                record.photo = self._stack.enter_context(InputFile(photo, "photo", root=root))
+                record.photo = self._opened(photo, "photo")
         return record.video, record.audio
+
+    def _opened(self, path: Path, role: str) -> InputFile:
+        web, root = self._settings.web, self._settings.root
+        download = None if web is None else web.get(path, role, self._alive)
+        return self._stack.enter_context(InputFile(path, role, root=root, download=download))
 
     def watch(self) -> None:
         """Notice writes to the inputs from now on. Not for jobs that are skipped: ending the watch takes 16 ms."""

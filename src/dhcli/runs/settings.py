@@ -11,6 +11,7 @@ from dhcli.disk.names import result_path
 from dhcli.errors import WarningCode
 from dhcli.jobs.options import Job
 from dhcli.media.input_limits import MAX_DURATION_S
+from dhcli.media.web import Web
 from dhcli.render.models import Models
 from dhcli.render.probes import Probes
 from dhcli.runs.retry import FailureLimit, Retry
@@ -47,6 +48,8 @@ class Settings:
     """Free space beside the output below which the run stops."""
     batch: int | None = None
     """Most frames that go through the main network at once; None: as many as the model is fastest with."""
+    web: Web | None = None
+    """Downloads inputs from addresses; None: an address is no input."""
     hashes: HashCache = field(default_factory=HashCache)
     probes: Probes = field(default_factory=Probes)
     """Probes of inputs. Its store has the analyses of videos, too."""
