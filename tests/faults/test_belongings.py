@@ -416,7 +416,7 @@ def test_two_manifests_with_one_folder_of_results_and_one_id(
     dh: Run, here: Path, write_manifest: Write, failing: str
 ) -> None:
     """The first keeps its result, and with it the record that its output is dh's."""
-    flags = ("--results-dir", "results", "--json")
+    flags = ("--results-dir", "results", "--json", "--no-mkdir")
     first = write_manifest(here / "first.yaml", [job("one.mp4", id="song")])
     other = job("two.mp4", id="song", video="missing.mp4" if failing == "at once" else "v.mp4")
     if failing == "at its output":

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from dhcli.media.input_file import InputFile
 from dhcli.media.probe import probe_video
@@ -16,6 +17,7 @@ from dhcli.types import Frame
 Render = Callable[..., JobResult]
 
 
+@pytest.mark.slow
 def test_the_video_goes_on_around_the_speech(
     render: Render,
     speech: Path,
@@ -46,6 +48,7 @@ def test_the_video_goes_on_around_the_speech(
         assert str(probe_video(scope, file).besides) == "1 subtitle track, a title"
 
 
+@pytest.mark.slow
 def test_a_video_without_sound_is_told(render: Render, speech: Path, avatar: Path) -> None:
     silent = render(speech, avatar, preset="ultrafast", own_sound="mix", trim="2-2.2")
     assert silent.status == "succeeded", silent.error
