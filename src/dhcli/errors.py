@@ -67,15 +67,9 @@ InputWarning = Literal[
     "input.reshaped", "input.damaged", "input.dropped", "audio.short", "audio.own_missing",
 ]  # fmt: skip
 PictureWarning = Literal[
-    "audio.silent",
-    "audio.noisy",
-    "face.missing",
-    "face.several",
-    "mouth.covered",
-    "face.small",
-    "mouth.still",
+    "audio.silent", "audio.noisy", "face.missing", "face.several", "mouth.covered", "face.small", "mouth.still",
     "picture.soft",
-]
+]  # fmt: skip
 RunWarning = Literal[
     "cache.unusable", "device.fallback", "encoder.fallback", "result.unreadable", "run.stopped", "result.lost",
     "events.lost", "report.lost", "on_finish.failed", "monitor.failed",
