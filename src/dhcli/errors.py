@@ -196,7 +196,7 @@ WARNINGS: dict[WarningCode, str] = {
     "input.reshaped": "the picture's shape changes inside the video; other shapes than the first get bars",
     "input.damaged": "an input is damaged; what can be decoded is used, and the message says how much is lost",
     "input.dropped": "the video has subtitles or a time code that the output cannot keep",
-    "audio.short": "the audio ends before the end that `trim` names; what is there is used",
+    "audio.short": "the audio ends before a time that `trim`, `leave` or `speak` names; what is there is used",
     "audio.own_missing": "own_sound is wanted, and the video has no sound that can be used",
     "audio.silent": "nobody speaks in the audio; the mouth stays closed",
     "audio.noisy": "all of the audio is noise, or its pauses are less than 15 dB below the speech; the mouth may err",

@@ -273,6 +273,13 @@ def test_a_trim_beyond_the_end_is_told(render: Render, speech: Path, avatar: Pat
             assert "trim goes to 9 s, but the sound has 7.1" in result.warnings[0].message
 
 
+def test_a_stretch_beyond_the_end_is_told(render: Render, short: Path, avatar: Path) -> None:
+    result = succeeded(render(short, avatar, leave="0.1-0.2, 5-6", preset="ultrafast"))
+    (warning,) = result.warnings
+    assert warning.code == "audio.short"
+    assert "leave has a stretch from 5 s on, but the output ends at 0." in warning.message
+
+
 def test_noise_in_the_pauses_is_told(
     render: Render, speech: Path, avatar: Path, ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:

@@ -158,6 +158,7 @@ def plan_job(
         )
     _tell_trim(inputs.audio, audio, options, fmt, trace)
     duration += lead + tail
+    _tell_stretches(options, duration, trace)
     frames = frame_count(duration, fmt.fps)
     own = _own_sound(job, inputs, scope, trace, probes, limits, is_longer=frames > available)
     is_limited = limits.frames is not None and limits.frames < frames
@@ -265,6 +266,17 @@ def _tell_trim(file: InputFile, audio: AudioInfo, options: JobOptions, fmt: Fram
     if end is not None and (end - audio.duration) * fmt.fps > 1:
         text = f"trim goes to {float(end):g} s, but the sound has {float(audio.duration):.3f} s."
         trace.warn("audio.short", f"{file.label}: {text} What is there is used.")
+
+
+def _tell_stretches(options: JobOptions, duration: Fraction, trace: Trace) -> None:
+    """Warn of stretches of `leave` and `speak` that begin at the output's end, or after it."""
+    for name, stretches in (("leave", options.leave), ("speak", options.speak)):
+        beyond = [start for start, _ in (stretches.parts if stretches is not None else ()) if start >= duration]
+        if beyond:
+            text = (
+                f"{name} has a stretch from {float(beyond[0]):g} s on, but the output ends at {float(duration):.3f} s."
+            )
+            trace.warn("audio.short", f"{text} It is left out.")
 
 
 def analysed_frames(available: int, needed: int, fps: Fraction) -> int:
