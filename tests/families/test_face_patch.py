@@ -88,6 +88,11 @@ def test_crops_are_where_the_programs_cut_them(frame: Frame, face: FaceRow) -> N
     assert top == pytest.approx(points[10, 1], abs=3)
     eyes = apply(seen(frame, face, 512, "ffhq")[0], points[[468, 473]]) / 512
     assert eyes == pytest.approx(np.array([[0.377, 0.469], [0.623, 0.469]]), abs=0.03), "the template of FFHQ"
+    head = invert(crop_matrix_of(CropPlan("ffhq", 256), face, frame.width, frame.height))
+    corners = apply(crop_matrix_of(CropPlan("head_mouth", 96), face, frame.width, frame.height), apply(
+        head, np.array([[62.0, 61.0], [194.0, 237.0]]) - 0.5
+    ))  # fmt: skip
+    assert corners == pytest.approx(np.array([[-0.5, -0.5], [95.5, 95.5]]), abs=0.01), "with --pads of 4, its default"
 
 
 @given(st.floats(-90, 90), st.floats(-60, 60), st.sampled_from(RECIPES))

@@ -39,8 +39,8 @@ REST_HEIGHT = 3.6
 FFHQ = np.array([[0.37691676, 0.46864664], [0.62285697, 0.46912813], [0.50123859, 0.61331904],
                  [0.39308822, 0.72541100], [0.61150205, 0.72490465]])  # fmt: skip
 """Irises, tip of the nose and corners of the mouth in an FFHQ crop of side 1."""
-HEAD_MOUTH: Edges = (62 / 256, 65 / 256, 194 / 256, 241 / 256)
-"""What wav2lip-onnx-HQ cuts out of such a crop."""
+HEAD_MOUTH: Edges = (62 / 256, 61 / 256, 194 / 256, 237 / 256)
+"""What wav2lip-onnx-HQ cuts out of such a crop, with its `--pads` of 4 px."""
 
 
 @dataclass(frozen=True, slots=True)

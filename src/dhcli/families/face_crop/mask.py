@@ -70,9 +70,9 @@ def _edge(_: F64, size: int) -> F32:
 
 
 def _ellipse(_: F64, size: int) -> F32:
-    """wav2lip-onnx-HQ: a rectangle 4 px inside its part of 132 x 176, blurred by 19 px."""
+    """wav2lip-onnx-HQ: a rectangle 4 px inside its part of 132 x 176, 8 at the top and none below, blurred by 19 px."""
     inner = np.zeros((size, size), np.float32)
-    inner[round(size * 4 / 176) : round(size * 175 / 176), round(size * 4 / 132) : round(size * 128 / 132)] = 1
+    inner[round(size * 8 / 176) :, round(size * 4 / 132) : round(size * 128 / 132)] = 1
     return np.asarray(_blurred(inner, 3.0 * size / 132) * _ramp(size, 0.03), np.float32)
 
 
