@@ -6,8 +6,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
+
+from dhcli.jobs.formats import EncoderName
 
 
 def completed(folder: Path, line: str) -> list[str]:
@@ -30,7 +33,7 @@ def completed(folder: Path, line: str) -> list[str]:
         ("dh check none.yaml --job a", []),
         ("dh check m.yaml --model dh", ["dh-base"]),
         ("dh models info fa", ["face-finder"]),
-        ("dh render --set enc", ["encoder=libx264", "encoder=libx265"]),
+        ("dh render --set enc", [f"encoder={name}" for name in get_args(EncoderName)]),
         ("dh render --set tri", ["trim="]),
     ],
 )

@@ -135,7 +135,7 @@ def test_a_job_of_another_run_is_looked_at_again_after_all_others(
     gated: Start, until: Callable[..., bool], tmp_path: Path, meanwhile: str, flags: Sequence[str], last: str, code: int
 ) -> None:
     """The first run begins b while the second one is in a; when that has c left alone, b is done, or is not."""
-    second = gated("second", "--json", *flags)
+    second = gated("second", "--json", "-v", *flags)
     assert until((tmp_path / "second1.now").exists)
     first = gated("first", "--job", "b")
     assert until((tmp_path / "first1.now").exists)

@@ -123,6 +123,10 @@ def test_nothing_of_the_sources_description_is_in_the_output(
     output = tmp_path / "out.mp4"
     done = run("--audio", source, "--video", source, "--save-path", output)
     assert done.returncode == 0, done.stderr
+    assert b"52.52" not in output.read_bytes()
+    assert b"quicktime.model" not in output.read_bytes()
+    done = run("--audio", source, "--video", source, "--save-path", output, "--set", "keep=none")
+    assert done.returncode == 0, done.stderr
     assert CANARY.encode() not in output.read_bytes()
     assert b"52.52" not in output.read_bytes()
     said = subprocess.run([find_ffmpeg(), "-hide_banner", "-i", output], capture_output=True, text=True, check=False)

@@ -12,6 +12,7 @@ def test_what_is_tried_again_is_what_the_contract_says() -> None:
         "model.bad_output",
         "device.out_of_memory",
         "input.changed",
+        "input.unreachable",
         "decode.failed",
         "encode.failed",
         "stalled",
