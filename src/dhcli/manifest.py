@@ -140,7 +140,7 @@ def jobs_of_flags(
     for _, _, text in conflicts:
         problems.add(None, "--out", text, conflict=True)
     for _, key, text in strays:
-        problems.add(None, "--out" if key == "save_path" else f"--{key}", text)
+        problems.add(None, "--out" if key == "save_path" else _flag(key), text)
     problems.raise_any()
     texts = [[str(job.audio), str(job.video), str(job.save_path)] for job in jobs]
     content = os.fsencode(json.dumps([texts, dict(overrides)], sort_keys=True, ensure_ascii=True))

@@ -134,6 +134,12 @@ def test_the_forms_of_face_on_the_page_are_read() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("name", ["c.mov", "c.MKV", "c.webm", "c.mp4", "${where}.mov"])
+def test_the_schema_takes_every_ending(name: str) -> None:
+    jobs = [{"audio": "a.wav", "video": "b.mp4", "save_path": name}]
+    jsonschema.Draft202012Validator(manifest_schema()).validate({"version": 1, "jobs": jobs})
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_the_examples_are_valid_and_their_media_exist(path: Path) -> None:
     manifest = load_manifest(path)

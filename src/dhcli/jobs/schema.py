@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from dhcli.jobs.formats import ENCODERS
 from dhcli.jobs.keys import MAX_ID, OPTIONS, PATHS, VERSION
 
 CLOSED = {"type": "object", "additionalProperties": False}
@@ -19,7 +20,7 @@ def manifest_schema() -> dict[str, Any]:
     """JSON Schema (2020-12) of a manifest."""
     options = {name: {"anyOf": [{"$ref": f"#/$defs/{name}"}, VARIABLE]} for name in OPTIONS}
     paths = {name: {"type": "string", "minLength": 1, "description": what} for name, what in PATHS.items()}
-    paths["save_path"]["pattern"] = r"\.[mM][pP]4$|\$\{"
+    paths["save_path"]["pattern"] = rf"({'|'.join(map(_any_case, ENCODERS))})$|\$\{{"
     ident = TEXT | {"pattern": rf"{ID_PATTERN}|\$\{{", "description": "unique name; default: the stem of save_path"}
     use = {"description": "presets whose options apply", "anyOf": [TEXT, {"type": "null"}, _list(TEXT)]}
     skip = {"description": "leave it out", "enum": [True, False, "true", "false"]}
@@ -55,6 +56,11 @@ def manifest_schema() -> dict[str, Any]:
         },
         "$defs": {**OPTIONS, "label": OPTIONS["label"] | TEXT},
     }
+
+
+def _any_case(ending: str) -> str:
+    """A pattern for an ending, in small or large letters."""
+    return "\\" + "".join(f"[{char}{char.upper()}]" if char.isalpha() else char for char in ending)
 
 
 def _list(item: dict[str, Any]) -> dict[str, Any]:
