@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import http.server
 import json
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from dhcli.disk.folder import CacheFolder
 from dhcli.errors import DhError
 from dhcli.media.input_file import InputFile
 from dhcli.media.web import Download, Web, public_name
+from served import served
 
 CONTENT = bytes(range(256)) * 3000
 
@@ -65,15 +64,8 @@ class Answer(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    with Server() as one:
-        thread = threading.Thread(target=one.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with served(monkeypatch, Server()) as one:
         yield one
-        one.shutdown()
-        thread.join()
-    gc.collect()  # a connection that was not closed is told in the test that left it
 
 
 Get = Callable[..., Download | None]

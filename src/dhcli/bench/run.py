@@ -13,7 +13,6 @@ from dhcli.bench.clip import Size, resize
 from dhcli.bench.report import BenchReport, Pass, Run
 from dhcli.disk.hashes import HashCache
 from dhcli.disk.store import Store
-from dhcli.errors import DhError
 from dhcli.events import Event, JobFinished, JobStarted, Summary, Warned
 from dhcli.jobs.options import Job
 from dhcli.render.probes import Probes
@@ -21,8 +20,8 @@ from dhcli.results.result import JobResult, read_result
 from dhcli.runs.batch import RUN_STOPPED, Batch
 from dhcli.runs.retry import FailureLimit
 from dhcli.runs.settings import Policy, Settings
-from dhcli.runtime.scope import Scope, Stopped
-from dhcli.runtime.signals import StopSignals
+from dhcli.runtime.interruptible import SignalledError, interruptible
+from dhcli.runtime.scope import Scope
 from dhcli.runtime.threads import cores
 
 PASSES = ("cold", "warm, 1 of 3", "warm, 2 of 3", "warm, 3 of 3")
@@ -40,19 +39,16 @@ def measure(job: Job, sizes: Sequence[Size], settings: Settings, say: Say) -> Be
 
     Raises UnfinishedError, and DhError if nothing was rendered.
     """
-    cancelled = DhError("job.cancelled", "A signal ended the measurement.")
-    with Scope() as scope, StopSignals(lambda _: scope.fail(cancelled, "bench"), lambda _: None) as signals:
-        try:
+    try:
+        with interruptible("bench", "the measurement") as scope:
             began = time.monotonic()
             settings.models.family(job.options.model)
             load_s = time.monotonic() - began
             results = [_results(job, size, settings, scope, say) for size in sizes or (None,)]
             scope.check()
-        except Stopped:
-            if signals.number is None and scope.error is not None:
-                raise scope.error from None
-            say(INTERRUPTED)
-            raise UnfinishedError(128 + (signals.number or 0)) from None
+    except SignalledError as end:
+        say(INTERRUPTED)
+        raise UnfinishedError(end.exit_code) from None
     last = results[-1][-1]
     runs = tuple(_run(*one) for one in results)
     return BenchReport(environment=last.environment, cores=cores(), options=last.options, load_s=load_s, runs=runs)

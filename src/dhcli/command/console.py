@@ -293,23 +293,15 @@ def table_lines(columns: Sequence[str], rows: Iterable[Sequence[str]], width: in
     return [line.rstrip() for line in written.getvalue().splitlines()]
 
 
-class FileBar:
-    """A bar for a large file that is read or fetched, on a terminal; nothing elsewhere."""
+class _Bar:
+    """A bar on a terminal; nothing elsewhere."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._bar: tqdm[Never] | None = None
-        self._name = ""
 
-    def __call__(self, name: str, done: int, total: int | None) -> None:
-        """Show that so many bytes of a file are done; `total` None: not known."""
-        if not self._stream.isatty() or (total is not None and total < BAR_FROM_BYTES):
-            return
-        if name != self._name:
-            self.close()
-            self._name = name
-            title = printable(name)
-            self._bar = tqdm(desc=title, total=total, file=self._stream, unit="B", unit_scale=True, leave=False)
+    def _move(self, done: int, total: int | None) -> None:
+        """Show that so much is done; the bar goes when all is."""
         if self._bar is not None:
             self._bar.update(done - self._bar.n)
             if done == total:
@@ -322,24 +314,34 @@ class FileBar:
             self._bar = None
 
 
-class CountBar:
-    """A bar for things that are done one after another, on a terminal; nothing elsewhere."""
+class FileBar(_Bar):
+    """A bar for a large file that is read or fetched."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._name = ""
+
+    def __call__(self, name: str, done: int, total: int | None) -> None:
+        """Show that so many bytes of a file are done; `total` None: not known."""
+        if not self._stream.isatty() or (total is not None and total < BAR_FROM_BYTES):
+            return
+        if name != self._name:
+            self.close()
+            self._name = name
+            title = printable(name)
+            self._bar = tqdm(desc=title, total=total, file=self._stream, unit="B", unit_scale=True, leave=False)
+        self._move(done, total)
+
+
+class CountBar(_Bar):
+    """A bar for things that are done one after another."""
 
     def __init__(self, stream: TextIO, title: str, unit: str) -> None:
-        self._stream, self._title, self._unit = stream, title, unit
-        self._bar: tqdm[Never] | None = None
+        super().__init__(stream)
+        self._title, self._unit = title, unit
 
     def __call__(self, done: int, total: int) -> None:
         """Show that so many are done; the bar goes when all are."""
         if self._bar is None and self._stream.isatty():
             self._bar = tqdm(desc=self._title, total=total, file=self._stream, unit=f" {self._unit}", leave=False)
-        if self._bar is not None:
-            self._bar.update(done - self._bar.n)
-        if done == total:
-            self.close()
-
-    def close(self) -> None:
-        """Take the bar away."""
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+        self._move(done, total)

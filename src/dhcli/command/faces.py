@@ -67,23 +67,18 @@ def faces(
 def _cast(video: Path, models: Models) -> Cast:
     """Who is there. Ends the call where a signal comes."""
     from dhcli.command.console import CountBar
-    from dhcli.errors import DhError
-    from dhcli.runtime.scope import Scope, Stopped
-    from dhcli.runtime.signals import StopSignals
+    from dhcli.runtime.interruptible import SignalledError, interruptible
     from dhcli.sheets.faces import STAGE, find_persons
 
     bar = CountBar(sys.stderr, "looking for faces", "frame")
-    cancelled = DhError("job.cancelled", "A signal ended the look at the video.")
-    with Scope() as scope, StopSignals(lambda _: scope.fail(cancelled, STAGE), lambda _: None) as signals:
-        try:
+    try:
+        with interruptible(STAGE, "the look at the video") as scope:
             return find_persons(scope, models.finder, video, bar)
-        except Stopped:
-            if signals.number is None and scope.error is not None:
-                raise scope.error from None
-            say(["dh faces: interrupted; nothing was written"])
-            raise typer.Exit(128 + (signals.number or 0)) from None
-        finally:
-            bar.close()
+    except SignalledError as end:
+        say(["dh faces: interrupted; nothing was written"])
+        raise typer.Exit(end.exit_code) from None
+    finally:
+        bar.close()
 
 
 def _json(persons: tuple[Person, ...]) -> list[dict[str, Any]]:

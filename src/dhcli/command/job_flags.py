@@ -15,12 +15,10 @@ from dhcli.command.complete import job_ids, models, settings
 from dhcli.command.flags import HOW, SHOW, WHAT
 from dhcli.command.verb import Verb
 
-ManifestPath = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="MANIFEST", help="File with the jobs: YAML, JSON or CSV; - reads standard input.", show_default=False
-    ),
-]
+MANIFEST: Any = typer.Argument(
+    metavar="MANIFEST", help="File with the jobs: YAML, JSON or CSV; - reads standard input.", show_default=False
+)
+ManifestPath = Annotated[str | None, MANIFEST]
 AudioPath = Annotated[
     list[str] | None,
     typer.Option(

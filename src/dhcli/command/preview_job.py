@@ -7,16 +7,11 @@ from typing import Annotated
 import typer
 
 from dhcli.command import flags, job_flags
-from dhcli.command.setup import chosen_models, open_caches, refusal_event
+from dhcli.command.setup import chosen_models, open_caches, refusal_event, verbosity
 from dhcli.command.streams import answer
 
 JOB = "The job; may be left out where there is only one."
-Manifest = Annotated[
-    str,
-    typer.Argument(
-        metavar="MANIFEST", help="File with the jobs: YAML, JSON or CSV; - reads standard input.", show_default=False
-    ),
-]
+Manifest = Annotated[str, job_flags.MANIFEST]
 JobId = Annotated[str | None, typer.Option("--job", metavar="ID", help=JOB, rich_help_panel=flags.WHAT)]
 
 
@@ -41,7 +36,7 @@ def preview(
     from dhcli.reports import SHEET
     from dhcli.runs.settings import Settings
 
-    audience = Audience(as_json=False, progress="auto", verbosity=-1 if quiet else verbose)
+    audience = Audience(as_json=False, progress="auto", verbosity=verbosity(quiet=quiet, verbose=verbose))
     with refusal_event(audience):
         ids = [job] if job is not None else None
         chosen = selection.chosen_jobs(selection.JobChoice(manifest, ids=ids, model=model, sets=set_, variables=var))

@@ -41,16 +41,17 @@ def score(
 ) -> None:
     """Say how the mouth of any video moves and looks: with the sound, and beside its original."""
     from dhcli.command.console import table_lines
+    from dhcli.runtime.interruptible import SignalledError
     from dhcli.score.report import heading, rows
-    from dhcli.score.run import InterruptedScoreError, Request
+    from dhcli.score.run import Request
     from dhcli.score.run import score as measured
 
     models = chosen_models(models_dir, device)
     try:
         report = measured(Request(video, against, audio, model), models)
-    except InterruptedScoreError as end:
+    except SignalledError as end:
         say(["dh score: interrupted; nothing was done"])
-        raise typer.Exit(*end.args) from None
+        raise typer.Exit(end.exit_code) from None
     if json_:
         answer([report.model_dump_json()])
         return

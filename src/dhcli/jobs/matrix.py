@@ -79,12 +79,7 @@ class MatrixReader:
 
     def of_flags(self, audios: Sequence[str], videos: Sequence[str], out: str, pair: Pair) -> list[Job]:
         """The jobs of --audio, --video and --out, a folder or a template. Raises as `read`."""
-        found = {
-            key: self._entries(
-                SequenceNode(tuple(ScalarNode(text, 0, 0, plain=False) for text in texts), 0, 0), key, ""
-            )
-            for key, texts in (("audio", audios), ("video", videos))
-        }
+        found = {key: self._entries(_texts(texts), key, "") for key, texts in (("audio", audios), ("video", videos))}
         text = out
         if not out.lower().endswith(tuple(ENCODERS)):
             text = f"{out or '.'}/{_names(len(found['audio']), len(found['video']), pair)}.mp4"

@@ -39,8 +39,6 @@ class Encoder:
     name: str
     quality: Quality
     pix_fmt: str = "yuv420p"
-    alpha_pix_fmt: str | None = None
-    """Of pictures with transparency; None where it keeps none."""
     before: tuple[str, ...] = ()
     """Options before the inputs."""
     chain: tuple[str, ...] = ()
@@ -71,8 +69,8 @@ TABLE: Mapping[str, Encoder] = {
         Encoder("libx264", _x26x),
         Encoder("libx265", lambda crf, speed: [*_x26x(crf, speed), "-x265-params", "log-level=error"]),
         Encoder("libsvtav1", _av1),
-        Encoder("libvpx-vp9", _vp9, alpha_pix_fmt="yuva420p"),
-        Encoder("prores_ks", lambda _, __: ["-profile:v", "hq", "-vendor", "apl0"], "yuv422p10le", "yuva444p10le"),
+        Encoder("libvpx-vp9", _vp9),
+        Encoder("prores_ks", lambda _, __: ["-profile:v", "hq", "-vendor", "apl0"], "yuv422p10le"),
         Encoder("h264_nvenc", _nvenc),
         Encoder("hevc_nvenc", _nvenc),
         Encoder("h264_qsv", lambda crf, _: ["-global_quality", str(crf)], "nv12"),
@@ -93,17 +91,15 @@ def speed_of(preset: Preset) -> int:
     return SPEEDS.index(preset)
 
 
-def software_for(ending: str, *, alpha: bool = False) -> EncoderName:
+def software_for(ending: str) -> EncoderName:
     """What `auto` means in a file with this ending."""
-    if ending == ".webm":
-        return "libvpx-vp9"
-    return "prores_ks" if alpha and ending == ".mov" else "libx264"
+    return "libvpx-vp9" if ending == ".webm" else "libx264"
 
 
-def chosen(wanted: EncoderName, ending: str, *, alpha: bool = False) -> tuple[EncoderName, str]:
+def chosen(wanted: EncoderName, ending: str) -> tuple[EncoderName, str]:
     """The encoder that a job gets, and a warning or "". Raises DhError env.device_unavailable, env.ffmpeg_*."""
     if wanted == "auto":
-        return software_for(ending, alpha=alpha), ""
+        return software_for(ending), ""
     if wanted == "auto-hw":
         for name in HARDWARE:
             if name in ENCODERS[ending] and not why_not(name):

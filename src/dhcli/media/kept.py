@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Self
 
-from dhcli.disk.memory import memory_file
+from dhcli.disk.memory import in_memory
 from dhcli.media.besides import MOST_CHAPTERS, NOTHING, SUBTITLE_ENCODERS, TEXTS, Besides, Keeping, Subtitle
 from dhcli.media.complaints import reason
 from dhcli.media.ffmpeg import base_argv, beating, input_argv, lines_of, running
@@ -87,7 +87,7 @@ def read_kept(scope: Scope, file: InputFile, info: VideoInfo, keeping: Keeping, 
 def _read(scope: Scope, file: InputFile, subtitles: tuple[Subtitle, ...]) -> tuple[list[str], str, str]:
     """The SubRip text of each track, the file's metadata, and why something could not be read, "" where it could."""
     with contextlib.ExitStack() as stack:
-        outputs = [stack.enter_context(_memory()) for _ in range(len(subtitles) + 1)]
+        outputs = [stack.enter_context(in_memory()) for _ in range(len(subtitles) + 1)]
         whitelist = f"{CODECS},{','.join(sorted(TEXTS))}"
         argv = [*base_argv(), *input_argv(file, "-codec_whitelist", whitelist), "-y", "-progress", "pipe:1"]
         argv += ["-f", "ffmetadata", f"pipe:{outputs[0]}"]
@@ -102,17 +102,6 @@ def _read(scope: Scope, file: InputFile, subtitles: tuple[Subtitle, ...]) -> tup
             why = reason(child.tail()) or f"ffmpeg ended with {code}" if code else ""
         words, *tracks = (os.pread(output, TEXT_BYTES, 0).decode("utf-8", "replace") for output in outputs)
     return tracks, words, why
-
-
-@contextlib.contextmanager
-def _memory(content: bytes = b"") -> Iterator[int]:
-    fd = memory_file()
-    try:
-        if content:
-            os.pwrite(fd, content, 0)
-        yield fd
-    finally:
-        os.close(fd)
 
 
 def _cut_cues(text: str, late: Fraction, duration: Fraction) -> str:
@@ -207,7 +196,7 @@ class KeptFiles:
         self._stack = contextlib.ExitStack()
         texts = [kept.words] if kept.words else []
         texts += [text for _, text in kept.subtitles]
-        self.fds = tuple(self._stack.enter_context(_memory(text.encode())) for text in texts)
+        self.fds = tuple(self._stack.enter_context(in_memory(text.encode())) for text in texts)
 
     def argv(self, first: int) -> tuple[list[str], list[str]]:
         """Input and output options; `first` is the number of the first of these inputs."""

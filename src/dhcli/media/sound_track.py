@@ -32,8 +32,6 @@ COPIED = {
     ".webm": "Opus or Vorbis",
 }
 """What each container takes, in words."""
-
-
 LIMITED = "alimiter=limit=0.97:attack=5:release=100:level=false:latency=true"
 """Two sounds can add up to more than full scale. 0.97 leaves 0.3 dB for what an encoder adds; it delays nothing."""
 DUCKED = "sidechaincompress=threshold=0.0056:ratio=20:attack=20:release=400"
@@ -74,15 +72,16 @@ class Sound:
     @property
     def video_duration(self) -> Fraction:
         """Length of the video, s. Raises DhError audio.too_short."""
-        return self.duration or self._speech_end
+        return self.duration or self.speech_end
 
     @property
     def end(self) -> Fraction:
         """Where in the video it ends, s. Raises DhError audio.too_short."""
-        return self.video_duration if self.own is not None else min(self._speech_end, self.video_duration)
+        return self.video_duration if self.own is not None else min(self.speech_end, self.video_duration)
 
     @property
-    def _speech_end(self) -> Fraction:
+    def speech_end(self) -> Fraction:
+        """Where the speech would end if the video were long enough, s. Raises DhError audio.too_short."""
         return self.lead + self.info.used(self.trim)
 
     @property
@@ -125,7 +124,7 @@ def audio_argv(sound: Sound) -> tuple[list[str], list[str]]:
     Raises DhError input.unsupported, audio.too_short.
     """
     duration, stream = float(sound.video_duration), f"1:{sound.info.index}"
-    is_cut = sound.lead + sound.info.used(sound.trim) > sound.video_duration
+    is_cut = sound.speech_end > sound.video_duration
     if sound.is_copied:
         cut = ["-t", f"{duration:.6f}"] if is_cut else []
         return input_argv(sound.file, *cut), ["-map", stream, "-c:a", "copy"]

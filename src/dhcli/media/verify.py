@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dhcli.disk.memory import memory_file
+from dhcli.disk.memory import in_memory
 from dhcli.disk.regular import FileStamp
 from dhcli.errors import DhError
 from dhcli.media.besides import NOTHING, Besides
@@ -195,7 +195,7 @@ def _read(
 
     Raises output.mismatch, decode.failed, env.*, Stopped.
     """
-    with _memory() as thumbnails, _memory() as pictures:
+    with in_memory() as thumbnails, in_memory() as pictures:
         argv = _read_argv(file, expected.encoder, thumbnails, skipped, to_first_fault)
         argv += _wanted_argv(pictures, wanted) if wanted else []
         limits = ChildLimits(CPU_BASE_S + CPU_PER_FRAME_S * expected.frames)
@@ -208,15 +208,6 @@ def _read(
             if (code is not None and code < 0) or (code and not len(video.pts) and not to_first_fault):
                 raise read_back_error(file.path, child, code)
         return _ReadBack(video, audio, decoded, shown, _content(thumbnails), _content(pictures), complaint)
-
-
-@contextlib.contextmanager
-def _memory() -> Iterator[int]:
-    fd = memory_file()
-    try:
-        yield fd
-    finally:
-        os.close(fd)
 
 
 def _content(fd: int) -> bytes:

@@ -95,8 +95,7 @@ def check_device(device: Device) -> None:
     """
     if not device.required or device.kind == "cpu":
         return
-    if not _has_driver():
-        raise _unavailable(device, f"there is no NVIDIA driver ({DRIVER})")
+    _require_driver(device)
     if CUDA_PROVIDER not in _runtime().get_available_providers():
         raise _unavailable(device, "this ONNX Runtime is one for CPUs alone")
 
@@ -252,8 +251,7 @@ def _cpu_session(content: bytes, name: str, threads: int) -> Any:
 
 
 def _cuda_session(content: bytes, name: str, device: Device, threads: int) -> Any:
-    if not _has_driver():
-        raise _unavailable(device, f"there is no NVIDIA driver ({DRIVER})")
+    _require_driver(device)
     said = io.StringIO()
     # HEURISTIC: the exhaustive search would run again, for seconds, for every new batch size.
     settings = {"device_id": device.index, "cudnn_conv_algo_search": "HEURISTIC"}
@@ -281,6 +279,11 @@ def _unavailable(device: Device, found: str) -> DhError:
         f"The device {device} cannot be used: {found}.",
         hint="Look at `nvidia-smi`, install the extra dhcli[cuda], or use --device cpu.",
     )
+
+
+def _require_driver(device: Device) -> None:
+    if not _has_driver():
+        raise _unavailable(device, f"there is no NVIDIA driver ({DRIVER})")
 
 
 @functools.cache

@@ -52,8 +52,8 @@ def collect(
     """The entries of all sources, each job once, in the order in which they are found.
 
     `results_dir` is where the jobs of manifests have their results; None: beside their outputs. `variables` are values
-    for the manifests' `vars:`. Raises
-    NothingFoundError, and ManifestError for a file that is neither a result nor a manifest.
+    for the manifests' `vars:`. Raises NothingFoundError, and ManifestError for a file that is neither a result nor a
+    manifest.
     """
     found: dict[str, Entry] = {}
     for source in sources:
@@ -75,7 +75,7 @@ def _entries(source: Path, results_dir: Path | None, variables: Mapping[str, str
         yield from filter(None, map(entry_of, _files(source)))
         return
     if ending_of(source) in ENCODERS:
-        path = source.with_name(f"{source.name}.json")
+        path = result_path(source, "")
         yield entry_of(path) or Entry(source.stem, str(source), path, None, "There is no result beside this video.")
         return
     if source.suffix.lower() == ".json" and (entry := entry_of(source)) is not None:

@@ -7,15 +7,14 @@ from fractions import Fraction
 from pathlib import Path
 
 from dhcli.disk.names import sheet_path
-from dhcli.errors import DhError
 from dhcli.events import Listener
 from dhcli.jobs.options import Job, Trim
 from dhcli.media.input_file import InputFile
 from dhcli.overview.beside import SheetWriter
 from dhcli.runs.batch import Batch
 from dhcli.runs.settings import Settings
-from dhcli.runtime.scope import Scope, Stopped
-from dhcli.runtime.signals import StopSignals
+from dhcli.runtime.interruptible import SignalledError, interruptible
+from dhcli.runtime.scope import Scope
 from dhcli.sheets.loudness import loudest, loudness
 
 LENGTH_S = 3
@@ -33,18 +32,15 @@ def render_preview(job: Job, settings: Settings, emit: Listener) -> int:
 
     Raises DhError input.*, audio.*, decode.*, env.* where the speech cannot be read, and output.* for the sheet.
     """
-    cancelled = DhError("job.cancelled", "A signal ended the preview.")
-    with Scope() as scope, StopSignals(lambda _: scope.fail(cancelled, STAGE), lambda _: None) as signals:
-        try:
+    try:
+        with interruptible(STAGE, "the preview") as scope:
             short = shortened(job, _loudest_part(job, scope))
             code = Batch(settings, emit).run([short], settings.manifest).exit_code
             if not code:
                 sheet = sheet_path(short.save_path)
                 SheetWriter().write(settings.models, settings.result_path(short), sheet, lambda _: scope.check())
-        except Stopped:
-            if signals.number is None and scope.error is not None:
-                raise scope.error from None
-            return 128 + (signals.number or 0)
+    except SignalledError as end:
+        return end.exit_code
     return code
 
 

@@ -13,7 +13,7 @@ from pydantic import AwareDatetime, ConfigDict, Field
 
 from dhcli import __version__
 from dhcli.overview.collect import Entry
-from dhcli.overview.suspicion import suspicion
+from dhcli.overview.suspicion import LOOK, suspicion
 from dhcli.results.parts import Part
 
 State = Literal["succeeded", "skipped", "failed", "cancelled", "running", "missing"]
@@ -138,8 +138,6 @@ def summary_of(rows: Iterable[JobRow]) -> Summary:
 
 def is_worth_a_look(row: JobRow) -> bool:
     """Whether there is a video that somebody should look at."""
-    from dhcli.overview.suspicion import LOOK
-
     return row.output is not None and row.suspicion >= LOOK
 
 

@@ -15,7 +15,6 @@ import numpy as np
 
 from dhcli import __version__
 from dhcli.disk.scratch import Scratch
-from dhcli.errors import DhError
 from dhcli.families.family import Manner
 from dhcli.families.guard import faults_of
 from dhcli.jobs.options import DEFAULT_MODEL, FaceChoice
@@ -31,8 +30,8 @@ from dhcli.picture.judge import Judged, verdicts
 from dhcli.render.face_finder import FaceFinder
 from dhcli.render.models import Models
 from dhcli.results.parts import WarningInfo
-from dhcli.runtime.scope import Scope, Stopped
-from dhcli.runtime.signals import StopSignals
+from dhcli.runtime.interruptible import interruptible
+from dhcli.runtime.scope import Scope
 from dhcli.score.report import Against, Score
 from dhcli.stages.mesh import FaceMesh
 from dhcli.stages.track import Tracker
@@ -44,10 +43,6 @@ COMPARED = 24
 """Frames whose pixels outside the mouth are compared, or up to twice as many."""
 HIGH = 99.9
 """Percentile that stands for the largest difference: a codec errs far in a few pixels of any frame."""
-
-
-class InterruptedScoreError(Exception):
-    """A signal ended the measurement. The argument is the exit code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,19 +86,9 @@ class _Clip:
 
 
 def score(request: Request, models: Models) -> Score:
-    """Score a video. Raises InterruptedScoreError; DhError input.*, audio.*, model.*, device.*, decode.*, env.*."""
-    cancelled = DhError("job.cancelled", "A signal ended the measurement.")
-    with (
-        Scope() as scope,
-        StopSignals(lambda _: scope.fail(cancelled, STAGE), lambda _: None) as signals,
-        contextlib.ExitStack() as files,
-    ):
-        try:
-            return _Scorer(scope, models, files).score(request)
-        except Stopped:
-            if signals.number is None and scope.error is not None:
-                raise scope.error from None
-            raise InterruptedScoreError(128 + (signals.number or 0)) from None
+    """Score a video. Raises SignalledError; DhError input.*, audio.*, model.*, device.*, decode.*, env.*."""
+    with interruptible(STAGE, "the measurement") as scope, contextlib.ExitStack() as files:
+        return _Scorer(scope, models, files).score(request)
 
 
 @dataclass(frozen=True, slots=True)

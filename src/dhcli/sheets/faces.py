@@ -23,7 +23,7 @@ from dhcli.sheets.crop import face_tile, small_picture
 from dhcli.stages.align import YuvMatrix, yuv_matrix
 from dhcli.stages.appearance import SAME, Appearance, View, view_face
 from dhcli.stages.choose import choose_face
-from dhcli.stages.find import PRESENT, locate_landmarks, region_from_face, region_from_landmarks
+from dhcli.stages.find import landmarks_in, region_from_face
 from dhcli.stages.mesh import eye_distance_px
 from dhcli.stages.search import Search
 from dhcli.stages.track import FOLLOWED_IN_CROWD, LEAST_EYE_DISTANCE_PX
@@ -154,11 +154,8 @@ class _Watch:
         return bool(seen)
 
     def _seen(self, frame: Frame, face: Face) -> _Seen | None:
-        region = region_from_face(face)
-        points, presence = locate_landmarks(self._finder.locate, frame, region, self._yuv)
-        if presence > PRESENT and (around := region_from_landmarks(points)).is_off(region):  # as the tracker does
-            points, presence = locate_landmarks(self._finder.locate, frame, around, self._yuv)
-        if presence <= PRESENT:
+        points = landmarks_in(self._finder.locate, frame, region_from_face(face), self._yuv)
+        if points is None:
             return None
         pose = self._finder.mesh.pose(points)
         picture = face_tile(frame, pose, self._yuv, TILE_SIDE)

@@ -194,3 +194,15 @@ def locate_landmarks(locate: Locate, frame: Frame, region: Region, yuv: YuvMatri
     points[:, 2] *= region.size / LANDMARK_SIDE
     logit = min(80.0, max(-80.0, float(presence.reshape(-1)[0])))
     return points, 1 / (1 + math.exp(-logit))
+
+
+def landmarks_in(locate: Locate, frame: Frame, region: Region, yuv: YuvMatrix) -> F64 | None:
+    """The landmarks of the face in a region, None where there is none.
+
+    Where they lie far from its middle, those that a second look around them finds.
+    """
+    points, presence = locate_landmarks(locate, frame, region, yuv)
+    around = region_from_landmarks(points)
+    if presence > PRESENT and around.is_off(region):
+        points, presence = locate_landmarks(locate, frame, around, yuv)
+    return points if presence > PRESENT else None

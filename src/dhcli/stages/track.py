@@ -21,7 +21,7 @@ from dhcli.stages.appearance import ALIKE, BACK, OTHER, SAME, Appearance, View, 
 from dhcli.stages.census import Census, Taken
 from dhcli.stages.choose import choose_face
 from dhcli.stages.cuts import ChangeMeter, face_thumbnail, resemblance
-from dhcli.stages.find import PRESENT, FaceNetworks, Region, locate_landmarks, region_from_face, region_from_landmarks
+from dhcli.stages.find import FaceNetworks, landmarks_in, region_from_face, region_from_landmarks
 from dhcli.stages.mesh import eye_distance_px, landmark_box
 from dhcli.stages.search import Search, Spot
 from dhcli.stages.target import Incoming, Landmarks, Observation, Target, continues
@@ -191,7 +191,7 @@ class Tracker:
         target, frame, change = self._target, incoming.frame, incoming.change
         if target is None or target.seen_at != frame.index - 1 - len(self._waiting) or change.flat:
             return None
-        points = self._locate(frame, target.region)
+        points = landmarks_in(self._finder.locate, frame, target.region, self._yuv)
         if points is None or not continues(target.box, landmark_box(points)):
             return None
         if not (incoming.due or change.sudden):
@@ -298,7 +298,7 @@ class Tracker:
         return best
 
     def _landmarks_of(self, frame: Frame, face: Face) -> Landmarks | None:
-        points = self._locate(frame, region_from_face(face))
+        points = landmarks_in(self._finder.locate, frame, region_from_face(face), self._yuv)
         return None if points is None else Landmarks(points, self._view(frame, points))
 
     def _look(self, frame: Frame, face: Face) -> View | None:
@@ -326,14 +326,6 @@ class Tracker:
             return best
         self.people.append(Appearance([view]))
         return len(self.people) - 1
-
-    def _locate(self, frame: Frame, region: Region) -> F64 | None:
-        """The landmarks in a region; where they lie far from its middle, those that a second look around them finds."""
-        points, presence = locate_landmarks(self._finder.locate, frame, region, self._yuv)
-        around = region_from_landmarks(points)
-        if presence > PRESENT and around.is_off(region):
-            points, presence = locate_landmarks(self._finder.locate, frame, around, self._yuv)
-        return points if presence > PRESENT else None
 
     def _view(self, frame: Frame, points: F64) -> View:
         return view_face(frame, self._finder.mesh.pose(points))
