@@ -48,6 +48,7 @@ Threads share a frame instead of having one each: memory does not grow with the 
 """
 MIN_TIMESCALE = 10_000
 """Least ticks per second of the video track; their number is a multiple of the rate, so that frame times are exact."""
+STAGE = "encode"
 HEVC = ("libx265", "hevc_nvenc")
 SYNTHETIC = "Synthetic media: lips rendered by dh"
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
@@ -163,13 +164,12 @@ class VideoWriter:
         sound: Sound | None = None,
         *,
         kept: Kept | None = None,
-        stage: str = "encode",
     ) -> None:
         """Start the encoder on the empty file `part`, open for writing as `part_fd`; the caller keeps both.
 
         Raises DhError input.unsupported, audio.too_short, encode.failed, output.disk_full, env.*; Stopped.
         """
-        self._scope, self._part, self._fd, self._fmt, self._stage = scope, part, part_fd, fmt, stage
+        self._scope, self._part, self._fd, self._fmt = scope, part, part_fd, fmt
         self.written = 0
         """Frames that the encoder took."""
         self.thumbnails = bytearray()
@@ -180,7 +180,7 @@ class VideoWriter:
         with KeptFiles(kept or Kept(), encoding.ending) as files:
             argv = encode_argv(fmt, fd_url(part_fd, part), encoding, audio, files)
             fds = (part_fd, *files.fds, *(sound.pass_fds if sound is not None else ()))
-            self._child: Child = start(scope, stage, Command(argv, fds, takes_input=True), self._limits)
+            self._child: Child = start(scope, STAGE, Command(argv, fds, takes_input=True), self._limits)
         try:
             self._send(y4m.header(fmt))
         except BaseException:
@@ -201,7 +201,7 @@ class VideoWriter:
         if min(frame.width, frame.height) >= LEAST and self.written < KEPT:
             self.thumbnails += thumbnail(frame)
         self.written += 1
-        self._scope.beat(self._stage)
+        self._scope.beat(STAGE)
 
     def finish(self) -> None:
         """Complete the file. Raises encode.failed, output.disk_full, Stopped."""
@@ -211,7 +211,7 @@ class VideoWriter:
             self._scope.check()
             if (now := self._progress()) != size:
                 size = now
-                self._scope.beat(self._stage)
+                self._scope.beat(STAGE)
         self._scope.check()
         if code:
             raise self._failure(code)
@@ -239,7 +239,7 @@ class VideoWriter:
         limit = self._limits.file_bytes
         is_excess = limit is not None and os.fstat(self._fd).st_size >= limit
         error = encode_error(self._child, code, finding, excess_bytes=limit if is_excess else None)
-        return or_shortage(error, self._child).at(self._stage, self.written)
+        return or_shortage(error, self._child).at(STAGE, self.written)
 
     def close(self) -> None:
         """Kill the encoder where it still runs."""

@@ -148,14 +148,7 @@ def plan_job(
     available = video.frames_at(fmt.fps)
     duration = audio.used(options.trim)
     lead, tail = exact_s(options.lead), exact_s(options.tail)
-    if duration * fmt.fps < 1:
-        raise DhError(
-            "audio.too_short",
-            f"audio {job.audio}: {float(duration) * 1000:.1f} ms of sound is less than one video frame "
-            f"({1000 / float(fmt.fps):.1f} ms).",
-            hint="Give a longer sound" + (", or widen 'trim'." if options.trim else "."),
-            stage="probe",
-        )
+    _refuse_short(job, duration, fmt)
     _tell_trim(inputs.audio, audio, options, fmt, trace)
     duration += lead + tail
     _tell_stretches(options, duration, trace)
@@ -185,6 +178,18 @@ def plan_job(
         own=own,
         keeping=_keeping(inputs.video, video, options, fmt, trace),
     )
+
+
+def _refuse_short(job: Job, duration: Fraction, fmt: FrameFormat) -> None:
+    """Raise DhError audio.too_short where so much sound, s, is less than a frame."""
+    if duration * fmt.fps < 1:
+        raise DhError(
+            "audio.too_short",
+            f"audio {job.audio}: {float(duration) * 1000:.1f} ms of sound is less than one video frame "
+            f"({1000 / float(fmt.fps):.1f} ms).",
+            hint="Give a longer sound" + (", or widen 'trim'." if job.options.trim else "."),
+            stage="probe",
+        )
 
 
 def exact_s(seconds: float) -> Fraction:
