@@ -1,6 +1,6 @@
 """What a shell may complete: ids of a manifest's jobs, names of models, options of jobs.
 
-A completion says nothing of its own: whatever is wrong, there is nothing to complete.
+Errors are not shown: where something is wrong, nothing is completed.
 """
 
 from __future__ import annotations

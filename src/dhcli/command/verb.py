@@ -1,4 +1,4 @@
-"""Verbs and groups of verbs as typer shows them, but that no switch seems to take a value."""
+"""Verbs and groups of verbs, without the `<bool>` that typer shows behind a switch."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ TEXT = {"type": ["string", "number", "boolean"]}
 VARIABLE = {"type": "string", "pattern": r"\$\{"}
 """A value that `vars` makes."""
 ID_PATTERN = rf"^[^\u0000-/:-@\[-^`{{-\u00a9]([^\u0000-,/:-@\[-^`{{-\u00a9]){{0,{MAX_ID - 1}}}$"
-"""Letters of every script cannot be said in all dialects of patterns: what no id of ASCII may have is left out."""
+"""Not all dialects of patterns know letters of every script: it refuses the ASCII characters that no id has."""
 
 
 def manifest_schema() -> dict[str, Any]:

@@ -26,7 +26,7 @@ SCHEMES = frozenset({"http", "https"})
 ADDRESS = re.compile(
     r"(?:^|/)((?:https?|ftps?|s3|gs|rtmps?|rtsp|srt|udp|smb|data|file):/.*)", re.IGNORECASE | re.DOTALL
 )
-"""Of the network, made a path: the current folder stands before it, and one of its two slashes is gone."""
+"""Finds an address that was read as a path: the current folder stands in front of it, and `//` has become `/`."""
 BLOCK_BYTES = 1 << 18
 MOST_BYTES, MOST_S = 4 << 30, 1800.0
 """Of one download."""
@@ -63,7 +63,7 @@ def web_opener() -> urllib.request.OpenerDirector:
 
 
 def address_of(path: Path) -> str:
-    """The address that was made a path; "" where it is none."""
+    """The address that a path was read from; "" where it is none."""
     found = ADDRESS.search(str(path))
     return found[1].replace(":/", "://", 1) if found else ""
 
@@ -98,7 +98,7 @@ class Web:
         """Addresses that this run has downloaded."""
 
     def get(self, path: Path, role: str, alive: Callable[[], None]) -> Download | None:
-        """The file at an address that was made a path; None where the path is no address of the web.
+        """The file at the address that a path was read from; None where that is no address of the web.
 
         `role` begins every message. `alive` is called for every piece, and may raise.
         Raises DhError input.missing, input.unreachable, input.too_large, input.unreadable, input.empty.

@@ -78,10 +78,10 @@ def suspicion(result: JobResult | None) -> Suspicion:
         return Suspicion(NO_VIDEO)
     found = [one for one in _reasons(result) if one.points >= 1]
     found.sort(key=lambda one: -one.points)
-    innocence = 1.0
+    fine = 1.0
     for one in found:
-        innocence *= 1 - min(one.points, 99) / 100
-    return Suspicion(min(NO_VIDEO - 1, round(100 * (1 - innocence))), tuple(found))
+        fine *= 1 - min(one.points, 99) / 100
+    return Suspicion(min(NO_VIDEO - 1, round(100 * (1 - fine))), tuple(found))
 
 
 def _reasons(result: JobResult) -> Iterator[Reason]:
@@ -150,6 +150,6 @@ def _of_warnings(result: JobResult, codes: Sequence[str]) -> Iterator[Reason]:
             yield Reason(OTHERS.get(code, OTHER_WARNING), f"warning {code}")
 
 
-def _ramp(value: float, innocent: float, guilty: float) -> float:
-    """0 at the one value and 1 at the other, straight between them."""
-    return min(1.0, max(0.0, (value - innocent) / (guilty - innocent)))
+def _ramp(value: float, good: float, bad: float) -> float:
+    """0 at the value `good` and 1 at `bad`, straight between them."""
+    return min(1.0, max(0.0, (value - good) / (bad - good)))

@@ -70,7 +70,7 @@ class Census:
         self._met: list[_Met] = []
 
     def begin_shot(self) -> None:
-        """Nobody is where somebody was."""
+        """Another shot begins: where faces were says nothing any more."""
         for met in self._met:
             met.here = None
 
@@ -125,7 +125,7 @@ class Census:
 
 
 def _in_place(box: Box, before: list[tuple[_Met, Box]]) -> _Met | None:
-    """Who was there at the last look; nobody is twice in a picture."""
+    """The person whose face was in this place at the last look, of those not found in this frame yet."""
     free = [(met, here) for met, here in before if met.here is None]
     met, here = max(free, key=lambda pair: box.iou(pair[1]), default=(None, None))
     return met if here is not None and box.iou(here) > IN_PLACE_IOU else None
